@@ -1,0 +1,1 @@
+"""Every number that Loupe shows: pure torch and NumPy, without Streamlit or Plotly."""

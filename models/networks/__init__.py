@@ -1,0 +1,1 @@
+"""Real networks: catalogue, loading, tracing and training."""

@@ -1,0 +1,171 @@
+"""One attention function for every architecture: it records, and it intervenes, for one pass.
+
+It is registered with transformers under ATTENTION. What it records into, and which intervention
+it applies, lies in a context variable that is set around one forward pass in one thread, so that
+nothing stays on the network that many sessions share.
+"""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from models.errors import InputError
+from models.networks.interventions import Intervention, Visible
+
+ATTENTION = "loupe"
+
+
+@dataclass(frozen=True)
+class AttentionCall:
+    """What one layer's attention was given and gave back; the batch axis is dropped."""
+
+    query: Float[Tensor, "heads query d_k"]
+    key: Float[Tensor, "key_heads key d_k"]
+    value: Float[Tensor, "key_heads key d_v"]
+    mask: Float[Tensor, "mask_heads query key"] | None  # added to the scores; None hides nothing
+    scale: float
+    base_scale: float
+    softcap: float | None
+    probabilities: Float[Tensor, "heads query key"]
+    head_output: Float[Tensor, "heads query d_v"]
+
+
+@dataclass
+class Recorder:
+    """What one forward pass leaves behind, in the order of the layers."""
+
+    intervention: Intervention
+    modules: list[nn.Module] = field(default_factory=list)
+    attention: list[AttentionCall] = field(default_factory=list)
+    projected: list[Tensor] = field(default_factory=list)  # batch query width
+    block_inputs: list[Tensor] = field(default_factory=list)  # batch query width
+    block_outputs: list[Tensor] = field(default_factory=list)
+    attended: Tensor = field(init=False)  # of the present block: what goes into the MLP's part
+    written: Tensor = field(init=False)  # of the present block: what its MLP writes
+
+
+_recorder: ContextVar[Recorder | None] = ContextVar("recorder", default=None)
+
+
+def current_recorder() -> Recorder | None:
+    """The recorder of the forward pass that this thread is in, if it is traced."""
+    return _recorder.get()
+
+
+@contextmanager
+def recording(intervention: Intervention) -> Iterator[Recorder]:
+    """Record the forward passes that this thread makes within the ``with`` block."""
+    recorder = Recorder(intervention)
+    token = _recorder.set(recorder)
+    try:
+        yield recorder
+    finally:
+        _recorder.reset(token)
+
+
+def eager_attention(module: nn.Module) -> Any:
+    """The eager attention that transformers defines beside the class of an attention module.
+
+    Raises InputError where there is none.
+    """
+    eager = getattr(sys.modules[type(module).__module__], "eager_attention_forward", None)
+    if eager is None:
+        raise InputError(
+            "Loupe cannot trace {architecture}: it attends in a way of its own.",
+            architecture=type(module).__name__,
+        )
+    return eager
+
+
+def attention(
+    module: nn.Module,
+    query: Float[Tensor, "batch heads query d_k"],
+    key: Float[Tensor, "batch key_heads key d_k"],
+    value: Float[Tensor, "batch key_heads key d_v"],
+    attention_mask: Float[Tensor, "batch mask_heads query key"] | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    **options: Any,
+) -> tuple[Float[Tensor, "batch query heads d_v"], Float[Tensor, "batch heads query key"]]:
+    """The architecture's own eager attention, given another scale or mask where one is asked for.
+
+    Each architecture's eager function is called, and none is rewritten here, so that the result
+    without an intervention is the same to the last bit.
+    """
+    eager = eager_attention(module)
+    recorder = _recorder.get()
+    if recorder is None:
+        return eager(module, query, key, value, attention_mask, scaling=scaling, dropout=dropout, **options)
+    intervention = recorder.intervention
+    base_scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    scale = intervention.scale(base_scale, query.shape[-1])
+    if intervention.visible is not None:
+        attention_mask = _additive(intervention.visible, query)
+    attention_mask = _hide(attention_mask, intervention.hidden_cells, len(recorder.attention), query, key)
+    output, probabilities = eager(
+        module, query, key, value, attention_mask, scaling=scale, dropout=dropout, **options
+    )
+    output = _silence(output, intervention.silenced, layer=len(recorder.attention))
+    recorder.modules.append(module)
+    recorder.attention.append(
+        AttentionCall(
+            query[0],
+            key[0],
+            value[0],
+            None if attention_mask is None else attention_mask[0],
+            scale,
+            base_scale,
+            options.get("softcap"),
+            probabilities[0],
+            output[0].transpose(0, 1),
+        )
+    )
+    return output, probabilities
+
+
+def _additive(visible: Visible, query: Tensor) -> Float[Tensor, "1 1 query key"]:
+    """Zero where visible and the least finite number elsewhere, as transformers' eager mask."""
+    mask: Bool[Tensor, "query key"] = visible.to_tensor().to(query.device)
+    hidden = torch.finfo(query.dtype).min
+    return torch.zeros((), dtype=query.dtype, device=query.device).where(mask, hidden)[None, None]
+
+
+def _hide(
+    mask: Float[Tensor, "batch mask_heads query key"] | None,
+    cells: frozenset[tuple[int, int, int, int]],
+    layer: int,
+    query: Float[Tensor, "batch heads query d_k"],
+    key: Float[Tensor, "batch key_heads key d_k"],
+) -> Float[Tensor, "batch mask_heads query key"] | None:
+    """The mask with this layer's single cells hidden too; the same mask where there are none."""
+    places = [cell[1:] for cell in cells if cell[0] == layer]
+    if not places:
+        return mask
+    batch, heads, queries, _width = query.shape
+    shape = (batch, heads, queries, key.shape[2])
+    mask = query.new_zeros(shape) if mask is None else mask.expand(shape).clone()
+    for head, row, column in places:
+        mask[:, head, row, column] = torch.finfo(mask.dtype).min
+    return mask
+
+
+def _silence(output: Tensor, silenced: frozenset[tuple[int, int]], layer: int) -> Tensor:
+    heads = [head for silenced_layer, head in silenced if silenced_layer == layer]
+    if not heads:
+        return output
+    output = output.clone()
+    output[:, :, heads] = 0
+    return output
+
+
+ALL_ATTENTION_FUNCTIONS.register(ATTENTION, attention)
+ALL_MASK_ATTENTION_FUNCTIONS.register(ATTENTION, ALL_MASK_ATTENTION_FUNCTIONS["eager"])
