@@ -1,0 +1,1 @@
+"""Every reusable piece of interface."""

@@ -1,0 +1,33 @@
+"""The pages of Loupe, in the order in which they are listed. A new page is a new line here."""
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from components.lesson import Lesson, read_lesson
+from components.words import mark
+
+ASSETS = Path(__file__).parent.parent / "assets"
+
+
+@dataclass(frozen=True)
+class PageEntry:
+    """A page: its one name in every room, its section (translated when shown), its icon."""
+
+    name: str
+    section: str
+    icon: str
+
+    @property
+    def thumbnail(self) -> Path:
+        return ASSETS / "thumbnails" / f"{self.name}.png"
+
+
+HOME = PageEntry("home", "", ":material/home:")
+PAGES = (PageEntry("attention", mark("Attention and positions"), ":material/grid_on:"),)
+
+
+@cache
+def lesson(name: str, language: str) -> Lesson:
+    """The lesson of a page in one language."""
+    return read_lesson(ASSETS / "lessons" / language / f"{name}.md")

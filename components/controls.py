@@ -1,0 +1,87 @@
+"""Controls with translated labels, and setting a page's controls from a link."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+from urllib.parse import parse_qsl
+
+import streamlit as st
+
+from components.live.address import remember
+
+T = TypeVar("T")
+
+
+def choose(
+    label: str,
+    options: Sequence[T],
+    key: str,
+    label_of: Callable[[T], str],
+    *,
+    default: T,
+    as_segments: bool = False,
+    **layout: Any,
+) -> T:
+    """One of several options whose labels are translated and whose values stand in the address.
+
+    ``st.session_state[key]`` holds the value and outlives the widget; scenes may write it. A value
+    that is no option (an old link, a shorter text) becomes the default.
+    """
+    state, widget = st.session_state, f"{key}_widget"
+    default = default if default in options else options[0]
+    if key not in state:
+        asked = st.query_params.get(key)
+        state[key] = next((option for option in options if str(option) == asked), default)
+    if state[key] not in options:
+        state[key] = default
+    state[widget] = state[key]
+
+    def take() -> None:
+        state[key] = state[widget]
+
+    if as_segments:
+        st.segmented_control(
+            label, options, required=True, format_func=label_of, key=widget, on_change=take, **layout
+        )
+    else:
+        st.selectbox(label, options, format_func=label_of, key=widget, on_change=take, **layout)
+    remember(key, state[key], default)
+    return state[key]
+
+
+def parse_link(query: str, defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """The controls that a link names, each as the type of its default.
+
+    Lists are written by repeating the parameter. Raises ValueError on a control that the page
+    does not have, or a value that is not of its type.
+    """
+    values: dict[str, Any] = {}
+    for key, text in parse_qsl(query, keep_blank_values=True):
+        if key not in defaults:
+            raise ValueError(f"There is no control called {key!r}.")
+        default = defaults[key]
+        if isinstance(default, list):
+            values[key] = [*values.get(key, []), text]
+        elif isinstance(default, bool):
+            values[key] = text == "true"
+        else:
+            values[key] = type(default)(text)
+            if isinstance(values[key], float) and not math.isfinite(values[key]):
+                raise ValueError(f"{key} must be a finite number.")
+    return values
+
+
+def apply_link(query: str, defaults: Mapping[str, object], kept: frozenset[str]) -> None:
+    """Set the controls that ``query`` names and put the others back, except the ``kept`` ones."""
+    values = parse_link(query, defaults)
+    for key, default in defaults.items():
+        if key in values:
+            st.session_state[key] = values[key]
+        elif key not in kept:
+            st.session_state[key] = default
+
+
+def keep_in_range(key: str, size: int) -> None:
+    """Keep an index in ``st.session_state`` below ``size``, after what it points into has changed."""
+    if (value := st.session_state.get(key)) is not None:
+        st.session_state[key] = min(max(0, int(value)), max(0, size - 1))

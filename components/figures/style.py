@@ -1,0 +1,119 @@
+"""One look for all figures: colours, sizes, margins, and the heatmap that most pages use.
+
+Ink and paper are not set here: the live figure takes them from the person's theme.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+import plotly.io
+from plotly.basedatatypes import BaseTraceType
+
+plotly.io.templates.default = None  # the default template would add 7 KB to every redraw
+
+# Okabe & Ito (2008): told apart by colour-blind eyes, on white and on black.
+BLUE, ORANGE, GREEN, RED, PURPLE, SKY, GREY = (
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#D55E00",
+    "#CC79A7",
+    "#56B4E9",
+    "#8a8f98",
+)
+SERIES = (SKY, ORANGE, GREEN, PURPLE, RED, GREY)
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")  # beside colour, never alone
+MARKERS = ("circle", "square", "diamond", "triangle-up", "cross", "x")
+SEQUENTIAL = "Cividis"
+DIVERGING = "PuOr"
+INK = "#010203"  # stands for the theme's text colour, which the live figure puts in its place
+MOST_TICKS = 48
+
+
+def drawing(traces: Sequence[BaseTraceType], height: int, **layout: Any) -> go.Figure:
+    """Traces under the common layout; ``uirevision`` keeps zoom while a control moves.
+
+    The figure is put together in one call: every later ``update_…`` or ``add_…`` checks all of it
+    again, which costs more than the figure itself while a slider is dragged.
+    """
+    for axis in ("xaxis", "yaxis"):
+        layout[axis] = {"automargin": True} | layout.get(axis, {})
+    common = {
+        "height": height,
+        "margin": {"l": 8, "r": 8, "t": 28, "b": 8},
+        "uirevision": "kept",
+        "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
+    }
+    return go.Figure(data=list(traces), layout=common | layout)
+
+
+def escaped(label: str) -> str:
+    """A token as text: Plotly reads a few HTML tags in labels."""
+    return label.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def token_axis(labels: Sequence[str], title: str, **options: Any) -> dict[str, Any]:
+    """An axis with one category a token: the position makes equal tokens different categories."""
+    step = max(1, -(-len(labels) // MOST_TICKS))
+    shown = range(0, len(labels), step)
+    return {
+        "title": {"text": title, "standoff": 6},
+        "type": "category",
+        "tickmode": "array",
+        "tickvals": list(shown),
+        "ticktext": [escaped(labels[index]) for index in shown],
+        "tickfont": {"size": 9 if len(labels) > 40 else 11},
+        "ticks": "",
+        "showgrid": False,
+        "zeroline": False,
+        "constrain": "domain",
+        **options,
+    }
+
+
+def token_categories(labels: Sequence[str]) -> list[str]:
+    return [f"{index} · {escaped(label)}" for index, label in enumerate(labels)]
+
+
+def token_heatmap(
+    values: np.ndarray,
+    query_labels: Sequence[str],
+    key_labels: Sequence[str],
+    *,
+    query_title: str,
+    key_title: str,
+    value_title: str,
+    limits: tuple[float, float],
+    diverging: bool = False,
+    selected: tuple[int, int] | None = None,
+    height: int = 560,
+) -> go.Figure:
+    """Queries down, keys across, one cell a pair. NaN cells stay empty; ``selected`` is framed."""
+    heatmap = go.Heatmap(
+        z=np.ascontiguousarray(values, dtype=np.float32),
+        x=token_categories(key_labels),
+        y=token_categories(query_labels),
+        zmin=limits[0],
+        zmax=limits[1],
+        colorscale=DIVERGING if diverging else SEQUENTIAL,
+        hoverongaps=False,
+        colorbar={"title": {"text": value_title, "side": "right"}, "thickness": 12, "outlinewidth": 0},
+        hovertemplate=(
+            f"{query_title} %{{y}}<br>{key_title} %{{x}}<br>{value_title} %{{z:.4g}}<extra></extra>"
+        ),
+    )
+    return drawing(
+        [heatmap],
+        height,
+        xaxis=token_axis(key_labels, key_title, side="top", tickangle=-60),
+        yaxis=token_axis(query_labels, query_title, autorange="reversed", scaleanchor="x"),
+        shapes=[] if selected is None else [cell_frame(*selected)],
+    )
+
+
+def cell_frame(row: int, column: int) -> dict[str, Any]:
+    """A frame around one cell of a heatmap."""
+    corners = {"x0": column - 0.5, "x1": column + 0.5, "y0": row - 0.5, "y1": row + 0.5}
+    return {"type": "rect", **corners, "line": {"color": RED, "width": 3}}

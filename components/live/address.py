@@ -1,0 +1,43 @@
+"""The address bar as a link to what is on screen, for state that no widget binds by itself.
+
+``bind="query-params"`` writes labels into the address, in the person's language, so that choices
+with translated labels cannot use it. They are remembered here by their values instead, and a
+hidden element writes them from the browser's side, where nothing else's parameters are lost.
+"""
+
+from pathlib import Path
+
+import streamlit as st
+
+from components.words import _
+
+_HERE = Path(__file__).parent
+_writer = st.components.v2.component("loupe_address", js=(_HERE / "address.js").read_text())
+_button = st.components.v2.component(
+    "loupe_copy_link",
+    html='<button type="button"></button>',
+    css=(_HERE / "copy_link.css").read_text(),
+    js=(_HERE / "copy_link.js").read_text(),
+)
+_REMEMBERED = "loupe_address"
+
+
+def forget_address() -> None:
+    """Begin a full run: the page that runs now says what belongs into the address."""
+    st.session_state[_REMEMBERED] = {}
+
+
+def remember(parameter: str, value: object, default: object) -> None:
+    """Put a value into the address, or take its parameter out while it is the default."""
+    st.session_state.setdefault(_REMEMBERED, {})[parameter] = None if value == default else str(value)
+
+
+def write_address(name: str) -> None:
+    """Write what was remembered, through an element that takes no room."""
+    with st.container(key=f"address_{name}"):
+        _writer(key=f"{name}_writer", data={"parameters": st.session_state.get(_REMEMBERED, {})})
+
+
+def copy_link(key: str) -> None:
+    """A button that copies the present address."""
+    _button(key=key, data={"label": _("Copy the link"), "done": _("Copied")})

@@ -1,0 +1,108 @@
+// A Plotly figure that is redrawn in place: zoom stays, nothing is mounted again.
+const INK = "#010203"; // as in components/figures/style.py
+
+function loadPlotly(address) {
+  window.loupePlotly ??= new Promise((resolve, reject) => {
+    const script = document.createElement("script");
+    script.src = address;
+    script.onload = () => resolve(window.Plotly);
+    script.onerror = () => reject(new Error("plotly.js did not load"));
+    document.head.append(script);
+  });
+  return window.loupePlotly;
+}
+
+// Colours come from the person's theme, so that one figure serves light and dark.
+function readTheme(element) {
+  const style = getComputedStyle(element);
+  const ink = style.getPropertyValue("--st-text-color").trim() || "#222";
+  const probe = document.createElement("i");
+  probe.style.color = `color-mix(in srgb, ${ink} 15%, transparent)`;
+  element.append(probe);
+  const line = getComputedStyle(probe).color;
+  probe.remove();
+  return {
+    ink,
+    line,
+    paper: style.getPropertyValue("--st-background-color").trim() || "#fff",
+    font: style.getPropertyValue("--st-font").trim() || "sans-serif",
+  };
+}
+
+function inTheme(layout, { ink, line, paper, font }) {
+  const themed = { ...layout, paper_bgcolor: paper, plot_bgcolor: paper };
+  themed.font = { family: font, size: 13, ...layout.font, color: ink };
+  for (const name of Object.keys(layout).filter((name) => /^[xy]axis/.test(name))) {
+    themed[name] = { gridcolor: line, zerolinecolor: line, linecolor: line, ...layout[name] };
+  }
+  themed.shapes = (layout.shapes ?? []).map((shape) =>
+    shape.line?.color === INK ? { ...shape, line: { ...shape.line, color: ink } } : shape
+  );
+  return themed;
+}
+
+// A change of theme shows as a new class on an element around the figure.
+function onThemeChange(element, act) {
+  const observer = new MutationObserver(act);
+  for (let around = element; around; around = around.parentElement) {
+    observer.observe(around, { attributes: true, attributeFilter: ["class"] });
+  }
+  return () => observer.disconnect();
+}
+
+export default function ({ data, parentElement, setStateValue, setTriggerValue }) {
+  const element = parentElement.querySelector(".figure");
+  const own = (element.own ??= { latest: null, shown: null, busy: false, drawn: 0, theme: null });
+  if (data.figure !== own.shown) own.latest = data; // an unchanged figure costs nothing
+  element.style.height = `${data.height}px`;
+  element.setAttribute("role", "figure");
+  element.setAttribute("aria-label", data.alt);
+
+  const draw = async () => {
+    if (own.busy) return;
+    own.busy = true;
+    const Plotly = await loadPlotly(data.plotly);
+    while (own.latest) {
+      const { figure, name } = own.latest;
+      own.latest = null;
+      own.shown = figure;
+      own.theme ??= readTheme(element);
+      const { data: traces, layout } = JSON.parse(figure);
+      await Plotly.react(element, traces, inTheme(layout, own.theme), {
+        displaylogo: false,
+        responsive: true,
+        modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
+        toImageButtonOptions: { filename: name, scale: 2 },
+      });
+      element.dataset.drawn = ++own.drawn;
+    }
+    own.busy = false;
+  };
+  const start = () =>
+    draw()
+      .then(() => {
+        if (own.listening) return;
+        own.listening = true;
+        element.on("plotly_click", ({ points: [point] }) =>
+          setTriggerValue("click", {
+            x: point.x,
+            y: point.y,
+            curve: point.curveNumber,
+            point: point.pointNumber ?? null,
+            custom: point.customdata ?? null,
+          })
+        );
+      })
+      .catch((error) => {
+        console.error(error);
+        setStateValue("failed", true);
+      });
+  start();
+  return onThemeChange(element, () => {
+    const theme = readTheme(element);
+    if (JSON.stringify(theme) === JSON.stringify(own.theme)) return;
+    own.theme = theme;
+    own.latest ??= data;
+    start();
+  });
+}

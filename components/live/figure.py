@@ -1,0 +1,66 @@
+"""A Plotly figure that is redrawn in place, keeps its zoom and reports the clicked point."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import plotly.graph_objects as go
+import plotly.io
+import streamlit as st
+
+_HERE = Path(__file__).parent
+_mount = st.components.v2.component(
+    "loupe_figure",
+    html='<div class="figure"></div>',
+    css=(_HERE / "figure.css").read_text(),
+    js=(_HERE / "figure.js").read_text(),
+    isolate_styles=False,  # plotly.js puts its style sheet in the document's head
+)
+PLOTLY_ROUTE = "loupe/plotly.js"
+DEFAULT_HEIGHT = 420
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure as text, ready to be sent: what a cache keeps."""
+
+    text: str
+    height: int
+
+    @classmethod
+    def of(cls, figure: go.Figure) -> "Drawn":
+        return cls(figure.to_json(engine="orjson"), figure.layout.height or DEFAULT_HEIGHT)
+
+
+def live_figure(
+    figure: go.Figure | Drawn, key: str, alt: str, on_click: Callable[[dict], None] | None = None
+) -> None:
+    """Draw ``figure`` in place of what ``key`` last showed.
+
+    ``alt`` says in words what is shown. ``on_click`` receives {x, y, curve, point, custom} of the
+    clicked point before the fragment reruns. Where the component cannot load plotly.js, the
+    figure is drawn by ``st.plotly_chart``, without clicks.
+    """
+    drawn = figure if isinstance(figure, Drawn) else Drawn.of(figure)
+    if st.session_state.get(key, {}).get("failed"):
+        st.plotly_chart(plotly.io.from_json(drawn.text), key=f"{key}_plain", alt=alt)
+        return
+
+    def clicked() -> None:
+        click = st.session_state[key].click
+        if click and on_click is not None:
+            on_click(click)
+
+    base = st.get_option("server.baseUrlPath").strip("/")
+    _mount(
+        key=key,
+        data={
+            "figure": drawn.text,
+            "plotly": f"/{base}/{PLOTLY_ROUTE}" if base else f"/{PLOTLY_ROUTE}",
+            "height": drawn.height,
+            "name": key,
+            "alt": alt,
+        },
+        on_click_change=clicked,
+        on_failed_change=lambda: None,
+    )

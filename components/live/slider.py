@@ -1,0 +1,82 @@
+"""A slider that reports while it is dragged, not only when it is released."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import streamlit as st
+
+_HERE = Path(__file__).parent
+_mount = st.components.v2.component(
+    "loupe_slider",
+    html='<div class="slider"><label></label><output></output><input type="range"></div>',
+    css=(_HERE / "slider.css").read_text(),
+    js=(_HERE / "slider.js").read_text(),
+)
+
+
+def _from_address(key: str, low: float, high: float, default: float) -> float:
+    """The value in the query string, clamped; the default where there is none or no number."""
+    try:
+        asked = float(st.query_params.get(key, default))
+    except ValueError:
+        return default
+    return min(high, max(low, asked)) if math.isfinite(asked) else default
+
+
+def live_slider(
+    label: str,
+    key: str,
+    low: float,
+    high: float,
+    default: float,
+    step: float = 0.01,
+    *,
+    log: bool = False,
+    unit: str = "",
+    help: str = "",
+    followers: Sequence[str] = (),
+) -> float:
+    """Draw the slider and return its present value; a move reruns the fragment around it.
+
+    ``key`` names both the session's value (``st.session_state[key]``, which scenes may write) and
+    the parameter of the query string. ``log`` moves by equal factors and needs ``low`` > 0.
+    A double click puts the default back. ``followers`` are panels, by name, that rerun when the
+    slider is let go: this one among them, and those that are too large to follow every step.
+    """
+    state = st.session_state
+    if key not in state:
+        state[key] = _from_address(key, low, high, default)
+    element = f"{key}_slider"
+
+    def take(name: str) -> None:
+        sent = state[element][name]
+        if sent and math.isfinite(sent["value"]):
+            state[key] = min(high, max(low, float(sent["value"])))
+            state[f"{key}_serial"] = sent["serial"]
+
+    def settle() -> None:
+        take("settled")
+        if followers:
+            st.rerun(followers)
+
+    _mount(
+        key=element,
+        data={
+            "label": label,
+            "parameter": key,
+            "low": low,
+            "high": high,
+            "default": default,
+            "step": step,
+            "digits": max(0, -math.floor(math.log10(step))) if step < 1 else 0,
+            "log": log,
+            "unit": unit,
+            "help": help,
+            "value": state[key],
+            "serial": state.get(f"{key}_serial", 0),
+        },
+        on_sent_change=lambda: take("sent"),
+        on_settled_change=settle,
+    )
+    return state[key]

@@ -1,0 +1,133 @@
+"""The parts that every page has, in the order in which they stand on it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import plotly.graph_objects as go
+import streamlit as st
+
+from components.catalogue import lesson
+from components.controls import apply_link
+from components.lesson import Item, Lesson, Link
+from components.live.address import copy_link
+from components.words import _, language
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page's name, its controls with their defaults, and those that scenes leave alone."""
+
+    name: str
+    defaults: Mapping[str, Any]
+    kept: frozenset[str]
+
+    def default(self, control: str) -> Any:
+        """A control's default, by its name without the page's prefix."""
+        return self.defaults[f"{self.name}_{control}"]
+
+    @property
+    def lesson(self) -> Lesson:
+        return lesson(self.name, language())
+
+    def head(self) -> None:
+        """Title and question, and the scenes that set several controls at once."""
+        st.title(self.lesson.title, anchor=False)
+        st.markdown(self.lesson.question)
+        with st.container(horizontal=True):
+            for number, scene in enumerate(self.lesson.scenes):
+                self._button(scene, f"{self.name}_scene_{number}", ":material/theaters:")
+
+    def note(self, name: str) -> None:
+        """What to see in a figure, in small print."""
+        st.caption(self.lesson.notes[name])
+
+    def questions(self) -> None:
+        """Interview questions and claims, each with buttons that demonstrate the answer above."""
+        questions, claims = st.tabs([_("Questions"), _("Claims put to the test")])
+        with questions:
+            self._items(self.lesson.questions)
+        with claims:
+            self._items(self.lesson.claims)
+
+    def _items(self, items: tuple[Item, ...]) -> None:
+        for item in items:
+            with st.expander(item.title):
+                st.markdown(item.text)
+                for number, link in enumerate(item.links):
+                    self._button(link, f"{self.name}_{item.identifier}_{number}", ":material/visibility:")
+
+    def _button(self, link: Link, key: str, icon: str) -> None:
+        st.button(
+            link.label,
+            key=key,
+            icon=icon,
+            on_click=apply_link,
+            args=(link.query, self.defaults, self.kept),
+        )
+
+
+@dataclass(frozen=True)
+class Check:
+    """One comparison made just now: what with what, the largest difference, what is allowed."""
+
+    what: str
+    difference: float
+    tolerance: float
+
+    @property
+    def holds(self) -> bool:
+        return self.difference <= self.tolerance  # False for NaN
+
+
+def checked_against(checks: list[Check]) -> None:
+    """Show comparisons that were computed in this run; one that fails is shown in red."""
+    for check in checks:
+        line = _("{what}: largest difference {difference} (allowed {tolerance})").format(
+            what=check.what, difference=f"{check.difference:.1e}", tolerance=f"{check.tolerance:.0e}"
+        )
+        if check.holds:
+            st.caption(f":green[:material/check_circle:] {_('Checked against')} {line}")
+        else:
+            st.error(f"{_('This check failed.')} {line}", icon=":material/error:")
+
+
+def take_with_you(
+    key: str,
+    table: Callable[[], pd.DataFrame],
+    figure: Callable[[], go.Figure] | None,
+    snippet: str,
+) -> None:
+    """A link to this state, the data as CSV, the figure as HTML, and Python that repeats the numbers.
+
+    ``table`` and ``figure`` are called only when somebody asks for the file.
+    """
+    st.markdown(f"##### {_('Take it with you')}")
+    link, data, picture = st.columns(3)
+    with link:
+        copy_link(f"{key}_link")
+    data.download_button(
+        _("Data as CSV"),
+        lambda: table().to_csv(index=False).encode(),
+        f"loupe-{key}.csv",
+        "text/csv",
+        key=f"{key}_csv",
+        icon=":material/table:",
+        on_click="ignore",
+        width="stretch",
+    )
+    if figure is not None:
+        picture.download_button(
+            _("Figure as HTML"),
+            lambda: figure().to_html(include_plotlyjs=True).encode(),
+            f"loupe-{key}.html",
+            "text/html",
+            key=f"{key}_html",
+            icon=":material/download:",
+            on_click="ignore",
+            width="stretch",
+            help=_("The camera in the figure's corner saves it as PNG."),
+        )
+    with st.expander(_("Reproduce in Python")):
+        st.code(snippet, language="python")

@@ -1,0 +1,95 @@
+"""What a Loupe process does once: warm up in the background, answer /ready, serve plotly.js."""
+
+import asyncio
+import gc
+import logging
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from urllib.parse import quote
+
+import plotly
+import streamlit as st
+from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from components.catalogue import PAGES
+
+PLOTLY_ROUTE = "/loupe/plotly.js"
+_PLOTLY_FILE = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
+_PAGE_NAMES = {entry.name for entry in PAGES} | {"ready"}
+_ready = threading.Event()
+_device_name = ""
+_log = logging.getLogger("loupe")
+
+
+def warm_up() -> None:
+    """Import torch, load the default network, run it once, and take it all out of the collector.
+
+    Streamlit collects garbage after every rerun; with torch's objects tracked that costs about
+    90 ms each time, frozen it costs next to nothing.
+    """
+    import torch
+
+    from models.networks.catalogue import DEFAULT
+    from models.networks.loading import load
+    from models.networks.tracing import trace
+
+    global _device_name
+    torch.set_num_threads(1)  # one thread a rerun serves more sessions a second
+    network = load(DEFAULT)
+    trace(network, "Ready?")
+    _device_name = torch.cuda.get_device_name() if network.device.type == "cuda" else "CPU"
+    gc.collect()
+    gc.freeze()
+    _ready.set()
+
+
+def device_name() -> str:
+    """The device that networks run on; empty until the process is warm."""
+    return _device_name
+
+
+def _warm_up_or_say_why() -> None:
+    try:
+        warm_up()
+    except Exception:
+        _log.exception("The default network did not load; /ready stays at 503.")
+
+
+@asynccontextmanager
+async def lifespan(_app: st.App) -> AsyncIterator[None]:
+    """Warm up beside the first page: the home page paints before torch is imported."""
+    thread = threading.Thread(target=_warm_up_or_say_why, name="loupe-warm-up", daemon=True)
+    asyncio.get_running_loop().call_later(0.5, thread.start)
+    yield
+
+
+class HelpfulNotFound(BaseHTTPMiddleware):
+    """Send the address of a page that does not exist to the home page, which says so."""
+
+    async def dispatch(self, request: Request, call_next: RequestResponseEndpoint) -> Response:
+        name = request.url.path.strip("/")
+        is_document = "text/html" in request.headers.get("accept", "")
+        if is_document and name and name not in _PAGE_NAMES and "/" not in name and "." not in name:
+            return RedirectResponse(f"/?missing={quote(name)}")
+        return await call_next(request)
+
+
+async def ready(_request: Request) -> Response:
+    """200 once the default network has answered a forward pass, 503 until then."""
+    is_ready = _ready.is_set()
+    return JSONResponse({"ready": is_ready}, status_code=200 if is_ready else 503)
+
+
+async def plotly_js(_request: Request) -> Response:
+    """plotly.js from the installed package, so that figures need nothing from outside."""
+    return FileResponse(
+        _PLOTLY_FILE, media_type="text/javascript", headers={"Cache-Control": "public, max-age=86400"}
+    )
+
+
+ROUTES = [Route("/ready", ready), Route(PLOTLY_ROUTE, plotly_js)]

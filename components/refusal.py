@@ -1,0 +1,39 @@
+"""How Loupe says no: one sentence in the person's language, never a traceback."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import streamlit as st
+
+from components.words import _
+from models.errors import InputError
+
+_log = logging.getLogger("loupe")
+
+
+def sentence(error: InputError) -> str:
+    """The refusal in the running session's language."""
+    return _(error.template).format(**error.values)
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """Show an InputError raised inside as its sentence, and leave the rest of the page standing."""
+    try:
+        yield
+    except InputError as error:
+        st.warning(sentence(error), icon=":material/info:")
+
+
+def show_failure(error: Exception) -> bool:
+    """Streamlit's hook for uncaught exceptions: the log gets the traceback, the person a sentence."""
+    if isinstance(error, InputError):
+        st.warning(sentence(error), icon=":material/info:")
+        return True
+    _log.error("A page failed.", exc_info=error)
+    st.error(
+        _("Something went wrong on this page. What you typed is kept; change a control to go on."),
+        icon=":material/error:",
+    )
+    return True

@@ -1,0 +1,86 @@
+"""The session: page settings, language, navigation, header. It runs before every page."""
+
+import difflib
+from pathlib import Path
+
+import streamlit as st
+from streamlit.navigation.page import StreamlitPage
+
+from components import words
+from components.catalogue import ASSETS, HOME, PAGES, PageEntry, lesson
+from components.controls import choose
+from components.live.address import forget_address, write_address
+from components.process import device_name
+from components.words import _
+
+ROOT = Path(__file__).parent.parent
+ICON = ASSETS / "icon.svg"
+
+
+def preferred_language() -> str:
+    """The browser's language where Loupe speaks it, else English."""
+    locale = st.context.locale or "en"
+    return next((code for code in words.LANGUAGES if locale.lower().startswith(code)), "en")
+
+
+def session_language() -> str:
+    return st.session_state.get("lang", preferred_language())
+
+
+def navigation() -> dict[str, list[StreamlitPage]]:
+    """Sections of pages in the person's language; url paths stay the same in all of them."""
+    sections: dict[str, list[StreamlitPage]] = {"": [page(HOME, default=True)]}
+    for entry in PAGES:
+        sections.setdefault(_(entry.section), []).append(page(entry))
+    return sections
+
+
+def page(entry: PageEntry, default: bool = False) -> StreamlitPage:
+    return st.Page(
+        ROOT / "pages" / f"{entry.name}.py",
+        title=lesson(entry.name, words.language()).title,
+        icon=entry.icon,
+        url_path=None if default else entry.name,
+        default=default,
+    )
+
+
+def header() -> None:
+    """Device and language switch, small, at the right of every page."""
+    with st.container(horizontal=True, horizontal_alignment="right", vertical_alignment="center"):
+        st.caption(f":material/memory: {device_name() or _('warming up')}", width="content")
+        choose(
+            "Language · 语言",
+            list(words.LANGUAGES),
+            "lang",
+            words.LANGUAGES.__getitem__,
+            default=preferred_language(),
+            label_visibility="collapsed",
+            width=120,
+        )
+
+
+def missing_page() -> None:
+    """Say which page was asked for and does not exist; the gallery below shows those that do."""
+    if asked := st.query_params.get("missing"):
+        names = [entry.name for entry in PAGES]
+        near = difflib.get_close_matches(asked.lower(), names, n=1, cutoff=0.5)
+        hint = _("Did you mean “{page}”?").format(page=near[0]) if near else _("Here is what there is.")
+        st.info(_("There is no page called “{page}”.").format(page=asked[:40]) + " " + hint)
+
+
+STYLE = """<style>
+[data-testid=stMainBlockContainer] { padding: 4.2rem 2.5rem 3rem; max-width: 92rem; }
+[class*="st-key-address_"] { display: none; }
+@media (max-width: 640px) { [data-testid=stMainBlockContainer] { padding: 3.6rem 1rem 2rem; } }
+</style>"""
+
+st.set_page_config(page_title="Loupe", page_icon=str(ICON), layout="wide")
+words.follow(session_language)
+st.html(STYLE)
+forget_address()
+header()
+missing_page()
+chosen = st.navigation(navigation(), position="top")
+chosen.run()
+write_address("page")
