@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 from urllib.parse import parse_qsl
 
 import streamlit as st
@@ -19,7 +19,7 @@ def choose(
     label_of: Callable[[T], str],
     *,
     default: T,
-    as_segments: bool = False,
+    style: Literal["select", "segments", "radio"] = "select",
     **layout: Any,
 ) -> T:
     """One of several options whose labels are translated and whose values stand in the address.
@@ -39,12 +39,13 @@ def choose(
     def take() -> None:
         state[key] = state[widget]
 
-    if as_segments:
-        st.segmented_control(
-            label, options, required=True, format_func=label_of, key=widget, on_change=take, **layout
-        )
+    common: dict[str, Any] = {"format_func": label_of, "key": widget, "on_change": take} | layout
+    if style == "segments":
+        st.segmented_control(label, options, required=True, **common)
+    elif style == "radio":
+        st.radio(label, options, **common)
     else:
-        st.selectbox(label, options, format_func=label_of, key=widget, on_change=take, **layout)
+        st.selectbox(label, options, **common)
     remember(key, state[key], default)
     return state[key]
 

@@ -9,9 +9,9 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from components.catalogue import lesson
-from components.controls import apply_link
+from components.controls import apply_link, choose
 from components.lesson import Item, Lesson, Link
-from components.live.address import copy_link
+from components.live.address import copy_link, write_address
 from components.words import _, language
 
 
@@ -35,9 +35,21 @@ class Page:
         """Title and question, and the scenes that set several controls at once."""
         st.title(self.lesson.title, anchor=False)
         st.markdown(self.lesson.question)
-        with st.container(horizontal=True):
-            for number, scene in enumerate(self.lesson.scenes):
-                self._button(scene, f"{self.name}_scene_{number}", ":material/theaters:")
+        key = f"{self.name}_scene"
+
+        def play() -> None:
+            number = st.session_state[key]
+            if number is not None:
+                apply_link(self.lesson.scenes[number].query, self.defaults, self.kept)
+                st.session_state[key] = None  # a scene is played, not held: it can be played again
+
+        st.pills(
+            _("Scenes"),
+            range(len(self.lesson.scenes)),
+            format_func=lambda number: f":material/play_arrow: {self.lesson.scenes[number].label}",
+            key=key,
+            on_change=play,
+        )
 
     def note(self, name: str) -> None:
         """What to see in a figure, in small print."""
@@ -45,26 +57,52 @@ class Page:
 
     def questions(self) -> None:
         """Interview questions and claims, each with buttons that demonstrate the answer above."""
-        questions, claims = st.tabs([_("Questions"), _("Claims put to the test")])
-        with questions:
-            self._items(self.lesson.questions)
-        with claims:
-            self._items(self.lesson.claims)
+        _questions(self)
 
-    def _items(self, items: tuple[Item, ...]) -> None:
-        for item in items:
-            with st.expander(item.title):
-                st.markdown(item.text)
-                for number, link in enumerate(item.links):
-                    self._button(link, f"{self.name}_{item.identifier}_{number}", ":material/visibility:")
 
-    def _button(self, link: Link, key: str, icon: str) -> None:
+@st.fragment
+def _questions(page: Page) -> None:
+    """One answer at a time: every element of a page costs the browser time while a slider moves."""
+    kinds = {"questions": _("Questions"), "claims": _("Claims put to the test")}
+    kind = choose(
+        _("Questions and claims"),
+        list(kinds),
+        f"{page.name}_asked",
+        kinds.__getitem__,
+        default="questions",
+        style="segments",
+        label_visibility="collapsed",
+    )
+    items = {item.identifier: item for item in getattr(page.lesson, kind)}
+    left, right = st.columns([2, 3], gap="large")
+    with left:
+        asked = choose(
+            kinds[kind],
+            list(items),
+            f"{page.name}_{kind}",
+            lambda identifier: items[identifier].title,
+            default=next(iter(items)),
+            style="radio",
+            label_visibility="collapsed",
+        )
+    with right, st.container(border=True):
+        _answer(page, items[asked])
+    write_address(f"{page.name}_questions")
+
+
+def _answer(page: Page, item: Item) -> None:
+    def show(link: Link) -> None:
+        apply_link(link.query, page.defaults, page.kept)
+        st.rerun()  # the whole page, not only this fragment
+
+    st.markdown(f"**{item.title}**\n\n{item.text}")
+    for number, link in enumerate(item.links):
         st.button(
             link.label,
-            key=key,
-            icon=icon,
-            on_click=apply_link,
-            args=(link.query, self.defaults, self.kept),
+            key=f"{page.name}_{item.identifier}_{number}",
+            icon=":material/visibility:",
+            on_click=show,
+            args=(link,),
         )
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import logging
+import socket
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -23,6 +24,7 @@ _PLOTLY_FILE = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
 _PAGE_NAMES = {entry.name for entry in PAGES} | {"ready"}
 _ready = threading.Event()
 _device_name = ""
+_settled: set[str] = set()  # pages that have run since the process is warm
 _log = logging.getLogger("loupe")
 
 
@@ -43,9 +45,20 @@ def warm_up() -> None:
     network = load(DEFAULT)
     trace(network, "Ready?")
     _device_name = torch.cuda.get_device_name() if network.device.type == "cuda" else "CPU"
+    _freeze()
+    _ready.set()
+
+
+def _freeze() -> None:
     gc.collect()
     gc.freeze()
-    _ready.set()
+
+
+def settle(page: str) -> None:
+    """Freeze what a page's first run in this process has imported, as the warm-up does for torch."""
+    if _ready.is_set() and page not in _settled:
+        _settled.add(page)
+        _freeze()
 
 
 def device_name() -> str:
@@ -60,9 +73,27 @@ def _warm_up_or_say_why() -> None:
         _log.exception("The default network did not load; /ready stays at 503.")
 
 
+def send_at_once() -> None:
+    """Let no small message wait for the acknowledgement of the one before (Nagle's algorithm).
+
+    asyncio switches that off only on sockets made with an explicit protocol, which Streamlit's
+    listening sockets are not; a rerun of several messages then takes 40 ms more, the other side's
+    delayed acknowledgement. Connections inherit the option from the socket that listens.
+    """
+    for thing in gc.get_objects():
+        if type(thing) is socket.socket and _is_tcp(thing):
+            thing.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def _is_tcp(open_socket: socket.socket) -> bool:
+    is_internet = open_socket.family in (socket.AF_INET, socket.AF_INET6)
+    return is_internet and open_socket.type == socket.SOCK_STREAM and open_socket.fileno() >= 0
+
+
 @asynccontextmanager
 async def lifespan(_app: st.App) -> AsyncIterator[None]:
     """Warm up beside the first page: the home page paints before torch is imported."""
+    send_at_once()
     thread = threading.Thread(target=_warm_up_or_say_why, name="loupe-warm-up", daemon=True)
     asyncio.get_running_loop().call_later(0.5, thread.start)
     yield

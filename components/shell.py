@@ -10,7 +10,7 @@ from components import words
 from components.catalogue import ASSETS, HOME, PAGES, PageEntry, lesson
 from components.controls import choose
 from components.live.address import forget_address, write_address
-from components.process import device_name
+from components.process import device_name, settle
 from components.words import _
 
 ROOT = Path(__file__).parent.parent
@@ -72,7 +72,7 @@ def missing_page() -> None:
 STYLE = """<style>
 [data-testid=stMainBlockContainer] { padding: 4.2rem 2.5rem 3rem; max-width: 92rem; }
 [class*="st-key-address_"] { display: none; }
-@media (max-width: 640px) { [data-testid=stMainBlockContainer] { padding: 3.6rem 1rem 2rem; } }
+@media (max-width: 640px) { [data-testid=stMainBlockContainer] { padding: 4.6rem 1rem 2rem; } }
 </style>"""
 
 st.set_page_config(page_title="Loupe", page_icon=str(ICON), layout="wide")
@@ -84,3 +84,4 @@ missing_page()
 chosen = st.navigation(navigation(), position="top")
 chosen.run()
 write_address("page")
+settle(chosen.url_path)

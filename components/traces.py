@@ -17,9 +17,14 @@ def traced(network_name: str, text: str) -> Trace:
 
 
 def traced_with(network_name: str, text: str, intervention: Intervention) -> Trace:
-    """A forward pass with a change. It is not kept: while a slider moves, each value comes once."""
+    """A forward pass with a change; the latest few are kept, as several panels show the same one."""
     if intervention == NO_INTERVENTION:
         return traced(network_name, text)
+    return _traced_with(network_name, text, intervention)
+
+
+@st.cache_resource(max_entries=TRACES_KEPT, show_spinner=False)
+def _traced_with(network_name: str, text: str, intervention: Intervention) -> Trace:
     return trace(load(network_name), text, intervention)
 
 

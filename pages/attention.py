@@ -64,7 +64,7 @@ view = choose(
     "attention_view",
     view_label,
     default="look",
-    as_segments=True,
+    style="segments",
     label_visibility="collapsed",
     width="stretch",
 )

@@ -15,7 +15,7 @@ for start in range(0, len(PAGES), COLUMNS):
         page = lesson(entry.name, language())
         with column, st.container(border=True):
             st.image(str(entry.thumbnail), width="stretch")
-            st.page_link(f"pages/{entry.name}.py", label=f"**{page.title}**", icon=entry.icon)
+            st.page_link(f"../pages/{entry.name}.py", label=f"**{page.title}**", icon=entry.icon)
             st.caption(page.question)
 for note in home.notes.values():
     st.markdown(note)

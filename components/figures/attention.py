@@ -11,6 +11,7 @@ from components.figures.style import (
     DASHES,
     GREY,
     INK,
+    MARGIN,
     MARKERS,
     ORANGE,
     RED,
@@ -18,6 +19,8 @@ from components.figures.style import (
     SERIES,
     drawing,
     escaped,
+    room_for,
+    short,
 )
 from components.words import _
 
@@ -82,7 +85,6 @@ def head_grid(
             "side": "top",
             "showgrid": False,
             "zeroline": False,
-            "constrain": "domain",
         },
         yaxis={
             "tickvals": [row * pitch + centre for row in range(len(layers))],
@@ -91,8 +93,8 @@ def head_grid(
             "autorange": "reversed",
             "showgrid": False,
             "zeroline": False,
-            "scaleanchor": "x",
         },
+        margin={"l": 44, "r": 8, "t": 44, "b": 8},
         shapes=[
             {"type": "rect", **_corners(selected, pitch, size), "line": {"color": ORANGE, "width": 4}},
             *(line for pair in silenced for line in _cross(pair, pitch, size)),
@@ -169,8 +171,9 @@ def next_token_bars(
             "autorange": "reversed",
             "tickmode": "array",
             "tickvals": list(range(len(rows))),
-            "ticktext": [escaped(label) for label in labels],
+            "ticktext": [short(label) for label in labels],
         },
+        margin=MARGIN | {"l": 10 + room_for(labels)},
     )
 
 

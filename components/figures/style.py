@@ -30,19 +30,21 @@ SEQUENTIAL = "Cividis"
 DIVERGING = "PuOr"
 INK = "#010203"  # stands for the theme's text colour, which the live figure puts in its place
 MOST_TICKS = 48
+MARGIN = {"l": 64, "r": 12, "t": 36, "b": 48}
+LETTER = 6.2  # pixels across, of a tick label; labels are cut where they would take too much room
+LONGEST_LABEL = 14
 
 
 def drawing(traces: Sequence[BaseTraceType], height: int, **layout: Any) -> go.Figure:
     """Traces under the common layout; ``uirevision`` keeps zoom while a control moves.
 
     The figure is put together in one call: every later ``update_…`` or ``add_…`` checks all of it
-    again, which costs more than the figure itself while a slider is dragged.
+    again, which costs more than the figure itself while a slider is dragged. Margins are fixed for
+    the same reason: measuring labels makes plotly.js lay the figure out several times over.
     """
-    for axis in ("xaxis", "yaxis"):
-        layout[axis] = {"automargin": True} | layout.get(axis, {})
     common = {
         "height": height,
-        "margin": {"l": 8, "r": 8, "t": 28, "b": 8},
+        "margin": MARGIN,
         "uirevision": "kept",
         "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
     }
@@ -63,18 +65,26 @@ def token_axis(labels: Sequence[str], title: str, **options: Any) -> dict[str, A
         "type": "category",
         "tickmode": "array",
         "tickvals": list(shown),
-        "ticktext": [escaped(labels[index]) for index in shown],
+        "ticktext": [short(labels[index]) for index in shown],
         "tickfont": {"size": 9 if len(labels) > 40 else 11},
         "ticks": "",
         "showgrid": False,
         "zeroline": False,
-        "constrain": "domain",
         **options,
     }
 
 
 def token_categories(labels: Sequence[str]) -> list[str]:
     return [f"{index} · {escaped(label)}" for index, label in enumerate(labels)]
+
+
+def room_for(labels: Sequence[str]) -> int:
+    """Pixels that tick labels need."""
+    return round(10 + LETTER * max(min(len(label), LONGEST_LABEL + 1) for label in labels))
+
+
+def short(label: str) -> str:
+    return escaped(label if len(label) <= LONGEST_LABEL else label[:LONGEST_LABEL] + "…")
 
 
 def token_heatmap(
@@ -108,7 +118,8 @@ def token_heatmap(
         [heatmap],
         height,
         xaxis=token_axis(key_labels, key_title, side="top", tickangle=-60),
-        yaxis=token_axis(query_labels, query_title, autorange="reversed", scaleanchor="x"),
+        yaxis=token_axis(query_labels, query_title, autorange="reversed"),
+        margin={"l": 22 + room_for(query_labels), "r": 8, "t": 30 + room_for(key_labels), "b": 8},
         shapes=[] if selected is None else [cell_frame(*selected)],
     )
 

@@ -41,18 +41,18 @@ function inTheme(layout, { ink, line, paper, font }) {
   return themed;
 }
 
-// A change of theme shows as a new class on an element around the figure.
+// A change of theme shows as a new class on the app's own element.
 function onThemeChange(element, act) {
   const observer = new MutationObserver(act);
-  for (let around = element; around; around = around.parentElement) {
-    observer.observe(around, { attributes: true, attributeFilter: ["class"] });
-  }
+  const app = element.closest("[data-testid=stApp]") ?? document.body;
+  observer.observe(app, { attributes: true, attributeFilter: ["class"] });
   return () => observer.disconnect();
 }
 
 export default function ({ data, parentElement, setStateValue, setTriggerValue }) {
   const element = parentElement.querySelector(".figure");
-  const own = (element.own ??= { latest: null, shown: null, busy: false, drawn: 0, theme: null });
+  const own = (element.own ??= { latest: null, shown: null, busy: false, drawn: 0, drawnAt: 0, theme: null });
+  window.dispatchEvent(new CustomEvent("loupe:answer", { detail: data.answers }));
   if (data.figure !== own.shown) own.latest = data; // an unchanged figure costs nothing
   element.style.height = `${data.height}px`;
   element.setAttribute("role", "figure");
@@ -63,6 +63,8 @@ export default function ({ data, parentElement, setStateValue, setTriggerValue }
     own.busy = true;
     const Plotly = await loadPlotly(data.plotly);
     while (own.latest) {
+      const rest = own.drawnAt + data.rest - performance.now();
+      if (rest > 0) await new Promise((resolve) => setTimeout(resolve, rest));
       const { figure, name } = own.latest;
       own.latest = null;
       own.shown = figure;
@@ -74,6 +76,7 @@ export default function ({ data, parentElement, setStateValue, setTriggerValue }
         modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
         toImageButtonOptions: { filename: name, scale: 2 },
       });
+      own.drawnAt = performance.now();
       element.dataset.drawn = ++own.drawn;
     }
     own.busy = false;
@@ -98,11 +101,13 @@ export default function ({ data, parentElement, setStateValue, setTriggerValue }
         setStateValue("failed", true);
       });
   start();
-  return onThemeChange(element, () => {
+  own.stop?.();
+  own.stop = onThemeChange(element, () => {
     const theme = readTheme(element);
     if (JSON.stringify(theme) === JSON.stringify(own.theme)) return;
     own.theme = theme;
     own.latest ??= data;
     start();
   });
+  return own.stop;
 }

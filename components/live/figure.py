@@ -18,6 +18,7 @@ _mount = st.components.v2.component(
 )
 PLOTLY_ROUTE = "loupe/plotly.js"
 DEFAULT_HEIGHT = 420
+ANSWERS = "loupe_answers"  # in the session: the last value that was taken from each live slider
 
 
 @dataclass(frozen=True)
@@ -33,13 +34,19 @@ class Drawn:
 
 
 def live_figure(
-    figure: go.Figure | Drawn, key: str, alt: str, on_click: Callable[[dict], None] | None = None
+    figure: go.Figure | Drawn,
+    key: str,
+    alt: str,
+    on_click: Callable[[dict], None] | None = None,
+    *,
+    rest: int = 0,
 ) -> None:
     """Draw ``figure`` in place of what ``key`` last showed.
 
     ``alt`` says in words what is shown. ``on_click`` receives {x, y, curve, point, custom} of the
-    clicked point before the fragment reruns. Where the component cannot load plotly.js, the
-    figure is drawn by ``st.plotly_chart``, without clicks.
+    clicked point before the fragment reruns. ``rest`` is the least time between two redraws in
+    milliseconds: a second figure that follows the same slider leaves the first the time. Where the
+    component cannot load plotly.js, the figure is drawn by ``st.plotly_chart``, without clicks.
     """
     drawn = figure if isinstance(figure, Drawn) else Drawn.of(figure)
     if st.session_state.get(key, {}).get("failed"):
@@ -60,6 +67,8 @@ def live_figure(
             "height": drawn.height,
             "name": key,
             "alt": alt,
+            "rest": rest,
+            "answers": st.session_state.get(ANSWERS, {}),
         },
         on_click_change=clicked,
         on_failed_change=lambda: None,

@@ -1,23 +1,25 @@
-// A slider that reports while it is dragged. One value is in flight at a time: the next is sent
-// when Python has answered the last, so that nothing queues behind a slow computation.
+// A slider that reports while it is dragged. Two values are in flight at most, one that Python works
+// on while the browser draws the other; the latest waits, so that nothing queues behind slow work.
+// The answer comes with the slider's own data, or with a figure that follows it (loupe:answer).
+const IN_FLIGHT = 2;
 const ANSWER_TIMEOUT_MS = 1500;
 
 export default function ({ data, parentElement, setStateValue, setTriggerValue }) {
   const root = parentElement.querySelector(".slider");
   const input = root.querySelector("input");
-  const own = (root.own ??= { serial: 0, inFlight: 0, waiting: null, dragging: false });
+  const own = (root.own ??= { serial: 0, answered: 0, waiting: null, dragging: false });
 
   const toPosition = (value) => (data.log ? Math.log(value) : value);
   const fromPosition = (position) => {
     const raw = data.log ? Math.exp(position) : position;
-    const stepped = data.log && data.step < 1 ? raw : data.low + Math.round((raw - data.low) / data.step) * data.step;
+    const isSmooth = data.log && data.step < 1;
+    const stepped = isSmooth ? raw : data.low + Math.round((raw - data.low) / data.step) * data.step;
     return Math.min(data.high, Math.max(data.low, Number(stepped.toPrecision(12))));
   };
   const text = (value) => {
     const digits = data.log && data.step < 1 ? Math.max(0, 2 - Math.floor(Math.log10(value))) : data.digits;
     return value.toFixed(Math.min(digits, 12)) + (data.unit ? " " + data.unit : "");
   };
-
   const show = (value) => {
     const part = (toPosition(value) - input.min) / (input.max - input.min || 1);
     input.style.setProperty("--part", `${100 * part}%`);
@@ -25,20 +27,30 @@ export default function ({ data, parentElement, setStateValue, setTriggerValue }
     root.querySelector("output").textContent = text(value);
   };
   const send = (value) => {
-    if (own.inFlight && performance.now() - own.sentAt < ANSWER_TIMEOUT_MS) {
+    const isBusy = own.serial - own.answered >= IN_FLIGHT;
+    if (isBusy && performance.now() - own.sentAt < ANSWER_TIMEOUT_MS) {
       own.waiting = value;
       return;
     }
     own.waiting = null;
-    own.inFlight = ++own.serial;
     own.sentAt = performance.now();
-    setStateValue("sent", { value, serial: own.serial });
+    setStateValue("sent", { value, serial: ++own.serial });
+  };
+  const settle = (value) => {
+    own.waiting = null;
+    own.sentAt = performance.now();
+    setTriggerValue("settled", { value, serial: ++own.serial });
+    writeAddress(value);
   };
   const writeAddress = (value) => {
     const address = new URL(window.location.href);
     if (value === data.default) address.searchParams.delete(data.parameter);
     else address.searchParams.set(data.parameter, String(value));
     if (address.href !== window.location.href) history.replaceState(history.state, "", address);
+  };
+  const put = (value) => {
+    input.value = toPosition(value);
+    show(value);
   };
 
   root.querySelector("label").textContent = data.label;
@@ -49,42 +61,45 @@ export default function ({ data, parentElement, setStateValue, setTriggerValue }
   input.max = toPosition(data.high);
   input.step = data.log ? (input.max - input.min) / 200 : data.step;
 
-  if (data.serial === own.inFlight) own.inFlight = 0;
-  if (!own.dragging && !own.inFlight && own.waiting === null) {
-    input.value = toPosition(data.value);
-    show(data.value);
+  own.answer = (serial) => {
+    own.answered = Math.max(own.answered, serial);
+    if (own.waiting !== null) send(own.waiting);
+  };
+  own.serial = Math.max(own.serial, data.serial); // mounted anew: go on counting where Python stands
+  own.answer(data.serial);
+  if (!own.dragging && own.answered === own.serial) {
+    put(data.value);
     writeAddress(data.value);
-  } else if (!own.inFlight && own.waiting !== null) {
-    send(own.waiting);
   }
 
+  const value = () => fromPosition(Number(input.value));
   input.onpointerdown = () => (own.dragging = true);
   input.oninput = () => {
-    const value = fromPosition(Number(input.value));
-    show(value);
-    send(value);
+    show(value());
+    send(value());
   };
   input.onchange = () => {
     own.dragging = false;
-    const value = fromPosition(Number(input.value));
-    own.waiting = null;
-    own.inFlight = ++own.serial;
-    own.sentAt = performance.now();
-    setTriggerValue("settled", { value, serial: own.serial });
-    writeAddress(value);
+    settle(value());
   };
   input.ondblclick = () => {
-    input.value = toPosition(data.default);
-    input.oninput();
-    input.onchange();
+    put(data.default);
+    settle(data.default);
   };
-  const onBack = () => {
+  own.back = () => {
     const asked = Number(new URL(window.location.href).searchParams.get(data.parameter) ?? data.default);
-    const value = Number.isFinite(asked) ? Math.min(data.high, Math.max(data.low, asked)) : data.default;
-    input.value = toPosition(value);
-    show(value);
-    send(value);
+    put(Number.isFinite(asked) ? Math.min(data.high, Math.max(data.low, asked)) : data.default);
+    settle(value());
   };
+
+  own.stop?.();
+  const onAnswer = ({ detail }) => own.answer(detail[data.parameter] ?? 0);
+  const onBack = () => own.back();
+  window.addEventListener("loupe:answer", onAnswer);
   window.addEventListener("popstate", onBack);
-  return () => window.removeEventListener("popstate", onBack);
+  own.stop = () => {
+    window.removeEventListener("loupe:answer", onAnswer);
+    window.removeEventListener("popstate", onBack);
+  };
+  return own.stop;
 }

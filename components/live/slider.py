@@ -6,6 +6,8 @@ from pathlib import Path
 
 import streamlit as st
 
+from components.live.figure import ANSWERS
+
 _HERE = Path(__file__).parent
 _mount = st.components.v2.component(
     "loupe_slider",
@@ -35,30 +37,31 @@ def live_slider(
     log: bool = False,
     unit: str = "",
     help: str = "",
-    followers: Sequence[str] = (),
+    live: Sequence[str] = (),
+    settled: Sequence[str] = (),
 ) -> float:
     """Draw the slider and return its present value; a move reruns the fragment around it.
 
     ``key`` names both the session's value (``st.session_state[key]``, which scenes may write) and
     the parameter of the query string. ``log`` moves by equal factors and needs ``low`` > 0.
-    A double click puts the default back. ``followers`` are panels, by name, that rerun when the
-    slider is let go: this one among them, and those that are too large to follow every step.
+    A double click puts the default back.
+
+    While it is dragged, the panels named in ``live`` rerun and nothing else; without them, the
+    fragment around the slider. A live panel holds no slider: the browser would build it again at
+    every step. When it is let go, the panels named in ``settled`` rerun.
     """
     state = st.session_state
     if key not in state:
         state[key] = _from_address(key, low, high, default)
     element = f"{key}_slider"
 
-    def take(name: str) -> None:
+    def take(name: str, panels: Sequence[str]) -> None:
         sent = state[element][name]
         if sent and math.isfinite(sent["value"]):
             state[key] = min(high, max(low, float(sent["value"])))
-            state[f"{key}_serial"] = sent["serial"]
-
-    def settle() -> None:
-        take("settled")
-        if followers:
-            st.rerun(followers)
+            state.setdefault(ANSWERS, {})[key] = sent["serial"]
+        if panels:
+            st.rerun(panels)
 
     _mount(
         key=element,
@@ -74,9 +77,9 @@ def live_slider(
             "unit": unit,
             "help": help,
             "value": state[key],
-            "serial": state.get(f"{key}_serial", 0),
+            "serial": state.get(ANSWERS, {}).get(key, 0),
         },
-        on_sent_change=lambda: take("sent"),
-        on_settled_change=settle,
+        on_sent_change=lambda: take("sent", live),
+        on_settled_change=lambda: take("settled", settled),
     )
     return state[key]

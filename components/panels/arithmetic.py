@@ -48,10 +48,14 @@ def cell_arithmetic(page: Page, choice: Choice, selection: Selection) -> None:
             query=trace.labels[query], key=trace.labels[key], i=query, j=key
         )
     )
-    figure = product_bars(steps.products.numpy(), height=180)
-    live_figure(figure, f"{page.name}_products", _("Products of query and key, dimension by dimension"))
-    formulas(steps, trace.layers[cell.layer].scale, len(steps.products))
-    weights(choice, trace, cell, steps, intervention)
+    left, right = st.columns(2, gap="medium")
+    with left:
+        formulas(steps, trace.layers[cell.layer].scale, len(steps.products))
+    with right:
+        figure = product_bars(steps.products.numpy(), height=200)
+        alt = _("Products of query and key, dimension by dimension")
+        live_figure(figure, f"{page.name}_products", alt)
+        weights(choice, trace, cell, steps, intervention)
     page.note("arithmetic")
     checked_against(checks(trace, selection))
     take_away(page, choice, trace, selection, intervention)
@@ -99,7 +103,7 @@ def formulas(steps: CellArithmetic, scale: float, width: int) -> None:
         ]
     else:
         lines.append(r"s&\to-\infty\quad\Rightarrow\quad\alpha=0")
-    st.latex(r"\begin{aligned}" + r"\\[4pt]".join(lines) + r"\end{aligned}")
+    st.latex(r"\begin{aligned}" + r"\\[8pt]".join(lines) + r"\end{aligned}")
     if not steps.visible:
         st.caption(_("The mask hides this key from this query."))
 
@@ -154,8 +158,7 @@ def take_away(
         return pd.DataFrame(view.values.numpy(), columns=labels).assign(query=labels)
 
     def figure() -> go.Figure:
-        top = st.session_state.get(f"{page.name}_colour", 1.0)
-        return head_figure(page, choice.trace, trace, selection, top)
+        return head_figure(page, choice.trace, trace, selection)
 
     take_with_you(page.name, table, figure, snippet(choice, selection, intervention))
 

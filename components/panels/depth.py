@@ -57,7 +57,7 @@ def depth(page: Page, choice: Choice) -> None:
         f"{page.name}_distance",
         lambda kind: _("the best rank-1 matrix") if kind == "best" else _("all tokens alike (1·meanᵀ)"),
         default="best",
-        as_segments=True,
+        style="segments",
     )
     left, right = st.columns(2, gap="medium")
     with left:

@@ -26,7 +26,7 @@ def find_heads(page: Page, choice: Choice) -> None:
             f"{page.name}_source",
             lambda name: _("this text") if name == "text" else _("repeated random tokens"),
             default="text",
-            as_segments=True,
+            style="segments",
         )
         seed = st.number_input(
             _("Seed"), 0, 9_999, 0, key=f"{page.name}_seed", bind="query-params", width=140

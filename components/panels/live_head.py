@@ -1,4 +1,4 @@
-"""One head and the next token, redrawn while the sliders above them move."""
+"""One head and the next token, redrawn while a slider moves."""
 
 import plotly.graph_objects as go
 import streamlit as st
@@ -18,43 +18,46 @@ from models.networks.tracing import Trace
 from models.next_token import compare_next_token
 
 TOP_TOKENS = 8
-FOLLOWERS = ("live_head", "cell_arithmetic")  # panels that show a change once it has settled
+LIVE = ("live_head", "next_token")  # panels that follow while a slider is dragged
+SETTLED = (*LIVE, "cell_arithmetic")  # and when it is let go
+
+
+def sliders(page: Page) -> None:
+    """Temperature and exponent change the network; the third only the colours."""
+    with st.container(horizontal=True):
+        live_slider(
+            _("Temperature"), f"{page.name}_temperature", 0.05, 20.0, 1.0, log=True,
+            help=_("Divides the scores of every head in the network."), live=LIVE, settled=SETTLED,
+        )  # fmt: skip
+        live_slider(
+            _("Exponent p of √d_k → d_k^p"), f"{page.name}_exponent", 0.0, 1.0, 0.5, 0.01,
+            help=_("0.5 is the network's own √d_k; 0 does not scale at all."), live=LIVE, settled=SETTLED,
+        )  # fmt: skip
+        live_slider(
+            _("Top of the colour scale"), f"{page.name}_colour", 0.01, 1.0, 1.0, 0.01,
+            live=LIVE, settled=LIVE,
+        )  # fmt: skip
 
 
 @live_panel
 def live_head(page: Page, choice: Choice, selection: Selection) -> None:
-    """Sliders, the large heatmap, the next token."""
-    top = sliders(page)
+    """The large heatmap; a click chooses the cell that is explained."""
     base = choice.trace
     changed = traced_with(choice.network, choice.text, intervention_now(page, selection))
 
     def choose_cell(click: dict) -> None:
         st.session_state[f"{page.name}_query"] = _index(click["y"])
         st.session_state[f"{page.name}_key"] = _index(click["x"])
-        st.rerun(FOLLOWERS)
+        st.rerun(SETTLED)
 
-    figure = head_figure(page, base, changed, selection, top)
+    figure = head_figure(page, base, changed, selection)
     alt = f"{selection.title}, {stage_label(selection.stage)}"
     live_figure(figure, f"{page.name}_heatmap", alt, choose_cell)
-    next_token(page, choice, base, changed)
 
 
-def sliders(page: Page) -> float:
-    """Temperature and exponent change the network; the third, returned, only the colours."""
-    with st.container(horizontal=True):
-        live_slider(
-            _("Temperature"), f"{page.name}_temperature", 0.05, 20.0, 1.0, log=True,
-            help=_("Divides the scores of every head in the network."), followers=FOLLOWERS,
-        )  # fmt: skip
-        live_slider(
-            _("Exponent p of √d_k → d_k^p"), f"{page.name}_exponent", 0.0, 1.0, 0.5, 0.01,
-            help=_("0.5 is the network's own √d_k; 0 does not scale at all."), followers=FOLLOWERS,
-        )  # fmt: skip
-        return live_slider(_("Top of the colour scale"), f"{page.name}_colour", 0.01, 1.0, 1.0, 0.01)
-
-
-def head_figure(page: Page, base: Trace, changed: Trace, selection: Selection, top: float) -> go.Figure:
+def head_figure(page: Page, base: Trace, changed: Trace, selection: Selection) -> go.Figure:
     """The large heatmap. Colour limits come from the network as it is, so that they stay."""
+    top = st.session_state.get(f"{page.name}_colour", 1.0)
     view = head_view(changed, selection.layer, selection.head, selection.stage, selection.hide_sink)
     if selection.stage != "softmax":
         top *= head_view(base, selection.layer, selection.head, selection.stage).largest
@@ -75,8 +78,11 @@ def _index(category: str) -> int:
     return int(category.split(" ", 1)[0])
 
 
-def next_token(page: Page, choice: Choice, base: Trace, changed: Trace) -> None:
+@live_panel
+def next_token(page: Page, choice: Choice, selection: Selection) -> None:
     """What the network would say next, over its whole vocabulary, before and after the change."""
+    base = choice.trace
+    changed = traced_with(choice.network, choice.text, intervention_now(page, selection))
     if base.logits is None or changed.logits is None:
         st.info(_("This network is an encoder: it reads, and does not say what comes next."))
         return
@@ -89,4 +95,4 @@ def next_token(page: Page, choice: Choice, base: Trace, changed: Trace) -> None:
         kl=change.kl,
         height=320,
     )
-    live_figure(figure, f"{page.name}_next", _("Probabilities of the next token"))
+    live_figure(figure, f"{page.name}_next", _("Probabilities of the next token"), rest=150)

@@ -7,7 +7,7 @@ from components.live.figure import Drawn, live_figure
 from components.page import Page
 from components.panels import panel
 from components.panels.arithmetic import cell_arithmetic
-from components.panels.live_head import live_head
+from components.panels.live_head import live_head, next_token, sliders
 from components.panels.selection import Selection, select_head
 from components.panels.text import Choice
 from components.traces import traced
@@ -16,16 +16,18 @@ from components.words import _, language
 
 @panel
 def look(page: Page, choice: Choice) -> None:
-    """Controls above; the grid and the arithmetic at the left, the open head at the right."""
+    """Controls, all heads and the next token beside the open head, the arithmetic of a cell below."""
     selection = select_head(page, choice.trace)
     left, right = st.columns([2, 3], gap="medium")
     with left:
         grid(page, choice, selection)
-        cell_arithmetic(page, choice, selection)
+        next_token(page, choice, selection)
+        page.note("next")
     with right:
+        sliders(page)
         live_head(page, choice, selection)
         page.note("look")
-        page.note("next")
+    cell_arithmetic(page, choice, selection)
 
 
 def grid(page: Page, choice: Choice, selection: Selection) -> None:

@@ -61,7 +61,7 @@ def softmax_lab(page: Page) -> None:
             f"{page.name}_times",
             lambda times: _("once") if times == 1 else _("twice"),
             default=1,
-            as_segments=True,
+            style="segments",
         )
     logits = parse_logits(text)
     edited = edited_softmax(logits, SoftmaxEdit(shift=shift, factor=factor, times=times))
