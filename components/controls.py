@@ -50,6 +50,26 @@ def choose(
     return state[key]
 
 
+def whole_number(label: str, low: int, high: int, key: str, default: int, **layout: Any) -> int:
+    """A whole number that stands in the address; anything else there gives the default.
+
+    ``st.session_state[key]`` holds the value and outlives the widget.
+    """
+    state, widget = st.session_state, f"{key}_widget"
+    if key not in state:
+        asked = st.query_params.get(key, "")
+        state[key] = int(asked) if asked.isascii() and asked.isdigit() and len(asked) < 10 else default
+    state[key] = min(high, max(low, state[key]))
+    state[widget] = state[key]
+
+    def take() -> None:
+        state[key] = state[widget]
+
+    st.number_input(label, low, high, key=widget, on_change=take, **layout)
+    remember(key, state[key], default)
+    return state[key]
+
+
 def parse_link(query: str, defaults: Mapping[str, Any]) -> dict[str, Any]:
     """The controls that a link names, each as the type of its default.
 
@@ -64,6 +84,8 @@ def parse_link(query: str, defaults: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(default, list):
             values[key] = [*values.get(key, []), text]
         elif isinstance(default, bool):
+            if text not in ("true", "false"):
+                raise ValueError(f"{key} is true or false.")
             values[key] = text == "true"
         else:
             values[key] = type(default)(text)
@@ -80,9 +102,3 @@ def apply_link(query: str, defaults: Mapping[str, object], kept: frozenset[str])
             st.session_state[key] = values[key]
         elif key not in kept:
             st.session_state[key] = default
-
-
-def keep_in_range(key: str, size: int) -> None:
-    """Keep an index in ``st.session_state`` below ``size``, after what it points into has changed."""
-    if (value := st.session_state.get(key)) is not None:
-        st.session_state[key] = min(max(0, int(value)), max(0, size - 1))

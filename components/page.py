@@ -126,9 +126,11 @@ def checked_against(checks: list[Check]) -> None:
             what=check.what, difference=f"{check.difference:.1e}", tolerance=f"{check.tolerance:.0e}"
         )
         if check.holds:
-            st.caption(f":green[:material/check_circle:] {_('Checked against')} {line}")
+            word = _("Checked against")
+            st.caption(f":green[:material/check_circle:] {word} {line}")
         else:
-            st.error(f"{_('This check failed.')} {line}", icon=":material/error:")
+            word = _("This check failed.")
+            st.error(f"{word} {line}", icon=":material/error:")
 
 
 def take_with_you(
@@ -141,7 +143,7 @@ def take_with_you(
 
     ``table`` and ``figure`` are called only when somebody asks for the file.
     """
-    st.markdown(f"##### {_('Take it with you')}")
+    st.markdown("##### " + _("Take it with you"))
     link, data, picture = st.columns(3)
     with link:
         copy_link(f"{key}_link")

@@ -48,7 +48,8 @@ def page(entry: PageEntry, default: bool = False) -> StreamlitPage:
 def header() -> None:
     """Device and language switch, small, at the right of every page."""
     with st.container(horizontal=True, horizontal_alignment="right", vertical_alignment="center"):
-        st.caption(f":material/memory: {device_name() or _('warming up')}", width="content")
+        device = device_name() or _("warming up")
+        st.caption(f":material/memory: {device}", width="content")
         choose(
             "Language · 语言",
             list(words.LANGUAGES),

@@ -259,8 +259,8 @@ def attention_parameters(
 
 
 def kv_cache_bytes_per_token(
-    layers: int, key_heads: int, head_width: int, bytes_per_number: float
-) -> float:
+    layers: int, key_heads: int, head_width: int, bytes_per_number: int | float
+) -> int | float:
     """Bytes that one more token adds to the cache: a key and a value per layer and key head.
 
     ``bytes_per_number`` is 4 for float32, 2 for bfloat16, 0.5 for 4-bit numbers (without their scales).

@@ -74,6 +74,17 @@ def difference_from_sdpa(record: LayerTrace, silenced_heads: frozenset[int] = fr
     return largest_difference(record.head_output[speaking], expected[speaking])
 
 
+def rounding_of_attention(record: LayerTrace) -> float:
+    """How far two float32 computations of the same attention may differ; 1e-5 at least.
+
+    A score s carries a rounding error of about ε·|s|, softmax turns it into a relative error of its
+    weights, and these are multiplied with values: ε · max|s| · max|v|. Low temperatures make scores,
+    and with them the error, large.
+    """
+    scores = record.scaled.abs().max()
+    return max(1e-5, float(torch.finfo(torch.float32).eps * scores * record.value.abs().max()))
+
+
 def difference_from_module(record: LayerTrace) -> float:
     """Largest difference between Σₕ head_output·W_O and what the network's own module returned."""
     return largest_difference(record.reassembled, record.projected)

@@ -17,7 +17,7 @@ from components.panels.text import Choice
 from components.traces import traced_with
 from components.words import _
 from models.attention import CellArithmetic, explain_cell
-from models.head_view import difference_from_module, difference_from_sdpa, head_view
+from models.head_view import difference_from_module, difference_from_sdpa, head_view, rounding_of_attention
 from models.networks.interventions import Intervention
 from models.networks.tracing import Trace
 from models.next_token import compare_next_token
@@ -38,14 +38,17 @@ def cell_arithmetic(page: Page, choice: Choice, selection: Selection) -> None:
     """From q·k to the share of the output, for the chosen cell; then checks and things to take."""
     intervention = intervention_now(page, selection)
     trace = traced_with(choice.network, choice.text, intervention)
-    st.markdown(f"##### {_('The arithmetic of one cell')}")
+    st.markdown("##### " + _("The arithmetic of one cell"))
     choose_cell(page, trace)
     query, key = cell_now(page, trace, selection)
     cell = Cell(selection.layer, selection.head, query, key)
     steps = explain(trace, cell)
     st.markdown(
         _("How much does `{query}` (token {i}) read from `{key}` (token {j})?").format(
-            query=trace.labels[query], key=trace.labels[key], i=query, j=key
+            query=trace.labels[query].replace("`", "ˋ"),
+            key=trace.labels[key].replace("`", "ˋ"),
+            i=query,
+            j=key,
         )
     )
     left, right = st.columns(2, gap="medium")
@@ -74,6 +77,11 @@ def explain(trace: Trace, cell: Cell) -> CellArithmetic:
         record.value[source],
         record.softcap,
     )
+
+
+def in_code(label: str) -> str:
+    """A token between backticks: a backtick of its own would end them."""
+    return label.replace("`", "ˋ")
 
 
 def choose_cell(page: Page, trace: Trace) -> None:
@@ -145,7 +153,7 @@ def checks(trace: Trace, selection: Selection) -> list[Check]:
     if record.softcap is not None:
         return [projection]
     sdpa = difference_from_sdpa(record, silenced)
-    return [Check("torch scaled_dot_product_attention", sdpa, 1e-5), projection]
+    return [Check("torch scaled_dot_product_attention", sdpa, rounding_of_attention(record)), projection]
 
 
 def take_away(

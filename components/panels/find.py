@@ -5,7 +5,7 @@ import pandas as pd
 import streamlit as st
 from streamlit.elements.lib.column_types import ColumnConfig
 
-from components.controls import choose
+from components.controls import choose, whole_number
 from components.page import Page, take_with_you
 from components.panels import panel
 from components.panels.text import Choice
@@ -28,9 +28,7 @@ def find_heads(page: Page, choice: Choice) -> None:
             default="text",
             style="segments",
         )
-        seed = st.number_input(
-            _("Seed"), 0, 9_999, 0, key=f"{page.name}_seed", bind="query-params", width=140
-        )
+        seed = whole_number(_("Seed"), 0, 9_999, f"{page.name}_seed", 0, width=140)
     if source == "repeated":
         found = score_repeats(load(choice.network), PERIOD, COPIES, seed)
     else:

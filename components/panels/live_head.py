@@ -87,10 +87,12 @@ def next_token(page: Page, choice: Choice, selection: Selection) -> None:
         st.info(_("This network is an encoder: it reads, and does not say what comes next."))
         return
     change = compare_next_token(base.logits[-1], changed.logits[-1], TOP_TOKENS)
+    # those that matter before or after, in the order in which they stood before
+    shown = change.before.maximum(change.after).topk(TOP_TOKENS).indices.sort().values
     figure = next_token_bars(
-        token_labels(choice.network, change.ids[:TOP_TOKENS].tolist()),
-        change.before[:TOP_TOKENS].numpy(),
-        change.after[:TOP_TOKENS].numpy(),
+        token_labels(choice.network, change.ids[shown].tolist()),
+        change.before[shown].numpy(),
+        change.after[shown].numpy(),
         changed=changed is not base,
         kl=change.kl,
         height=320,

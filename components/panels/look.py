@@ -19,14 +19,14 @@ def look(page: Page, choice: Choice) -> None:
     """Controls, all heads and the next token beside the open head, the arithmetic of a cell below."""
     selection = select_head(page, choice.trace)
     left, right = st.columns([2, 3], gap="medium")
+    with right:
+        sliders(page)  # first: they read the address, and the other panels read them
+        live_head(page, choice, selection)
+        page.note("look")
     with left:
         grid(page, choice, selection)
         next_token(page, choice, selection)
         page.note("next")
-    with right:
-        sliders(page)
-        live_head(page, choice, selection)
-        page.note("look")
     cell_arithmetic(page, choice, selection)
 
 

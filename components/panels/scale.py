@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
+from components.controls import whole_number
 from components.figures.attention import histogram, lines
 from components.live.figure import live_figure
 from components.live.slider import live_slider
@@ -50,7 +51,8 @@ def why_scale(page: Page) -> None:
     left, right = st.columns([3, 1], gap="medium")
     with left:
         width = round(live_slider(_("Width of a head d_k"), f"{page.name}_width", 1, 1024, 64, 1, log=True))
-    seed = right.number_input(_("Seed"), 0, 9_999, 0, key=f"{page.name}_seed", bind="query-params")
+    with right:
+        seed = whole_number(_("Seed"), 0, 9_999, f"{page.name}_seed", 0)
     found = {way: statistics(way, width, seed) for way in ways()}
     first, second, third = st.columns(3, gap="medium")
     with first:

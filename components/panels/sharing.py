@@ -3,7 +3,7 @@
 import pandas as pd
 import streamlit as st
 
-from components.controls import keep_in_range
+from components.controls import choose, whole_number
 from components.figures.attention import head_sharing
 from components.live.figure import live_figure
 from components.page import Page, take_with_you
@@ -21,17 +21,10 @@ def sharing(page: Page, choice: Choice) -> None:
     network = load(choice.network)
     left, right = st.columns([1, 2], gap="medium")
     with left:
-        heads = st.number_input(
-            _("Query heads"), 1, 64, network.heads, key=f"{page.name}_heads", bind="query-params"
-        )
+        heads = whole_number(_("Query heads"), 1, 64, f"{page.name}_heads", network.heads)
         divisors = [count for count in range(1, heads + 1) if heads % count == 0]
-        key = f"{page.name}_key_heads"
-        if st.session_state.get(key) not in (None, *divisors):
-            keep_in_range(key, heads + 1)
-            st.session_state[key] = max(d for d in divisors if d <= st.session_state[key])
-        default = network.key_heads if network.key_heads in divisors else divisors[0]
-        key_heads = st.selectbox(
-            _("Key heads"), divisors, index=divisors.index(default), key=key, bind="query-params"
+        key_heads = choose(
+            _("Key heads"), divisors, f"{page.name}_key_heads", str, default=network.key_heads
         )
         st.caption(_("{network} has {heads} query heads and {key_heads} key heads.").format(
             network=choice.network, heads=network.heads, key_heads=network.key_heads

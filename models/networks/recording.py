@@ -145,8 +145,8 @@ def _hide(
     layer: int,
     query: Float[Tensor, "batch heads query d_k"],
     key: Float[Tensor, "batch key_heads key d_k"],
-) -> Float[Tensor, "batch mask_heads query key"] | None:
-    """The mask with this layer's single cells hidden too; the same mask where there are none."""
+) -> Float[Tensor, "batch _heads query key"] | None:
+    """The mask with this layer's single cells hidden too, one for each head; else the same mask."""
     places = [cell[1:] for cell in cells if cell[0] == layer]
     if not places:
         return mask

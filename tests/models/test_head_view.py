@@ -12,6 +12,7 @@ from models.head_view import (
     difference_from_module,
     difference_from_sdpa,
     head_view,
+    rounding_of_attention,
     strongest_cell,
 )
 from models.networks.catalogue import DEFAULT
@@ -105,3 +106,22 @@ def test_score_text_scores_this_text(traced):
     expected = weights.diagonal(-1, 1, 2).mean(-1)
     torch.testing.assert_close(found.scores.previous_token[1], expected)
     assert torch.equal(found.induction, found.scores.induction)
+
+
+@pytest.mark.parametrize("temperature", [0.05, 0.1, 1.0, 20.0])
+def test_rounding_covers_the_distance_from_float64(temperature):
+    """Oracle: torch's attention in float64, on the same queries, keys and values."""
+    traced = trace(load(DEFAULT), TEXT, Intervention(temperature=temperature))
+    for record in traced.layers:
+        keys = record.key_of_head
+        exact = torch.nn.functional.scaled_dot_product_attention(
+            record.query.double(),
+            record.key[keys].double(),
+            record.value[keys].double(),
+            attn_mask=record.visible,
+            scale=record.scale,
+        )
+        allowed = rounding_of_attention(record)
+        assert (record.head_output - exact).abs().max() <= allowed
+        assert difference_from_sdpa(record) <= allowed
+        assert allowed < 1e-3

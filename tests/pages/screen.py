@@ -1,0 +1,50 @@
+"""What a person would see: pages opened by address, and their live figures as arrays."""
+
+import base64
+import json
+from pathlib import Path
+
+import numpy as np
+from streamlit.testing.v1 import AppTest
+
+ROOT = Path(__file__).parents[2]
+
+
+def open_page(name: str = "home", locale: str = "en-GB", **query: str | list[str]) -> AppTest:
+    """Open a page by its address, in a browser of that locale."""
+    screen = AppTest.from_file(str(ROOT / "components" / "shell.py"), default_timeout=60)
+    screen.context["locale"] = locale
+    for key, value in query.items():
+        screen.query_params[key] = value
+    if name != "home":
+        screen.switch_page(f"../pages/{name}.py")
+    return screen.run()
+
+
+def live(screen: AppTest) -> dict[str, dict]:
+    """What each live element (slider, figure, address) was handed, by key."""
+    return {element.key: json.loads(element.proto.json) for element in screen.get("bidi_component")}
+
+
+def figures(screen: AppTest) -> dict[str, dict]:
+    """The Plotly figures of all live figures, their typed arrays decoded."""
+    return {
+        key: decoded(json.loads(data["figure"])) for key, data in live(screen).items() if "figure" in data
+    }
+
+
+def decoded(value):
+    """The same JSON with Plotly's typed arrays (base64) as NumPy arrays."""
+    if isinstance(value, list):
+        return [decoded(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if "bdata" not in value:
+        return {key: decoded(item) for key, item in value.items()}
+    array = np.frombuffer(base64.b64decode(value["bdata"]), value["dtype"])
+    return array.reshape([int(size) for size in str(value.get("shape", -1)).split(",")])
+
+
+def said(screen: AppTest) -> list[str]:
+    """The sentences in which the page refuses something."""
+    return [element.value for element in (*screen.warning, *screen.error)]
