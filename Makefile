@@ -33,7 +33,7 @@ bench: .venv/dev.stamp  ## measure every page's goals; PAGE=attention for one pa
 
 words: .venv/dev.stamp  ## collect the words of the interface into assets/locale
 	$(BIN)/pybabel extract -F babel.cfg -k InputError -k mark --no-location --sort-output -o assets/locale/loupe.pot .
-	$(BIN)/pybabel update -D loupe -i assets/locale/loupe.pot -d assets/locale --no-fuzzy-matching --omit-header
+	$(BIN)/pybabel update -D loupe -i assets/locale/loupe.pot -d assets/locale --no-fuzzy-matching --ignore-obsolete
 
 thumbnails: .venv/app.stamp  ## draw the gallery's pictures from real numbers
 	$(BIN)/python -m components.thumbnails

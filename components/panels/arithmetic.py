@@ -45,8 +45,8 @@ def cell_arithmetic(page: Page, choice: Choice, selection: Selection) -> None:
     steps = explain(trace, cell)
     st.markdown(
         _("How much does `{query}` (token {i}) read from `{key}` (token {j})?").format(
-            query=trace.labels[query].replace("`", "ˋ"),
-            key=trace.labels[key].replace("`", "ˋ"),
+            query=in_code(trace.labels[query]),
+            key=in_code(trace.labels[key]),
             i=query,
             j=key,
         )
