@@ -31,6 +31,9 @@ def sentence_piece_tokenizer() -> PreTrainedTokenizerFast:
 
 SENTENCE_PIECE = sentence_piece_tokenizer()
 ALL = [BYTE_LEVEL, GPT2, WORD_PIECE, SENTENCE_PIECE]
+for _tokenizer in ALL:  # as the loader leaves them
+    _tokenizer.backend_tokenizer.no_padding()
+    _tokenizer.backend_tokenizer.no_truncation()
 
 
 def spelled(tokenizer, text: str) -> tuple[str, ...]:
