@@ -1,0 +1,129 @@
+"""Sessions without a browser: a client of Streamlit's websocket that opens a page and moves a slider.
+
+It speaks what the browser speaks: BackMsg with widget states to the server, ForwardMsg back.
+"""
+
+import asyncio
+import json
+import random
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+
+from streamlit.proto.BackMsg_pb2 import BackMsg
+from streamlit.proto.BidiComponent_pb2 import BidiComponent
+from streamlit.proto.Delta_pb2 import Delta
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
+from websockets.asyncio.client import ClientConnection, connect
+
+OPENED_AT_ONCE = 4
+
+
+@dataclass
+class Session:
+    """An open page. The live slider is known once the page has run."""
+
+    socket: ClientConnection
+    page: str
+    query: str
+    parameter: str  # of the live slider
+    slider: str = ""
+    fragment: str = ""
+    script_hash: str = ""
+    held: list[str] = field(default_factory=list)  # hashes of messages that need not be sent again
+    serial: int = 0
+
+    async def open(self) -> None:
+        """Run the page for the first time. Raises RuntimeError where it has no such slider."""
+        message = BackMsg()
+        message.rerun_script.page_name = self.page
+        message.rerun_script.query_string = self.query
+        await self._run(message)
+        if not self.slider:
+            raise RuntimeError(f"The page {self.page} sent no live slider for {self.parameter}.")
+
+    async def move(self, value: float) -> float:
+        """Move the slider; the seconds from sending that to the end of the script's run."""
+        self.serial += 1
+        message = BackMsg()
+        state = message.rerun_script
+        state.page_script_hash, state.fragment_id = self.script_hash, self.fragment
+        state.query_string = self.query
+        state.cached_message_hashes.extend(self.held)
+        moved = state.widget_states.widgets.add(id=self.slider)
+        moved.json_value = json.dumps({"sent": {"value": value, "serial": self.serial}})
+        return await self._run(message)
+
+    async def _run(self, message: BackMsg) -> float:
+        self.held = []
+        begun = time.perf_counter()
+        await self.socket.send(message.SerializeToString())
+        while True:
+            answer = ForwardMsg.FromString(await self.socket.recv())
+            kind = answer.WhichOneof("type")
+            if kind == "script_finished" and answer.script_finished != ForwardMsg.FINISHED_EARLY_FOR_RERUN:
+                return time.perf_counter() - begun
+            self._note(kind, answer)
+
+    def _note(self, kind: str, answer: ForwardMsg) -> None:
+        if kind == "new_session":
+            self.script_hash = answer.new_session.page_script_hash
+        elif kind == "ref_hash":
+            self.held.append(answer.ref_hash)
+        elif answer.metadata.cacheable:
+            self.held.append(answer.hash)
+        if kind == "delta" and _is_slider(answer.delta, self.parameter):
+            self.slider = answer.delta.new_element.bidi_component.id
+            self.fragment = answer.delta.fragment_id
+
+
+def _is_slider(delta: Delta, parameter: str) -> bool:
+    component: BidiComponent = delta.new_element.bidi_component
+    if component.component_name != "loupe_slider":
+        return False
+    return f'"{parameter}"' in component.json + component.mixed.json
+
+
+@asynccontextmanager
+async def sessions(
+    address: str, count: int, page: str, query: str, parameter: str
+) -> AsyncIterator[list[Session]]:
+    """Open ``count`` sessions on a page, a few at once; they close at the end of the block."""
+    gate = asyncio.Semaphore(OPENED_AT_ONCE)
+    async with AsyncExitStack() as stack:
+
+        async def one() -> Session:
+            async with gate:
+                url = address.replace("http", "ws", 1) + "/_stcore/stream"
+                socket = await stack.enter_async_context(
+                    connect(url, subprotocols=["streamlit"], max_size=None)
+                )
+                session = Session(socket, page, query, parameter)
+                await session.open()
+                return session
+
+        yield await asyncio.gather(*(one() for _ in range(count)))
+
+
+async def keep_moving(
+    opened: list[Session], seconds: float, interval: float, low: float, high: float, seed: int
+) -> list[float]:
+    """Move every session's slider once an ``interval``, each at its own moments; seconds of each run.
+
+    Values are drawn so that their logarithms are even between ``low`` and ``high``: hardly two alike.
+    """
+    chance = random.Random(seed)
+    end = time.perf_counter() + seconds
+
+    async def one(session: Session, due: float) -> list[float]:
+        taken = []
+        while due < end:
+            await asyncio.sleep(due - time.perf_counter())
+            taken.append(await session.move(low * (high / low) ** chance.random()))
+            due = max(due + interval, time.perf_counter())
+        return taken
+
+    start = time.perf_counter()
+    parts = await asyncio.gather(*(one(s, start + interval * chance.random()) for s in opened))
+    return [taken for part in parts for taken in part]

@@ -1,0 +1,1 @@
+"""Loupe in a real browser."""

@@ -1,0 +1,389 @@
+"""The attention page as a person meets it: by link, mouse, keyboard, in both languages and themes."""
+
+import re
+from collections.abc import Callable
+from urllib.parse import parse_qs, quote, urlsplit
+
+import pytest
+from playwright.sync_api import BrowserContext, Locator, Page, WebSocket, expect
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
+
+from components.catalogue import lesson
+from models.networks.texts import passages
+from tests.browser.driving import (
+    click_cell,
+    figure,
+    fits_the_window,
+    held,
+    move,
+    pick,
+    ranges,
+    ready,
+    redraws,
+    slider,
+    values,
+    zoom_in,
+)
+
+HEATMAP, GRID, TEMPERATURE = "attention_heatmap", "attention_grid", "attention_temperature"
+LINK = "/attention?attention_layer=1&attention_head=4&attention_temperature=2"
+VIEWS = ("look", "find", "depth", "scale", "softmax", "sharing")
+
+
+def open_link(page: Page, link: str = LINK) -> None:
+    page.goto(link)
+    ready(page)
+
+
+def combobox(page: Page, label: str) -> Locator:
+    return page.get_by_role("combobox", name=label, exact=True)
+
+
+def shows_head(page: Page, layer: int, head: int) -> None:
+    """The controls, the heatmap's name and the address all speak of one head."""
+    expect(combobox(page, "Layer")).to_have_value(str(layer))
+    expect(combobox(page, "Head")).to_have_value(str(head))
+    expect(figure(page, HEATMAP)).to_have_attribute("aria-label", f"Layer {layer}, head {head}, Softmax")
+    for name, value in (("layer", layer), ("head", head)):  # a default does not stand in the address
+        expect(page).not_to_have_url(re.compile(rf"attention_{name}=(?!{value}(&|$))"))
+
+
+def in_address(page: Page, name: str) -> str | None:
+    return parse_qs(urlsplit(page.url).query).get(name, [None])[0]
+
+
+def number_on(page: Page, key: str) -> float:
+    """The number that a live slider shows."""
+    return float(slider(page, key).get_attribute("aria-valuetext").split()[0])
+
+
+def wait_for_change(page: Page, key: str, before: str) -> str:
+    """The values of a figure, once they differ from ``before``."""
+    drawn = redraws(page, key)
+    while (now := values(page, key)) == before:
+        expect(figure(page, key)).not_to_have_attribute("data-drawn", str(drawn))
+        drawn = redraws(page, key)
+    return now
+
+
+def type_text(page: Page, text: str) -> Locator:
+    box = page.get_by_label("Text", exact=True)
+    box.fill(text)
+    box.press("Control+Enter")
+    return box
+
+
+# By link
+
+
+def test_a_cold_deep_link_restores_its_state(page: Page) -> None:
+    open_link(page)
+    shows_head(page, 1, 4)
+    expect(slider(page, TEMPERATURE)).to_have_attribute("aria-valuetext", "2.00")
+    assert in_address(page, TEMPERATURE) == "2"
+
+
+def test_a_copied_link_opens_the_same_state_elsewhere(
+    page: Page, context: BrowserContext, new_context: Callable[..., BrowserContext]
+) -> None:
+    context.grant_permissions(["clipboard-read", "clipboard-write"])
+    open_link(page, "/attention?attention_layer=2&attention_head=3&attention_temperature=0.5")
+    type_text(page, "The cat saw the dog, and the dog saw the cat.")
+    expect(page).to_have_url(re.compile("attention_text="))
+    before = values(page, GRID)
+    click_cell(page, HEATMAP, 4, 9)
+    expect(combobox(page, "Query")).to_have_value(re.compile("^9 "))
+    page.get_by_role("button", name="Copy the link").click()
+    expect(page.get_by_role("button", name="Copied")).to_be_visible()
+
+    other = new_context().new_page()
+    open_link(other, page.evaluate("() => navigator.clipboard.readText()"))
+    shows_head(other, 2, 3)
+    expect(other.get_by_label("Text", exact=True)).to_have_value(re.compile("^The cat saw the dog"))
+    expect(combobox(other, "Query")).to_have_value(re.compile("^9 "))
+    expect(combobox(other, "Key")).to_have_value(re.compile("^4 "))
+    assert values(other, HEATMAP) == values(page, HEATMAP)
+    assert values(other, GRID) == before
+
+
+def test_back_and_forward_restore_pages_and_their_state(page: Page) -> None:
+    open_link(page, "/")
+    page.get_by_role("link", name="Attention").last.click()
+    expect(page).to_have_url(re.compile("/attention"))
+    ready(page)
+    head = int(combobox(page, "Head").input_value())
+    pick(page, "Layer", "2")
+    shows_head(page, 2, head)
+    page.get_by_role("link", name="Loupe").first.click()
+    expect(page).not_to_have_url(re.compile("/attention"))
+    expect(page.get_by_role("heading", name=lesson("home", "en").title, exact=True)).to_be_visible()
+    page.go_back()
+    expect(page).to_have_url(re.compile("/attention"))
+    ready(page)
+    shows_head(page, 2, head)
+    page.go_back()
+    expect(page).not_to_have_url(re.compile("attention_layer"))
+    page.go_forward()
+    expect(page).to_have_url(re.compile("/attention"))
+    ready(page)
+    expect(figure(page, HEATMAP)).to_be_visible()
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "attention_temperature=abc&attention_exponent=nan&attention_colour=1e999",
+        "attention_temperature=-5&attention_exponent=99",
+        "attention_layer=99&attention_head=-3&attention_stage=nothing&attention_query=100000",
+        "attention_layer=x&attention_silenced=9.9&attention_silenced=hello&attention_sink=perhaps",
+        "attention_view=nowhere&attention_network=nobody&attention_passage=&lang=xx&unknown=1",
+        "attention_text=%00%07&attention_key=1.5",
+        "attention_view=scale&attention_width=NaN&attention_seed=-1",
+        "attention_view=softmax&attention_logits=1,two,3&attention_times=7",
+        "attention_view=sharing&attention_heads=1000000&attention_key_heads=5",
+        "attention_view=find&attention_source=moon&attention_seed=1e9",
+        "attention_view=depth&attention_distance=far",
+    ],
+)
+def test_a_query_string_with_bad_values_opens_a_page_that_works(page: Page, query: str) -> None:
+    open_link(page, f"/attention?{query}")
+    expect(page.get_by_role("heading", name="Attention", exact=True)).to_be_visible()
+    expect(page.get_by_text("Something went wrong")).to_have_count(0)
+    page.get_by_role("radio", name="Entropy and rank").click()
+    expect(figure(page, "attention_rank")).to_be_visible()
+    ready(page)
+
+
+# By mouse and keyboard
+
+
+def test_a_dragged_slider_redraws_the_figure_before_it_is_released(page: Page) -> None:
+    open_link(page)
+    node = figure(page, HEATMAP).element_handle()
+    zoom_in(page, HEATMAP)
+    zoomed, before = ranges(page, HEATMAP), values(page, HEATMAP)
+    with held(page, TEMPERATURE, 0.62):
+        move(page, TEMPERATURE, 0.75)
+        halfway = wait_for_change(page, HEATMAP, before)
+        move(page, TEMPERATURE, 0.9)
+        wait_for_change(page, HEATMAP, halfway)
+        assert ranges(page, HEATMAP) == zoomed
+    ready(page)
+    assert ranges(page, HEATMAP) == zoomed
+    assert node.evaluate(
+        "(node, key) => node === document.querySelector(key)", f".st-key-{HEATMAP} .figure"
+    )
+
+
+def test_the_address_holds_the_value_after_release(page: Page) -> None:
+    open_link(page)
+    with held(page, TEMPERATURE, 0.62):
+        move(page, TEMPERATURE, 0.9)
+        expect(slider(page, TEMPERATURE)).not_to_have_attribute("aria-valuetext", "2.00")
+    expect(page).not_to_have_url(re.compile("temperature=2(&|$)"))
+    ready(page)
+    assert float(in_address(page, TEMPERATURE)) == pytest.approx(number_on(page, TEMPERATURE), rel=0.01)
+
+
+def test_the_slider_moves_by_keyboard_and_a_double_click_puts_it_back(page: Page) -> None:
+    open_link(page)
+    before = values(page, HEATMAP)
+    slider(page, TEMPERATURE).focus()
+    for _press in range(3):
+        page.keyboard.press("ArrowRight")
+    after = wait_for_change(page, HEATMAP, before)
+    ready(page)
+    step = (20 / 0.05) ** (1 / 200)  # 200 equal factors from the lower to the upper end
+    assert number_on(page, TEMPERATURE) == pytest.approx(2 * step**3, rel=0.01)
+    assert float(in_address(page, TEMPERATURE)) == pytest.approx(2 * step**3, rel=0.01)
+    slider(page, TEMPERATURE).dblclick()
+    wait_for_change(page, HEATMAP, after)
+    expect(slider(page, TEMPERATURE)).to_have_attribute("aria-valuetext", "1.00")
+    expect(page).not_to_have_url(re.compile(TEMPERATURE))
+
+
+def test_a_click_on_a_cell_explains_that_cell(page: Page) -> None:
+    open_link(page)
+    products = values(page, "attention_products")
+    click_cell(page, HEATMAP, 7, 20)
+    expect(page.get_by_text(re.compile(r"\(token 20\) read from .* \(token 7\)"))).to_be_visible()
+    expect(combobox(page, "Query")).to_have_value(re.compile("^20 "))
+    expect(combobox(page, "Key")).to_have_value(re.compile("^7 "))
+    assert wait_for_change(page, "attention_products", products)
+
+
+def test_a_click_on_a_head_opens_it(page: Page) -> None:
+    open_link(page)
+    before = values(page, HEATMAP)
+    layers = figure(page, GRID).evaluate("figure => figure._fullLayout.yaxis.tickvals")
+    heads = figure(page, GRID).evaluate("figure => figure._fullLayout.xaxis.tickvals")
+    click_cell(page, GRID, heads[2] - 10, layers[3] + 10)
+    shows_head(page, 3, 2)
+    wait_for_change(page, HEATMAP, before)
+
+
+def test_a_scene_sets_the_controls_that_it_names(page: Page) -> None:
+    open_link(page)
+    before = values(page, HEATMAP)
+    scene = next(scene for scene in lesson("attention", "en").scenes if "exponent=0" in scene.query)
+    page.get_by_text(scene.label).click()
+    expect(slider(page, "attention_exponent")).to_have_attribute("aria-valuetext", "0.00")
+    expect(slider(page, TEMPERATURE)).to_have_attribute("aria-valuetext", "1.00")
+    wait_for_change(page, HEATMAP, before)
+    ready(page)
+    assert in_address(page, "attention_exponent") == "0"
+    assert in_address(page, TEMPERATURE) is None
+
+
+def test_a_fragment_does_not_rerun_the_page(page: Page) -> None:
+    ends: list[int] = []
+
+    def listen(socket: WebSocket) -> None:
+        socket.on("framereceived", lambda frame: ends.append(_end_of_run(frame)))
+
+    page.on("websocket", listen)
+    open_link(page)
+    before = values(page, HEATMAP)
+    ends.clear()
+    with held(page, TEMPERATURE, 0.62):
+        move(page, TEMPERATURE, 0.9)
+        wait_for_change(page, HEATMAP, before)
+    ready(page)
+    assert ForwardMsg.FINISHED_FRAGMENT_RUN_SUCCESSFULLY in ends
+    assert ForwardMsg.FINISHED_SUCCESSFULLY not in ends
+
+
+def _end_of_run(frame: bytes | str) -> int | None:
+    """How a script run ended, if the message says that one did."""
+    if isinstance(frame, str):
+        return None
+    message = ForwardMsg.FromString(frame)
+    return message.script_finished if message.WhichOneof("type") == "script_finished" else None
+
+
+# Words and looks
+
+
+def test_the_language_switch_turns_the_whole_page_and_back(page: Page) -> None:
+    open_link(page)
+    for language, name in (("zh", "中文"), ("en", "English")):
+        pick(page, "Language · 语言", name)
+        there = lesson("attention", language)
+        expect(page.get_by_role("heading", name=there.title, exact=True)).to_be_visible()
+        expect(page.get_by_text(there.question)).to_be_visible()
+        expect(page.get_by_text(there.scenes[0].label)).to_be_visible()
+        ready(page)
+        expect(slider(page, TEMPERATURE)).to_have_attribute("aria-valuetext", "2.00")
+        expect(figure(page, HEATMAP)).to_have_attribute("aria-label", re.compile("1.*4"))
+    shows_head(page, 1, 4)
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_every_figure_says_what_it_shows(page: Page, view: str) -> None:
+    open_link(page, f"/attention?attention_view={view}")
+    figures = page.locator(".figure")
+    if view != "find":  # a table only
+        assert figures.count() > 0
+    assert page.get_by_role("figure").count() >= figures.count()
+    for shown in figures.all():
+        expect(shown).to_have_attribute("role", "figure")
+        expect(shown).to_have_attribute("aria-label", re.compile(r"\w{3}"))
+
+
+@pytest.mark.parametrize(("scheme", "darkest", "lightest"), [("light", 200, 255), ("dark", 0, 60)])
+def test_figures_are_drawn_on_the_theme_s_paper(
+    new_context: Callable[..., BrowserContext], scheme: str, darkest: int, lightest: int
+) -> None:
+    page = new_context(color_scheme=scheme).new_page()
+    open_link(page)
+    paper = figure(page, HEATMAP).evaluate(
+        "figure => getComputedStyle(figure.querySelector('.main-svg')).backgroundColor"
+    )
+    ink = (
+        figure(page, HEATMAP)
+        .locator(".xaxislayer-above text")
+        .first.evaluate("text => getComputedStyle(text).fill")
+    )
+    assert all(darkest <= part <= lightest for part in _rgb(paper))
+    assert abs(sum(_rgb(paper)) - sum(_rgb(ink))) > 300  # of 765: the labels can be read
+
+
+def _rgb(colour: str) -> list[int]:
+    return [int(part) for part in re.findall(r"\d+", colour)[:3]]
+
+
+@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_no_view_scrolls_sideways(page: Page, view: str, language: str) -> None:
+    page.set_viewport_size({"width": 390, "height": 900})
+    open_link(page, f"/attention?attention_view={view}&lang={language}")
+    fits_the_window(page)
+    page.set_viewport_size({"width": 1280, "height": 900})
+    fits_the_window(page)
+
+
+# Bad input
+
+
+@pytest.mark.parametrize("text", ["   ", "\n\t\n", "x" * 100_001])
+def test_a_text_that_cannot_be_read_gets_one_sentence_and_stays(page: Page, text: str) -> None:
+    open_link(page)
+    box = type_text(page, text)
+    alert = page.get_by_test_id("stAlert")
+    expect(alert).to_have_count(1)
+    expect(alert).to_have_text(re.compile(r"The text .*\.$"))
+    expect(box).to_have_value(text)
+    type_text(page, "The session goes on.")
+    expect(alert).to_have_count(0)
+    expect(figure(page, HEATMAP)).to_be_visible()
+    ready(page)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a\x07b\x1bc", "👩‍🚀🎉", "灯塔上的钟声。", "<|start|>", "<b>&amp;</b>", passages()[0].text[:9_000]],
+)
+def test_an_unusual_text_is_shown(page: Page, text: str) -> None:
+    open_link(page)
+    before = values(page, HEATMAP)
+    box = type_text(page, text)
+    wait_for_change(page, HEATMAP, before)
+    expect(page.get_by_test_id("stAlert")).to_have_count(0)
+    expect(box).to_have_value(text)
+    if len(text) > 1_500:
+        expect(page.get_by_text(re.compile(r"The first 256 of [\d,]+ tokens are shown"))).to_be_visible()
+    ready(page)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["nobody/no-such-network", "not a name", "../../etc/passwd", "/nowhere/at/all", "x" * 300, "网络/模型"],
+)
+def test_a_network_that_cannot_be_had_gets_one_sentence_and_stays(page: Page, name: str) -> None:
+    open_link(page, "/attention?attention_network=other")
+    field = page.get_by_role("textbox", name="Hub id or folder")
+    field.fill(name)
+    field.press("Enter")
+    alert = page.get_by_test_id("stAlert")
+    expect(alert).to_have_count(1)
+    expect(alert).to_have_text(re.compile(r"\w.*\.$"))
+    expect(alert).not_to_contain_text("Something went wrong")
+    expect(field).to_have_value(name)
+    pick(page, "Network", re.compile("loupe-llama"))
+    expect(alert).to_have_count(0)
+    expect(figure(page, HEATMAP)).to_be_visible()
+    ready(page)
+
+
+@pytest.mark.parametrize("logits", ["one, two", "", "1, nan", "1, inf, 2", ", ".join(["1"] * 17)])
+def test_bad_logits_get_one_sentence_and_stay(page: Page, logits: str) -> None:
+    open_link(page, f"/attention?attention_view=softmax&attention_logits={quote('3, 2, 1')}")
+    field = page.get_by_role("textbox", name="Logits z")
+    field.fill(logits)
+    field.press("Enter")
+    expect(page.get_by_test_id("stAlert")).to_have_text(re.compile("finite numbers"))
+    expect(field).to_have_value(logits)
+    field.fill("1, 2")
+    field.press("Enter")
+    expect(page.get_by_test_id("stAlert")).to_have_count(0)
+    ready(page)
