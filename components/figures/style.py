@@ -98,7 +98,7 @@ def token_heatmap(
     limits: tuple[float, float],
     diverging: bool = False,
     selected: tuple[int, int] | None = None,
-    height: int = 560,
+    height: int = 500,
 ) -> go.Figure:
     """Queries down, keys across, one cell a pair. NaN cells stay empty; ``selected`` is framed."""
     heatmap = go.Heatmap(

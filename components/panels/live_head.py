@@ -18,7 +18,7 @@ from models.networks.tracing import Trace
 from models.next_token import compare_next_token
 
 TOP_TOKENS = 8
-LIVE = ("live_head", "next_token")  # panels that follow while a slider is dragged
+LIVE = ("live_head",)  # panels that follow while a slider is dragged
 SETTLED = (*LIVE, "cell_arithmetic")  # and when it is let go
 
 
@@ -41,7 +41,7 @@ def sliders(page: Page) -> None:
 
 @live_panel
 def live_head(page: Page, choice: Choice, selection: Selection) -> None:
-    """The large heatmap; a click chooses the cell that is explained."""
+    """The large heatmap, where a click chooses the cell that is explained, and the next token."""
     base = choice.trace
     changed = traced_with(choice.network, choice.text, intervention_now(page, selection))
 
@@ -53,6 +53,7 @@ def live_head(page: Page, choice: Choice, selection: Selection) -> None:
     figure = head_figure(page, base, changed, selection)
     alt = f"{selection.title}, {stage_label(selection.stage)}"
     live_figure(figure, f"{page.name}_heatmap", alt, choose_cell)
+    next_token(page, choice, base, changed)
 
 
 def head_figure(page: Page, base: Trace, changed: Trace, selection: Selection) -> go.Figure:
@@ -78,11 +79,8 @@ def _index(category: str) -> int:
     return int(category.split(" ", 1)[0])
 
 
-@live_panel
-def next_token(page: Page, choice: Choice, selection: Selection) -> None:
+def next_token(page: Page, choice: Choice, base: Trace, changed: Trace) -> None:
     """What the network would say next, over its whole vocabulary, before and after the change."""
-    base = choice.trace
-    changed = traced_with(choice.network, choice.text, intervention_now(page, selection))
     if base.logits is None or changed.logits is None:
         st.info(_("This network is an encoder: it reads, and does not say what comes next."))
         return
@@ -95,6 +93,6 @@ def next_token(page: Page, choice: Choice, selection: Selection) -> None:
         change.after[shown].numpy(),
         changed=changed is not base,
         kl=change.kl,
-        height=320,
+        height=270,
     )
     live_figure(figure, f"{page.name}_next", _("Probabilities of the next token"), rest=150)

@@ -7,7 +7,7 @@ from components.live.figure import Drawn, live_figure
 from components.page import Page
 from components.panels import panel
 from components.panels.arithmetic import cell_arithmetic
-from components.panels.live_head import live_head, next_token, sliders
+from components.panels.live_head import live_head, sliders
 from components.panels.selection import Selection, select_head
 from components.panels.text import Choice
 from components.traces import traced
@@ -16,16 +16,15 @@ from components.words import _, language
 
 @panel
 def look(page: Page, choice: Choice) -> None:
-    """Controls, all heads and the next token beside the open head, the arithmetic of a cell below."""
+    """Controls, all heads beside the open one, and below them the arithmetic of a cell."""
     selection = select_head(page, choice.trace)
     left, right = st.columns([2, 3], gap="medium")
     with right:
         sliders(page)  # first: they read the address, and the other panels read them
         live_head(page, choice, selection)
-        page.note("look")
     with left:
         grid(page, choice, selection)
-        next_token(page, choice, selection)
+        page.note("look")
         page.note("next")
     cell_arithmetic(page, choice, selection)
 
@@ -53,4 +52,4 @@ def grid(page: Page, choice: Choice, selection: Selection) -> None:
 @st.cache_data(max_entries=64, show_spinner=False)
 def _grid(network: str, text: str, selected: tuple[int, int], silenced: frozenset, language: str) -> Drawn:
     layers = [record.probabilities.numpy() for record in traced(network, text).layers]
-    return Drawn.of(head_grid(layers, selected, silenced, height=60 + round(440 * len(layers) / 6)))
+    return Drawn.of(head_grid(layers, selected, silenced, height=60 + round(540 * len(layers) / 6)))
