@@ -41,6 +41,26 @@ function inTheme(layout, { ink, line, paper, font }) {
   return themed;
 }
 
+const NARROW = 480; // pixels: a phone
+const LABEL = 10; // pixels that a slanted or stacked tick label needs
+
+// Where there is little room, fewer token labels and no colour bar; hover still names every cell.
+function inRoom(traces, layout, element) {
+  const { clientWidth: width, clientHeight: height } = element;
+  const thinned = (axis, room) => {
+    if (axis?.type !== "category" || !Array.isArray(axis.tickvals)) return axis;
+    const step = Math.ceil((axis.tickvals.length * LABEL) / room);
+    const keep = (_, index) => index % step === 0;
+    return { ...axis, tickvals: axis.tickvals.filter(keep), ticktext: axis.ticktext.filter(keep) };
+  };
+  layout = { ...layout, yaxis: thinned(layout.yaxis, 0.8 * height) };
+  if (width >= NARROW) return { traces, layout: { ...layout, xaxis: thinned(layout.xaxis, 0.75 * width) } };
+  return {
+    traces: traces.map((trace) => (trace.type === "heatmap" ? { ...trace, showscale: false } : trace)),
+    layout: { ...layout, xaxis: thinned(layout.xaxis, 0.6 * width) },
+  };
+}
+
 // A change of theme shows as a new class on the app's own element.
 function onThemeChange(element, act) {
   const observer = new MutationObserver(act);
@@ -69,7 +89,8 @@ export default function ({ data, parentElement, setStateValue, setTriggerValue }
       own.latest = null;
       own.shown = figure;
       own.theme ??= readTheme(element);
-      const { data: traces, layout } = JSON.parse(figure);
+      const sent = JSON.parse(figure);
+      const { traces, layout } = inRoom(sent.data, sent.layout, element);
       await Plotly.react(element, traces, inTheme(layout, own.theme), {
         displaylogo: false,
         responsive: true,

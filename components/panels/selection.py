@@ -47,7 +47,13 @@ def select_head(page: Page, base: Trace) -> Selection:
         )
         head = choose(_("Head"), range(heads), f"{name}_head", str, default=page.default("head"), width=90)
         stage = choose(
-            _("Stage"), STAGES, f"{name}_stage", stage_label, default="softmax", style="segments"
+            _("Stage"),
+            STAGES,
+            f"{name}_stage",
+            stage_label,
+            default="softmax",
+            style="segments",
+            width="stretch",
         )
         silenced = st.multiselect(
             _("Silenced heads (layer.head)"),

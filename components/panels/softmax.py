@@ -71,9 +71,11 @@ def softmax_lab(page: Page) -> None:
         live_figure(figure, f"{page.name}_softmax", _("Probabilities before and after the edit"))
     z = logits * factor + shift
     st.latex(
-        rf"\log\sum_i e^{{z_i}}={float(log_sum_exp(z)):.4f},\quad "
-        rf"\max_i p_i={float(edited.max()):.4f},\quad "
-        rf"\lVert\mathrm{{diag}}(p)-pp^\top\rVert_F={float(jacobian_frobenius_norm(edited)):.4f}"
+        r"\begin{aligned}"
+        rf"\log\textstyle\sum_i e^{{z_i}}&={float(log_sum_exp(z)):.4f}\\"
+        rf"\max_i p_i&={float(edited.max()):.4f}\\"
+        rf"\lVert\mathrm{{diag}}(p)-pp^\top\rVert_F&={float(jacobian_frobenius_norm(edited)):.4f}"
+        r"\end{aligned}"
     )
     precisions = precision_table(z)
     st.dataframe(precisions, hide_index=True)
