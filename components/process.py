@@ -22,6 +22,7 @@ from components.catalogue import PAGES
 PLOTLY_ROUTE = "/loupe/plotly.js"
 _PLOTLY_FILE = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
 _PAGE_NAMES = {entry.name for entry in PAGES} | {"ready"}
+GARBAGE_SECONDS = 60
 _ready = threading.Event()
 _device_name = ""
 _settled: set[str] = set()  # pages that have run since the process is warm
@@ -96,7 +97,20 @@ async def lifespan(_app: st.App) -> AsyncIterator[None]:
     send_at_once()
     thread = threading.Thread(target=_warm_up_or_say_why, name="loupe-warm-up", daemon=True)
     asyncio.get_running_loop().call_later(0.5, thread.start)
+    collecting = asyncio.create_task(collect_garbage())
     yield
+    collecting.cancel()
+
+
+async def collect_garbage() -> None:
+    """Collect cyclic garbage now and then, for all sessions at once.
+
+    Streamlit does it after every rerun, and each time looks at the objects of every session: with
+    forty of them that took most of the processor.
+    """
+    while True:
+        await asyncio.sleep(GARBAGE_SECONDS)
+        gc.collect()
 
 
 class HelpfulNotFound(BaseHTTPMiddleware):
