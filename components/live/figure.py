@@ -54,7 +54,7 @@ def live_figure(
         return
 
     def clicked() -> None:
-        click = st.session_state[key].click
+        click = st.session_state.get(key, {}).get("click")
         if click and on_click is not None:
             on_click(click)
 

@@ -86,10 +86,14 @@ export default function ({ data, parentElement, setStateValue, setTriggerValue }
     put(data.default);
     settle(data.default);
   };
+  own.path ??= window.location.pathname;
   own.back = () => {
+    if (!root.isConnected || window.location.pathname !== own.path) return; // this page was left
     const asked = Number(new URL(window.location.href).searchParams.get(data.parameter) ?? data.default);
-    put(Number.isFinite(asked) ? Math.min(data.high, Math.max(data.low, asked)) : data.default);
-    settle(value());
+    const wanted = Number.isFinite(asked) ? Math.min(data.high, Math.max(data.low, asked)) : data.default;
+    if (Math.abs(toPosition(wanted) - toPosition(value())) <= Number(input.step)) return; // it is there
+    put(wanted);
+    settle(wanted);
   };
 
   own.stop?.();

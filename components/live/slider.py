@@ -56,10 +56,11 @@ def live_slider(
     element = f"{key}_slider"
 
     def take(name: str, panels: Sequence[str]) -> None:
-        sent = state[element][name]
-        if sent and math.isfinite(sent["value"]):
-            state[key] = min(high, max(low, float(sent["value"])))
-            state.setdefault(ANSWERS, {})[key] = sent["serial"]
+        sent = state.get(element, {}).get(name)
+        if not sent or not math.isfinite(sent["value"]):
+            return  # the page was left while the value was on its way
+        state[key] = min(high, max(low, float(sent["value"])))
+        state.setdefault(ANSWERS, {})[key] = sent["serial"]
         if panels:
             st.rerun(panels)
 

@@ -73,6 +73,7 @@ def nothing_went_wrong(request: pytest.FixtureRequest) -> Iterator[None]:
             errors.append(f"{message.text} ({message.location['url']})")
 
     def watch(context: BrowserContext) -> None:
+        context.set_default_timeout(PATIENCE)
         context.on("console", note)
         context.on("weberror", lambda error: errors.append(str(error.error)))
 

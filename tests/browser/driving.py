@@ -17,7 +17,7 @@ LAUNCH_ARGS = [
     "--disable-sync",
 ]
 STILL = "[data-testid=stApp][data-test-connection-state=CONNECTED][data-test-script-state=notRunning]"
-PATIENCE = 30_000  # milliseconds for a first run, which may share the machine with others
+PATIENCE = 60_000  # milliseconds, no measure of speed: the machine may be shared with others
 
 _ALL_DRAWN = """() => !document.querySelector("[data-testid=stSkeleton]") &&
     [...document.querySelectorAll(".figure")].every(figure => figure.dataset.drawn)"""
