@@ -80,9 +80,10 @@ def softmax_lab(page: Page) -> None:
     precisions = precision_table(z)
     st.dataframe(precisions, hide_index=True)
     page.note("softmax")
-    checked_against(
-        [Check("torch.softmax", largest_difference(masked_softmax(z).probabilities, z.softmax(-1)), 1e-6)]
-    )
+    written_out = z
+    for _pass in range(times):
+        written_out = masked_softmax(written_out).probabilities
+    checked_against([Check("torch.softmax", largest_difference(edited, written_out), 1e-6)])
     take_with_you(
         f"{page.name}_softmax",
         lambda: precisions,
