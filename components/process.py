@@ -18,8 +18,9 @@ from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Re
 from starlette.routing import Route
 
 from components.catalogue import PAGES
+from components.live.figure import PLOTLY_ROUTE
+from components.live.follow import FOLLOW_ROUTE, answer
 
-PLOTLY_ROUTE = "/loupe/plotly.js"
 _PLOTLY_FILE = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
 _PAGE_NAMES = {entry.name for entry in PAGES} | {"ready"}
 GARBAGE_SECONDS = 60
@@ -137,4 +138,8 @@ async def plotly_js(_request: Request) -> Response:
     )
 
 
-ROUTES = [Route("/ready", ready), Route(PLOTLY_ROUTE, plotly_js)]
+ROUTES = [
+    Route("/ready", ready),
+    Route(PLOTLY_ROUTE, plotly_js),
+    Route(FOLLOW_ROUTE, answer, methods=["POST"]),
+]

@@ -10,6 +10,7 @@ from components import words
 from components.catalogue import ASSETS, HOME, PAGES, PageEntry, lesson
 from components.controls import choose
 from components.live.address import forget_address, write_address
+from components.live.follow import forget_panels
 from components.process import device_name, settle
 from components.words import _
 
@@ -80,6 +81,7 @@ st.set_page_config(page_title="Loupe", page_icon=str(ICON), layout="wide")
 words.follow(session_language)
 st.html(STYLE)
 forget_address()
+forget_panels()
 header()
 missing_page()
 chosen = st.navigation(navigation(), position="top")

@@ -22,6 +22,12 @@ _button = st.components.v2.component(
 _REMEMBERED = "loupe_address"
 
 
+def app_route(path: str) -> str:
+    """The address of one of the app's own routes, below the base path that it is served under."""
+    base = st.get_option("server.baseUrlPath").strip("/")
+    return f"/{base}{path}" if base else path
+
+
 def forget_address() -> None:
     """Begin a full run: the page that runs now says what belongs into the address."""
     st.session_state[_REMEMBERED] = {}

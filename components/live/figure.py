@@ -8,6 +8,9 @@ import plotly.graph_objects as go
 import plotly.io
 import streamlit as st
 
+from components.live.address import app_route
+from components.live.follow import figures_asked_for
+
 _HERE = Path(__file__).parent
 _mount = st.components.v2.component(
     "loupe_figure",
@@ -16,7 +19,7 @@ _mount = st.components.v2.component(
     js=(_HERE / "figure.js").read_text(),
     isolate_styles=False,  # plotly.js puts its style sheet in the document's head
 )
-PLOTLY_ROUTE = "loupe/plotly.js"
+PLOTLY_ROUTE = "/loupe/plotly.js"
 DEFAULT_HEIGHT = 420
 ANSWERS = "loupe_answers"  # in the session: the last value that was taken from each live slider
 
@@ -49,6 +52,10 @@ def live_figure(
     component cannot load plotly.js, the figure is drawn by ``st.plotly_chart``, without clicks.
     """
     drawn = figure if isinstance(figure, Drawn) else Drawn.of(figure)
+    asked = figures_asked_for()
+    if asked is not None:
+        asked.append({"name": key, "figure": drawn.text, "height": drawn.height, "alt": alt})
+        return
     if st.session_state.get(key, {}).get("failed"):
         st.plotly_chart(plotly.io.from_json(drawn.text), key=f"{key}_plain", alt=alt)
         return
@@ -58,12 +65,11 @@ def live_figure(
         if click and on_click is not None:
             on_click(click)
 
-    base = st.get_option("server.baseUrlPath").strip("/")
     _mount(
         key=key,
         data={
             "figure": drawn.text,
-            "plotly": f"/{base}/{PLOTLY_ROUTE}" if base else f"/{PLOTLY_ROUTE}",
+            "plotly": app_route(PLOTLY_ROUTE),
             "height": drawn.height,
             "name": key,
             "alt": alt,

@@ -1,6 +1,8 @@
 // A slider that reports while it is dragged. Two values are in flight at most, one that Python works
 // on while the browser draws the other; the latest waits, so that nothing queues behind slow work.
-// The answer comes with the slider's own data, or with a figure that follows it (loupe:answer).
+// Where figures can follow without a rerun, values go to the app's route and figures come back
+// (loupe:figures); else they go to a rerun, whose answer comes with the slider's own data, or with a
+// figure that follows it (loupe:answer).
 const IN_FLIGHT = 2;
 const ANSWER_TIMEOUT_MS = 1500;
 
@@ -34,12 +36,27 @@ export default function ({ data, parentElement, setStateValue, setTriggerValue }
     }
     own.waiting = null;
     own.sentAt = performance.now();
-    setStateValue("sent", { value, serial: ++own.serial });
+    if (data.token && !own.needsReruns) follow(value, ++own.serial);
+    else setStateValue("sent", { value, serial: ++own.serial });
+  };
+  const follow = async (value, serial) => {
+    const body = JSON.stringify({ token: data.token, key: data.parameter, value });
+    const reply = await fetch(data.route, { method: "POST", body }).catch(() => null);
+    const { figures } = reply?.ok ? await reply.json() : {};
+    const isLatest = serial > Math.max(own.answered, own.released ?? 0);
+    if (figures && isLatest) window.dispatchEvent(new CustomEvent("loupe:figures", { detail: figures }));
+    if (!figures && own.dragging) {
+      own.needsReruns = true;
+      own.waiting ??= value;
+    }
+    own.answer(serial);
   };
   const settle = (value) => {
     own.waiting = null;
+    own.needsReruns = false;
     own.sentAt = performance.now();
-    setTriggerValue("settled", { value, serial: ++own.serial });
+    own.released = ++own.serial; // figures still on their way are older than the rerun that begins
+    setTriggerValue("settled", { value, serial: own.serial });
     writeAddress(value);
   };
   const writeAddress = (value) => {

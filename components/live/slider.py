@@ -6,7 +6,9 @@ from pathlib import Path
 
 import streamlit as st
 
+from components.live.address import app_route
 from components.live.figure import ANSWERS
+from components.live.follow import FOLLOW_ROUTE, remember_slider
 
 _HERE = Path(__file__).parent
 _mount = st.components.v2.component(
@@ -79,6 +81,8 @@ def live_slider(
             "help": help,
             "value": state[key],
             "serial": state.get(ANSWERS, {}).get(key, 0),
+            "token": remember_slider(key, low, high, tuple(live)) if live else "",
+            "route": app_route(FOLLOW_ROUTE),
         },
         on_sent_change=lambda: take("sent", live),
         on_settled_change=lambda: take("settled", settled),

@@ -1,12 +1,13 @@
 """Panels: a few controls, a figure and its arithmetic, which pages put together."""
 
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
 from typing import ParamSpec
 
 import streamlit as st
 
 from components.live.address import write_address
+from components.live.follow import remember_panel
 from components.refusal import refusals
 
 P = ParamSpec("P")
@@ -26,16 +27,20 @@ def panel(draw: Callable[P, None]) -> Callable[P, None]:
 
 
 def live_panel(draw: Callable[P, None]) -> Callable[P, None]:
-    """A panel that reruns while a slider is dragged. Keep it to the sliders and what must follow.
+    """A panel that is drawn again and again while a slider is dragged.
 
-    The browser needs a millisecond or two for every element of a rerun, more than the server: what
-    may wait for the release belongs into another panel.
+    It holds live figures only: words, tables and checks wait for the release, in another panel. One
+    that shows more than figures is still correct, and several times slower.
     """
+
+    def drawn(*args: P.args, **kwargs: P.kwargs) -> None:
+        with refusals():
+            draw(*args, **kwargs)
 
     @st.fragment(key=draw.__name__)
     @wraps(draw)
     def inside(*args: P.args, **kwargs: P.kwargs) -> None:
-        with refusals():
-            draw(*args, **kwargs)
+        remember_panel(draw.__name__, partial(drawn, *args, **kwargs))
+        drawn(*args, **kwargs)
 
     return inside

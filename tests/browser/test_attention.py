@@ -5,10 +5,11 @@ from collections.abc import Callable
 from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
-from playwright.sync_api import BrowserContext, Locator, Page, WebSocket, expect
+from playwright.sync_api import BrowserContext, Locator, Page, expect
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
 from components.catalogue import lesson
+from components.live.follow import FOLLOW_ROUTE
 from models.networks.texts import passages
 from tests.browser.driving import (
     click_cell,
@@ -175,6 +176,39 @@ def test_a_dragged_slider_redraws_the_figure_before_it_is_released(page: Page) -
     )
 
 
+def test_what_a_drag_painted_is_what_a_fresh_page_paints(page: Page) -> None:
+    ends = listen_to_runs(page)
+    open_link(page)
+    before = values(page, HEATMAP)
+    ends.clear()
+    with held(page, TEMPERATURE, 0.62):
+        move(page, TEMPERATURE, 0.9)
+        wait_for_change(page, HEATMAP, before)
+        assert ends == []  # figures followed without a rerun
+    ready(page)
+    dragged = painted(page)
+    page.reload()
+    ready(page)
+    assert painted(page) == dragged
+
+
+def test_where_figures_cannot_follow_alone_a_drag_redraws_by_reruns(page: Page) -> None:
+    ends = listen_to_runs(page)
+    open_link(page)
+    page.route(f"**{FOLLOW_ROUTE}", lambda route: route.fulfill(json={"figures": None}))
+    before = values(page, HEATMAP)
+    ends.clear()
+    with held(page, TEMPERATURE, 0.62):
+        move(page, TEMPERATURE, 0.9)
+        wait_for_change(page, HEATMAP, before)
+        assert ends
+
+
+def painted(page: Page) -> str | None:
+    """The picture of the heatmap's cells."""
+    return figure(page, HEATMAP).locator("image").first.get_attribute("href")
+
+
 def test_the_address_holds_the_value_after_release(page: Page) -> None:
     open_link(page)
     with held(page, TEMPERATURE, 0.62):
@@ -236,21 +270,30 @@ def test_a_scene_sets_the_controls_that_it_names(page: Page) -> None:
 
 
 def test_a_fragment_does_not_rerun_the_page(page: Page) -> None:
-    ends: list[int] = []
-
-    def listen(socket: WebSocket) -> None:
-        socket.on("framereceived", lambda frame: ends.append(_end_of_run(frame)))
-
-    page.on("websocket", listen)
-    open_link(page)
+    ends = listen_to_runs(page)
+    with page.expect_websocket() as opened:
+        open_link(page)
     before = values(page, HEATMAP)
     ends.clear()
-    with held(page, TEMPERATURE, 0.62):
+    run_ends = opened.value.expect_event("framereceived", lambda frame: _end_of_run(frame) is not None)
+    with run_ends, held(page, TEMPERATURE, 0.62):
         move(page, TEMPERATURE, 0.9)
         wait_for_change(page, HEATMAP, before)
     ready(page)
     assert ForwardMsg.FINISHED_FRAGMENT_RUN_SUCCESSFULLY in ends
     assert ForwardMsg.FINISHED_SUCCESSFULLY not in ends
+
+
+def listen_to_runs(page: Page) -> list[int]:
+    """A list that grows from now on with every script run that ends: how it ended."""
+    ends: list[int] = []
+
+    def hear(frame: bytes | str) -> None:
+        if (end := _end_of_run(frame)) is not None:
+            ends.append(end)
+
+    page.on("websocket", lambda socket: socket.on("framereceived", hear))
+    return ends
 
 
 def _end_of_run(frame: bytes | str) -> int | None:
