@@ -19,7 +19,8 @@ from torch import Tensor
 
 from models.errors import InputError
 
-Index = Int[Tensor, "..."] | int
+Indices = Int[Tensor, "..."]  # they broadcast against one another
+Index = Indices | int
 
 
 def _at_least(least: int, **counts: int) -> None:
@@ -36,7 +37,7 @@ def _at_least(least: int, **counts: int) -> None:
 class Mask:
     """What all masks have in common. Batch and head are ignored: one mask serves all of them."""
 
-    def __call__(self, batch: Index, head: Index, query: Index, key: Index) -> Bool[Tensor, "..."]:
+    def __call__(self, batch: Index, head: Index, query: Indices, key: Indices) -> Bool[Tensor, "..."]:
         raise NotImplementedError
 
     @property
@@ -83,7 +84,7 @@ class Joined(Mask):
     left: Mask
     right: Mask
 
-    def __call__(self, batch: Index, head: Index, query: Index, key: Index) -> Bool[Tensor, "..."]:
+    def __call__(self, batch: Index, head: Index, query: Indices, key: Indices) -> Bool[Tensor, "..."]:
         operands = self.left(batch, head, query, key), self.right(batch, head, query, key)
         return OPERATORS[self.operator](*operands)
 
@@ -111,7 +112,7 @@ class Not(Mask):
 
     mask: Mask
 
-    def __call__(self, batch: Index, head: Index, query: Index, key: Index) -> Bool[Tensor, "..."]:
+    def __call__(self, batch: Index, head: Index, query: Indices, key: Indices) -> Bool[Tensor, "..."]:
         return ~self.mask(batch, head, query, key)
 
     @property
@@ -130,7 +131,7 @@ class Not(Mask):
 class Bidirectional(Mask):
     """Every query reads every key: an encoder."""
 
-    def __call__(self, batch: Index, head: Index, query: Index, key: Index) -> Bool[Tensor, "..."]:
+    def __call__(self, batch: Index, head: Index, query: Indices, key: Indices) -> Bool[Tensor, "..."]:
         return (query >= 0) & (key >= 0)
 
     @property
@@ -142,7 +143,7 @@ class Bidirectional(Mask):
 class Causal(Mask):
     """A query reads itself and what stands before it: a decoder."""
 
-    def __call__(self, batch: Index, head: Index, query: Index, key: Index) -> Bool[Tensor, "..."]:
+    def __call__(self, batch: Index, head: Index, query: Indices, key: Indices) -> Bool[Tensor, "..."]:
         return key <= query
 
     @property
@@ -170,7 +171,7 @@ class SlidingWindow(Mask):
         """The largest distance at which a key is visible."""
         return self.width - 1 if self.counts_itself else self.width
 
-    def __call__(self, batch: Index, head: Index, query: Index, key: Index) -> Bool[Tensor, "..."]:
+    def __call__(self, batch: Index, head: Index, query: Indices, key: Indices) -> Bool[Tensor, "..."]:
         return (key >= query - self.reach) & (key <= query + self.reach)
 
     @property
@@ -189,7 +190,7 @@ class FirstKeys(Mask):
     def __post_init__(self):
         _at_least(0, keys=self.count)
 
-    def __call__(self, batch: Index, head: Index, query: Index, key: Index) -> Bool[Tensor, "..."]:
+    def __call__(self, batch: Index, head: Index, query: Indices, key: Indices) -> Bool[Tensor, "..."]:
         return (key < self.count) & (query >= 0)
 
     @property
@@ -206,7 +207,7 @@ class FirstQueries(Mask):
     def __post_init__(self):
         _at_least(0, queries=self.count)
 
-    def __call__(self, batch: Index, head: Index, query: Index, key: Index) -> Bool[Tensor, "..."]:
+    def __call__(self, batch: Index, head: Index, query: Indices, key: Indices) -> Bool[Tensor, "..."]:
         return (query < self.count) & (key >= 0)
 
     @property
@@ -223,7 +224,7 @@ class Dilated(Mask):
     def __post_init__(self):
         _at_least(1, step=self.step)
 
-    def __call__(self, batch: Index, head: Index, query: Index, key: Index) -> Bool[Tensor, "..."]:
+    def __call__(self, batch: Index, head: Index, query: Indices, key: Indices) -> Bool[Tensor, "..."]:
         return (query - key) % self.step == 0
 
     @property
@@ -246,7 +247,7 @@ class Blocks(Mask):
     def __post_init__(self):
         _at_least(1, block=self.size, blocks=self.count)
 
-    def __call__(self, batch: Index, head: Index, query: Index, key: Index) -> Bool[Tensor, "..."]:
+    def __call__(self, batch: Index, head: Index, query: Indices, key: Indices) -> Bool[Tensor, "..."]:
         distance = query // self.size - key // self.size
         return (distance < self.count) & (distance > -self.count)
 
@@ -274,11 +275,11 @@ class Documents(Mask):
                 starts=", ".join(map(str, self.starts)),
             )
 
-    def document(self, index: Index) -> Index:
+    def document(self, index: Indices) -> Indices:
         """The number of the document that a token stands in, counted from 0."""
-        return sum(((index >= start) + 0 for start in self.starts), start=0 * index)
+        return sum(((index >= start).long() for start in self.starts), start=0 * index)
 
-    def __call__(self, batch: Index, head: Index, query: Index, key: Index) -> Bool[Tensor, "..."]:
+    def __call__(self, batch: Index, head: Index, query: Indices, key: Indices) -> Bool[Tensor, "..."]:
         return self.document(query) == self.document(key)
 
     @property
@@ -301,7 +302,7 @@ class Cells(Mask):
         if not self.cells or any(min(cell) < 0 for cell in self.cells):
             raise InputError("Cells are pairs of token numbers from 0 on, and there is at least one.")
 
-    def __call__(self, batch: Index, head: Index, query: Index, key: Index) -> Bool[Tensor, "..."]:
+    def __call__(self, batch: Index, head: Index, query: Indices, key: Indices) -> Bool[Tensor, "..."]:
         found = (query < 0) & (key < 0)  # nowhere
         for row, column in self.cells:
             found = found | ((query == row) & (key == column))

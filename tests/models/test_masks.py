@@ -302,6 +302,6 @@ def test_more_sinks_than_tokens_and_a_prefix_beyond_the_end_mean_everything():
 
 def test_the_base_class_is_no_mask():
     with pytest.raises(NotImplementedError):
-        Mask()(0, 0, 0, 0)
+        Mask().to_tensor(1, 1)
     with pytest.raises(NotImplementedError):
         _ = Mask().expression
