@@ -5,10 +5,11 @@ from typing import Literal, get_args
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from torch.nn.functional import cosine_similarity
+from torch.nn.functional import cosine_similarity, scaled_dot_product_attention
 
+from models.attention import largest_difference
 from models.errors import InputError
-from models.networks.tracing import Trace
+from models.networks.tracing import LayerTrace, Trace
 
 MaskStage = Literal["scaled", "masked", "softmax"]
 MASK_STAGES: tuple[MaskStage, ...] = get_args(MaskStage)
@@ -53,3 +54,19 @@ def moved(
 ) -> Float[Tensor, " query"]:
     """How far each token's vector has turned: 1 − cosine, 0 where it has not, at most 2."""
     return (1 - cosine_similarity(before, after, dim=-1)).clamp(min=0.0)  # below 0 by rounding only
+
+
+def difference_from_sdpa_where_seen(record: LayerTrace) -> float:
+    """Largest difference between the heads' outputs and torch's scaled_dot_product_attention.
+
+    Queries that may read no key are left out: torch gives them zero, eager attention the mean of all
+    values. Zero where no query is left. Raises InputError for a layer with a soft cap.
+    """
+    if record.softcap is not None:
+        raise InputError("torch's scaled_dot_product_attention has no soft cap to compare with.")
+    keys = record.key_of_head
+    expected = scaled_dot_product_attention(
+        record.query, record.key[keys], record.value[keys], attn_mask=record.visible, scale=record.scale
+    )
+    seen = record.visible.any(dim=-1).expand(len(record.query), -1)
+    return largest_difference(record.head_output[seen], expected[seen])
