@@ -16,9 +16,8 @@ query, key, value = torch.randn(3, 1, heads, n, width)
 
 def mask_function(mask: Mask) -> str:
     """The mask as a function with the signature that both libraries share."""
-    lines = (*mask.preparation, "", "", "def mask_mod(b, h, q_idx, kv_idx):")
-    head = "\n".join(lines).lstrip("\n")
-    return f"{head}\n    return {mask.expression}\n"
+    preparation = "".join(f"{line}\n" for line in mask.preparation)
+    return f"{preparation}\n\ndef mask_mod(b, h, q_idx, kv_idx):\n    return {mask.expression}\n"
 
 
 def transformers_code(mask: Mask, entry: Entry, tokenized: TokenizedText) -> str:

@@ -104,9 +104,15 @@ def mask_matrix(
         shapes=[
             *_path(hatching(~visible, 1 + max(queries, keys) // 48), INK, 1, opacity=0.3),
             *_path(row_frames, RED, 2),
-            *_path(frames(switched), ORANGE, 3),
+            *_path(frames(switched), ORANGE, 2),
         ],
     )  # fmt: skip
+
+
+def _end(value: float, limits: tuple[float, float]) -> str:
+    """A tick of the colour bar; its ends stand for everything beyond them too."""
+    beyond = {limits[1]: "≥ ", limits[0]: "≤ " if value < 0 else ""}
+    return f"{beyond.get(value, '')}{value:.2g}"
 
 
 def before_and_after(
@@ -130,12 +136,19 @@ def before_and_after(
         "hoverongaps": False,
         "hovertemplate": _hover(f"{value_title} %{{z:.4g}}"),
     }
+    ends = [limits[0], sum(limits) / 2, limits[1]]
     traces = [
         go.Heatmap(z=np.ascontiguousarray(before, dtype=np.float32), showscale=False, **common),
         go.Heatmap(
             z=np.ascontiguousarray(after, dtype=np.float32),
             xaxis="x2",
-            colorbar={"title": {"text": value_title, "side": "right"}, "thickness": 12, "outlinewidth": 0},
+            colorbar={
+                "title": {"text": value_title, "side": "right"},
+                "thickness": 12,
+                "outlinewidth": 0,
+                "tickvals": ends,
+                "ticktext": [_end(end, limits) for end in ends],
+            },
             **common,
         ),
     ]
@@ -212,6 +225,34 @@ def steps(
     )
 
 
+def by_depth(curves: dict[str, np.ndarray], *, y_title: str, height: int = 440) -> go.Figure:
+    """Numbers after each block, on a logarithmic axis from float32's rounding up to 3."""
+    traces = [
+        go.Scatter(
+            x=np.arange(1, len(values) + 1, dtype=np.float32),
+            y=np.asarray(values, dtype=np.float32),
+            name=name,
+            mode="lines+markers",
+            line={"color": SERIES[index % 6], "dash": DASHES[index % 6], "width": 3},
+            marker={"symbol": MARKERS[index % 6], "size": 10},
+            hovertemplate=f"{escaped(name)}<br>%{{x}}<br>%{{y:.3g}}<extra></extra>",
+        )
+        for index, (name, values) in enumerate(curves.items())
+    ]
+    return drawing(
+        traces,
+        height,
+        xaxis={"title": {"text": _("Blocks passed")}, "dtick": 1},
+        yaxis={
+            "title": {"text": y_title},
+            "type": "log",
+            "range": [-8, 0.5],
+            "exponentformat": "power",
+            "dtick": 1,
+        },
+    )
+
+
 def block_map(blocks: np.ndarray, size: int, height: int = 380) -> go.Figure:
     """Blocks of pairs that a block-sparse kernel computes (filled) and skips (hatched)."""
     rows, columns = blocks.shape
@@ -231,5 +272,6 @@ def block_map(blocks: np.ndarray, size: int, height: int = 380) -> go.Figure:
                "zeroline": False},
         yaxis={"title": {"text": _("Query block")}, "autorange": "reversed", "showgrid": False,
                "zeroline": False},
+        margin=MARGIN | {"t": 64, "b": 12},
         shapes=_path(hatching(~blocks, 1 + max(rows, columns) // 48), INK, 1, opacity=0.3),
     )  # fmt: skip

@@ -43,7 +43,7 @@ def code(page: Page, choice: Choice) -> None:
         text = transformers_code(mask, network.entry, TokenizedText(ids, base.text_shown, len(ids)))
     else:
         text = (sdpa_code if library == "sdpa" else flex_code)(mask, n, *SIZE)
-    st.code(text, language="python", height=420)
+    st.code(text, language="python", wrap_lines=True)
     page.note("code")
     found = compared(choice.network, choice.text, settings, n)
     checked_against([Check(what, difference, allowed) for what, difference, allowed in found])

@@ -52,10 +52,20 @@ def mask_controls(page: Page, tokens: int, live: Sequence[str], settled: Sequenc
     name = page.name
     with st.container(horizontal=True, vertical_alignment="bottom"):
         base = choose(
-            _("Who may read whom"), BASES, f"{name}_base", base_label, default="causal", width=210
+            _("Who may read whom"),
+            BASES,
+            f"{name}_base",
+            base_label,
+            default=page.default("base"),
+            width=210,
         )
         pattern = choose(
-            _("of these"), PATTERNS, f"{name}_pattern", pattern_label, default="all", width=190
+            _("of these"),
+            PATTERNS,
+            f"{name}_pattern",
+            pattern_label,
+            default=page.default("pattern"),
+            width=190,
         )
         side = choose(_("Padding"), SIDES, f"{name}_side", side_label, default="none", width=110)
         _starts(page)

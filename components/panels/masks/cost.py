@@ -98,7 +98,8 @@ def rows_of(found: MaskCost, causal: MaskCost) -> list[tuple[str, float, float]]
 
 def cost_table(found: MaskCost, causal: MaskCost) -> str:
     """Markdown: the browser shows it at once, where a data frame would hold up the figures."""
-    lines = [f"| | {_('with your mask')} | {_('full causal')} | {_('share')} |", "|---|---:|---:|---:|"]
+    heads = "", _("with your mask"), _("full causal"), _("share")
+    lines = [f"| {' | '.join(heads)} |", "|---|---:|---:|---:|"]
     lines += [
         f"| {name} | {mine:,.0f} | {full:,.0f} | {mine / full:.1%} |"
         for name, mine, full in rows_of(found, causal)

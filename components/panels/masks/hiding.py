@@ -18,6 +18,8 @@ from models.attention import largest_difference
 from models.hiding import WAYS, Outcome, Way, fully_masked_row, hide
 from models.mask_effects import empty_rows
 
+TOPS = (0.1, 0.25, 0.5, 1.05)  # of the axis: few, so that it seldom changes while a slider moves
+
 
 def way_label(way: Way) -> str:
     return {
@@ -74,16 +76,18 @@ def live_hiding(page: Page, choice: Choice, layer: int, head: int, row: int) -> 
     base = choice.trace
     _settings, visible = mask_now(page, base.tokens_shown)
     found = weights_now(page, choice, layer, head, row)
+    largest = max(float(weights.max()) for weights in found.values())
     figure = by_token(
         {way_label(way): weights.numpy() for way, weights in found.items()},
         base.labels,
         y_title=_("Weight"),
-        y_range=(0, 1.02),
+        y_range=(0, next(top for top in TOPS if top >= largest)),
         height=360,
     )
     live_figure(figure, f"{page.name}_ways", _("Weights of one row, hidden in three ways"))
+    heads = _("How"), _("Sum of the row"), _("Weight on hidden keys")
     lines = [
-        f"| {_('How')} | {_('Sum of the row')} | {_('Weight on hidden keys')} |",
+        f"| {' | '.join(heads)} |",
         "|---|---|---|",
         *(
             f"| {way_label(way)} | {weights.sum():.4f} | {weights[~visible[row]].sum():.4f} |"

@@ -27,6 +27,7 @@ from models.networks.tracing import NO_INTERVENTION, Trace
 LIVE = ("live_mask",)  # panels that follow while a slider is dragged
 SETTLED = (*LIVE, "mask_details")  # and when it is let go
 ALL_LAYERS = -1
+WEIGHT_TOP = 0.5  # of the colours: few weights are larger, and most would look black
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ def head_figure(base: Trace, changed: Trace, shown: Shown) -> go.Figure:
     """One stage of the head. Colour limits come from the network as it is, so that they stay."""
     before, after = (head_stage(trace, shown.layer, shown.head, shown.stage) for trace in (base, changed))
     signed = shown.stage != "softmax"
-    top = float(base.layers[shown.layer].scaled[shown.head].abs().max()) if signed else 1.0
+    top = float(base.layers[shown.layer].scaled[shown.head].abs().max()) if signed else WEIGHT_TOP
     return before_and_after(
         before.numpy(),
         after.numpy(),
@@ -138,7 +139,7 @@ def loss_figure(base: Trace, changed: Trace) -> go.Figure:
             for name, loss in zip((_("the network as it is"), _("with your mask")), losses, strict=True)
         },
         base.labels,
-        y_title=_("Loss on the next token (nats)"),
+        y_title=_("Next-token loss (nats)"),
         y_range=(0, 1.1 * max(float(losses[0].max()), guessing)),
     )
 
@@ -150,7 +151,7 @@ def _logits(trace: Trace) -> torch.Tensor:
 
 
 def _with_mean(name: str, values: np.ndarray) -> str:
-    return f"{name} ({_('mean')} {values.mean():.3f})"
+    return name + " (" + _("mean") + f" {values.mean():.3f})"
 
 
 def moved_figure(base: Trace, changed: Trace) -> go.Figure:
@@ -159,6 +160,6 @@ def moved_figure(base: Trace, changed: Trace) -> go.Figure:
     return by_token(
         {_with_mean(_("with your mask"), turned): turned},
         base.labels,
-        y_title=_("Vector turned by (1 − cosine)"),
+        y_title=_("Turned by (1 − cosine)"),
         y_range=(0, 1.05),
     )

@@ -6,7 +6,7 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from components.controls import whole_number
-from components.figures.attention import lines
+from components.figures.masks import by_depth
 from components.live.figure import live_figure
 from components.page import Page, take_with_you
 from components.panels import panel
@@ -51,12 +51,14 @@ def order(page: Page, choice: Choice) -> None:
 
 
 def order_figure(found: list[np.ndarray]) -> go.Figure:
-    curves = {
-        trial_label(trial): (np.arange(1, len(curve)), np.maximum(curve[1:], SMALLEST))
-        for trial, curve in zip(TRIALS, found, strict=True)
-    }
-    title = _("Change of the last token's vector, relative")
-    return lines(curves, _("Blocks passed"), title, y_log=True, y_range=(-8, 0.5), height=440)
+    """After each block; before the first the last token has not read anything yet."""
+    return by_depth(
+        {
+            trial_label(trial): np.maximum(curve[1:], SMALLEST)
+            for trial, curve in zip(TRIALS, found, strict=True)
+        },
+        y_title=_("Change of the last token's vector, relative"),
+    )
 
 
 def snippet(choice: Choice, seed: int) -> str:
