@@ -39,14 +39,16 @@ def hatching(hidden: np.ndarray, every: int) -> str:
     and not n², and can be redrawn while a slider moves.
     """
     rows, columns = hidden.shape
-    strokes = []
-    for total in range(0, rows + columns - 1, every):
-        first = max(0, total - columns + 1)
-        row = np.arange(first, min(total, rows - 1) + 1)
-        run = np.flatnonzero(np.diff(np.concatenate([[0], hidden[row, total - row], [0]])))
-        for begin, end in zip(run[::2] + first, run[1::2] + first, strict=True):
-            strokes.append(f"M{total - begin + 0.5},{begin - 0.5}L{total - end + 0.5},{end - 0.5}")
-    return "".join(strokes)
+    row, column = np.indices(hidden.shape)
+    diagonals = np.zeros((rows + columns - 1, rows + 2), dtype=np.int8)  # one in each line, from its top
+    diagonals[row + column, row + 1] = hidden
+    change = np.diff(diagonals, axis=1)  # 1 where a stroke begins, −1 after its end
+    total, begin = np.nonzero(change == 1)
+    _same, end = np.nonzero(change == -1)
+    drawn = total % every == 0
+    total, begin, end = total[drawn], begin[drawn], end[drawn]
+    corners = zip(*(a.tolist() for a in (total - begin, begin, total - end, end)), strict=True)
+    return "".join(f"M{x0 + 0.5},{y0 - 0.5}L{x1 + 0.5},{y1 - 0.5}" for x0, y0, x1, y1 in corners)
 
 
 def frames(cells: Sequence[tuple[int, int]]) -> str:
@@ -102,7 +104,7 @@ def mask_matrix(
         yaxis=token_axis(marked, _("Query"), autorange="reversed"),
         margin={"l": 22 + room_for(marked), "r": 8, "t": 30 + room_for(labels), "b": 30},
         shapes=[
-            *_path(hatching(~visible, 1 + max(queries, keys) // 48), INK, 1, opacity=0.3),
+            *_path(hatching(~visible, 1 + max(queries, keys) // 32), INK, 1, opacity=0.3),
             *_path(row_frames, RED, 2),
             *_path(frames(switched), ORANGE, 2),
         ],
@@ -273,5 +275,5 @@ def block_map(blocks: np.ndarray, size: int, height: int = 380) -> go.Figure:
         yaxis={"title": {"text": _("Query block")}, "autorange": "reversed", "showgrid": False,
                "zeroline": False},
         margin=MARGIN | {"t": 64, "b": 12},
-        shapes=_path(hatching(~blocks, 1 + max(rows, columns) // 48), INK, 1, opacity=0.3),
+        shapes=_path(hatching(~blocks, 1 + max(rows, columns) // 32), INK, 1, opacity=0.3),
     )  # fmt: skip
