@@ -88,11 +88,11 @@ def live_cost(page: Page, choice: Choice, block: int) -> None:
 def rows_of(found: MaskCost, causal: MaskCost) -> list[tuple[str, float, float]]:
     return [
         (_("Visible pairs"), found.pairs, causal.pairs),
-        (_("FLOPs of scores and mix, visible pairs only"), found.flops, causal.flops),
+        (_("FLOPs, visible pairs only"), found.flops, causal.flops),
         (_("FLOPs of a dense kernel"), found.dense_flops, causal.dense_flops),
         (_("Blocks computed, of {all}").format(all=found.all_blocks), found.blocks, causal.blocks),
-        (_("Keys held at once, at most"), found.kept, causal.kept),
-        (_("Bytes of keys and values for them (bfloat16)"), found.kept_bytes, causal.kept_bytes),
+        (_("Most keys held at once"), found.kept, causal.kept),
+        (_("Bytes for them (bfloat16)"), found.kept_bytes, causal.kept_bytes),
     ]
 
 
@@ -101,10 +101,15 @@ def cost_table(found: MaskCost, causal: MaskCost) -> str:
     heads = "", _("with your mask"), _("full causal"), _("share")
     lines = [f"| {' | '.join(heads)} |", "|---|---:|---:|---:|"]
     lines += [
-        f"| {name} | {mine:,.0f} | {full:,.0f} | {mine / full:.1%} |"
+        f"| {name} | {brief(mine)} | {brief(full)} | {mine / full:.0%} |"
         for name, mine, full in rows_of(found, causal)
     ]
     return "\n".join(lines)
+
+
+def brief(number: float) -> str:
+    """A whole number up to a million, then three digits and M: the table must fit a phone."""
+    return f"{number:,.0f}" if number < 1e6 else f"{number / 1e6:,.3g} M"
 
 
 @panel
