@@ -38,6 +38,7 @@ def cost(page: Page, choice: Choice) -> None:
         block = choose(
             _("Block of the kernel"), BLOCKS, f"{page.name}_kernel", str, default=page.default("kernel")
         )
+    settings_now(page)  # what cannot be read is refused here, once for all that follows
     live_cost(page, choice, block)
     page.note("cost")
     cost_details(page, choice, block)

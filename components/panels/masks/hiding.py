@@ -9,7 +9,7 @@ from components.figures.masks import by_token
 from components.live.figure import live_figure
 from components.page import Check, Page, checked_against, take_with_you
 from components.panels import live_panel, panel
-from components.panels.masks.controls import mask_controls
+from components.panels.masks.controls import mask_controls, settings_now
 from components.panels.masks.live_mask import mask_now
 from components.panels.text import Choice
 from components.traces import traced
@@ -58,6 +58,7 @@ def hiding(page: Page, choice: Choice) -> None:
             width=220,
         )
     row = query if query >= 0 else base.tokens_shown // 2
+    settings_now(page)  # what cannot be read is refused here, once for all that follows
     live_hiding(page, choice, layer, head, row)
     page.note("hiding")
     empty_row(page, choice, layer, row)

@@ -5,7 +5,7 @@ import streamlit as st
 from components.controls import choose
 from components.page import Page
 from components.panels import panel
-from components.panels.masks.controls import cells_text, mask_controls
+from components.panels.masks.controls import mask_controls, settings_now
 from components.panels.masks.details import mask_details
 from components.panels.masks.live_mask import ALL_LAYERS, LIVE, SETTLED, Shown, live_mask, stage_label
 from components.panels.text import Choice
@@ -22,6 +22,7 @@ def lab(page: Page, choice: Choice) -> None:
     shown = choose_head(page, choice)
     if (refused := st.session_state.pop(f"{page.name}_refused", None)) is not None:
         st.warning(sentence(refused), icon=":material/info:")
+    settings_now(page)  # what cannot be read is refused here, once for all that follows
     live_mask(page, choice, shown)
     page.note("lab")
     mask_details(page, choice, shown)
@@ -55,7 +56,6 @@ def choose_head(page: Page, choice: Choice) -> Shown:
             _("Undo all clicks"),
             key=f"{name}_undo",
             icon=":material/undo:",
-            disabled=not cells_text(page),
             on_click=lambda: st.session_state.update({f"{name}_cells": ""}),
             help=_("A click on the matrix switches that pair: hidden becomes visible, visible hidden."),
         )
