@@ -55,6 +55,7 @@ class Intervention:
         the row shares their weight.
     visible: replaces the mask of every layer. A query that may read no key reads all of them
         equally, as in transformers' eager attention.
+    visible_in: the layers whose mask ``visible`` replaces; None stands for all of them.
     residual: False removes the skip connections around attention and MLP.
     mlp: False lets no MLP write; what it would have been added to goes on unchanged.
 
@@ -66,6 +67,7 @@ class Intervention:
     silenced: frozenset[tuple[int, int]] = frozenset()
     hidden_cells: frozenset[tuple[int, int, int, int]] = frozenset()
     visible: Visible | None = None
+    visible_in: frozenset[int] | None = None
     residual: bool = True
     mlp: bool = True
 
@@ -86,13 +88,18 @@ class Intervention:
                 least=least,
                 most=most,
             )
-        if any(min(indices) < 0 for indices in (*self.silenced, *self.hidden_cells)):
+        masked = [(layer,) for layer in self.visible_in or ()]
+        if any(min(indices) < 0 for indices in (*self.silenced, *self.hidden_cells, *masked)):
             raise InputError("Layers, heads and tokens are counted from 0.")
 
     @property
     def rewires_blocks(self) -> bool:
         """Whether more than the attention itself is changed."""
         return not (self.residual and self.mlp)
+
+    def mask_of(self, layer: int) -> Visible | None:
+        """The mask that takes the place of a layer's own, if one does."""
+        return self.visible if self.visible_in is None or layer in self.visible_in else None
 
     def scale(self, base_scale: float, key_width: int) -> float:
         """The factor on q·k, given the network's own factor and the width d_k of a key."""
@@ -110,6 +117,8 @@ class Intervention:
                     layers=layers,
                     heads=heads,
                 )
+        if any(layer >= layers for layer in self.visible_in or ()):
+            raise InputError("The network has {layers} layers, counted from 0.", layers=layers)
         if any(max(cell[2:]) >= tokens for cell in self.hidden_cells):
             raise InputError("A cell lies outside of the text, which has {tokens} tokens.", tokens=tokens)
         mask = self.visible

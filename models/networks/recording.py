@@ -108,13 +108,14 @@ def attention(
     intervention = recorder.intervention
     base_scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     scale = intervention.scale(base_scale, query.shape[-1])
-    if intervention.visible is not None:
-        attention_mask = _additive(intervention.visible, query)
-    attention_mask = _hide(attention_mask, intervention.hidden_cells, len(recorder.attention), query, key)
+    layer = len(recorder.attention)
+    if (visible := intervention.mask_of(layer)) is not None:
+        attention_mask = _additive(visible, query)
+    attention_mask = _hide(attention_mask, intervention.hidden_cells, layer, query, key)
     output, probabilities = eager(
         module, query, key, value, attention_mask, scaling=scale, dropout=dropout, **options
     )
-    output = _silence(output, intervention.silenced, layer=len(recorder.attention))
+    output = _silence(output, intervention.silenced, layer)
     recorder.modules.append(module)
     recorder.attention.append(
         AttentionCall(

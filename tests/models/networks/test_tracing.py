@@ -194,6 +194,25 @@ def test_query_that_may_read_nothing_reads_all_equally(build):
     assert (layer.scores[:, 3] == -torch.inf).all()
 
 
+def test_a_mask_in_one_layer_is_that_of_layers_of_two_kinds(build):
+    sizes = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
+    llama = llama_config(24, 4, 2)
+    shared = {name: getattr(llama, name) for name in (*sizes, "num_key_value_heads")}
+    kinds = ["full_attention"] * (llama.num_hidden_layers - 1) + ["sliding_attention"]
+    network = load(str(folder := build(Qwen2Config(**shared))))
+    mixed = Qwen2Config(**shared, use_sliding_window=True, sliding_window=3, layer_types=kinds)
+    eager = reference(folder, config=mixed)
+    last = llama.num_hidden_layers - 1
+    token_ids = torch.arange(9)
+    window = Visible.from_tensor(torch.ones(9, 9, dtype=torch.bool).tril().triu(-2))
+    ours = trace_ids(network, token_ids, Intervention(visible=window, visible_in=frozenset({last})))
+    theirs = run(eager, token_ids)
+    assert difference(ours.logits, theirs.logits[0]) == 0.0
+    assert not torch.equal(ours.layers[0].visible, ours.layers[last].visible)
+    with pytest.raises(InputError, match="counted from 0"):
+        trace_ids(network, token_ids, Intervention(visible=window, visible_in=frozenset({last + 1})))
+
+
 def test_windows_may_differ_by_layer(build):
     config = Gemma2Config(
         **llama_config(24, 6, 2).to_diff_dict()

@@ -1,0 +1,209 @@
+"""The masks page: bad input gets a sentence, snippets repeat the numbers, links show what they name."""
+
+import contextlib
+import io
+import re
+
+import numpy as np
+import pytest
+
+from components.catalogue import lesson
+from components.controls import parse_link
+from components.lesson import Link
+from components.words import LANGUAGES
+from models.mask_settings import MOST_CELLS
+from tests.pages.masks_screen import DEFAULTS, KEPT, TEXT, VIEWS, captions, maps, masks, matrix
+from tests.pages.screen import figures, live, open_page, said
+
+# Bad input
+
+
+@pytest.mark.parametrize(
+    ("typed", "sentence"),
+    [
+        ("twelve", "such as 12, 30"),
+        ("1.5", "such as 12, 30"),
+        ("-4", "such as 12, 30"),
+        ("9, 4", "9, 4 do not rise"),
+        ("5 5", "5, 5 do not rise"),
+        ("0", "0 do not rise"),
+    ],
+)
+@pytest.mark.parametrize("view", ["lab", "hiding", "cost", "code"])
+def test_starts_that_make_no_documents_get_one_sentence_and_stay(view, typed, sentence):
+    screen = masks(view=view)
+    screen.text_input(key="masks_starts_widget").set_value(typed).run()
+    assert not screen.exception
+    (refusal,) = said(screen)
+    assert sentence in refusal
+    assert screen.text_input(key="masks_starts_widget").value == typed
+    screen.text_input(key="masks_starts_widget").set_value("4").run()
+    assert said(screen) == []
+    assert set(figures(screen)) == VIEWS[view]
+
+
+@pytest.mark.parametrize("cells", ["x", "3", "1.2.3", "-1.2", "1.2;3.4", "9" * 40 + ".1"])
+def test_cells_in_a_link_that_cannot_be_read_get_a_sentence_and_can_be_undone(cells):
+    screen = masks(cells=cells)
+    assert not screen.exception
+    (refusal,) = said(screen)
+    assert "such as 3.5,7.2" in refusal
+    screen.button(key="masks_undo").click().run()
+    assert said(screen) == []
+    assert set(figures(screen)) == VIEWS["lab"]
+
+
+def test_too_many_cells_in_a_link_get_a_sentence():
+    many = ",".join(f"{row}.{column}" for row in range(13) for column in range(8))
+    screen = masks(cells=many)
+    assert str(MOST_CELLS) in said(screen)[0]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"window": "0", "pattern": "window"},
+        {"window": "-5", "sinks": "1e9", "pattern": "lambda"},
+        {"window": "nan", "step": "inf", "pattern": "dilated"},
+        {"prefix": "100000", "base": "prefix", "pattern": "all"},
+        {"sinks": "100000", "pattern": "lambda"},
+        {"block": "0", "pattern": "blocks"},
+        {"padded": "100000", "side": "right", "pattern": "all"},
+        {"base": "nobody", "pattern": "none", "side": "up", "counts": "perhaps"},
+        {"layer": "99", "head": "-3", "stage": "raw", "where": "77"},
+        {"view": "cost", "length": "1e12", "kernel": "7"},
+        {"view": "order", "seed": "-1"},
+        {"view": "code", "library": "jax"},
+        {"view": "hiding", "query": "9999"},
+    ],
+    ids=str,
+)
+def test_numbers_out_of_range_become_the_nearest_that_mean_something(query):
+    screen = masks(**query)
+    assert not screen.exception
+    assert said(screen) == []
+    assert set(figures(screen)) == VIEWS[query.get("view", "lab")]
+
+
+@pytest.mark.parametrize("text", ["a", "🙂", "字", "<b>&{x}", "x y"])
+@pytest.mark.parametrize("view", VIEWS)
+def test_very_short_and_unusual_texts(text, view):
+    screen = masks(view=view, text=text)
+    assert not screen.exception
+    short = "At least four tokens are needed, so that two between the ends can change places."
+    assert said(screen) in ([], [short])
+    if view != "order":
+        assert said(screen) == []
+
+
+def test_an_empty_text_gets_one_sentence():
+    screen = masks()
+    screen.text_area[0].set_value(" ").run()
+    assert said(screen) == ["The text is empty; type at least one word."]
+
+
+# Take it with you
+
+
+def run_snippet(screen) -> tuple[dict, str]:
+    (code,) = screen.code
+    names, printed = {}, io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(code.value, names)
+    return names, printed.getvalue()
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {},
+        {
+            "pattern": "lambda",
+            "sinks": "2",
+            "window": "4",
+            "cells": "5.2,3.9",
+            "stage": "masked",
+            "layer": "3",
+        },
+        {"base": "prefix", "prefix": "6", "side": "left", "padded": "2", "where": "1", "starts": "4, 9"},
+    ],
+)
+def test_the_snippet_of_the_lab_repeats_the_head_and_the_mask(query):
+    screen = masks(**query)
+    names, _printed = run_snippet(screen)
+    np.testing.assert_array_equal(names["mask"].numpy(), matrix(screen))
+    np.testing.assert_array_equal(names["after"].numpy(), maps(screen)[1])
+
+
+def test_the_snippets_of_the_other_views_repeat_their_numbers():
+    screen = masks(view="order", seed="3")
+    printed = [float(word) for word in re.findall(r"[\d.]+e[-+]\d+", run_snippet(screen)[1])]
+    for curve in figures(screen)["masks_order"]["data"]:
+        nearest = [min(printed, key=lambda number, y=y: abs(number - y)) for y in curve["y"]]
+        np.testing.assert_allclose(nearest, curve["y"], rtol=1e-3)
+    screen = masks(view="cost", length="200")
+    pairs = run_snippet(screen)[0]["visible"].sum()
+    assert any(f"| {int(pairs):,} |" in text.value for text in screen.markdown)
+    screen = masks(view="hiding", query="7")
+    printed = run_snippet(screen)[1].splitlines()
+    names = list(screen.dataframe[0].value["Computed by"])
+    assert [line.startswith(name) for line, name in zip(printed, names, strict=True)] == [True] * len(names)
+
+
+def test_what_is_on_screen_is_written_into_the_address_and_opens_again():
+    screen = masks(base="prefix", pattern="lambda", layer="2", head="3", cells="4.2", starts="5", where="1")
+    screen.session_state["masks_window"] = 4
+    screen.run()
+    written = {k: v for k, v in live(screen)["page_writer"]["parameters"].items() if v is not None}
+    again = open_page("masks", **written, masks_window="4")
+    np.testing.assert_array_equal(matrix(again), matrix(screen))
+    np.testing.assert_array_equal(maps(again)[1], maps(screen)[1])
+
+
+# Scenes, questions and claims
+
+
+def check_link(screen, link: Link) -> None:
+    """The link was followed: it set what it names (as far as the text reaches), and its view is drawn."""
+    assert not screen.exception, link
+    assert said(screen) == [], link
+    values = parse_link(link.query, DEFAULTS)
+    for name, value in values.items():
+        shown = screen.session_state[name]
+        assert shown == value or (name == "masks_padded" and shown < value), (link, name)
+    assert set(figures(screen)) == VIEWS[values.get("masks_view", "lab")], link
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_scene_sets_what_it_names_and_can_be_played_again(language):
+    screen = open_page("masks", lang=language)
+    scenes = lesson("masks", language).scenes
+    for number, link in [*enumerate(scenes), (0, scenes[0])]:
+        screen.pills(key="masks_scene").set_value(number).run()
+        check_link(screen, link)
+        assert screen.pills(key="masks_scene").value is None
+
+
+@pytest.mark.parametrize("kind", ["questions", "claims"])
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_answer_is_shown_and_its_buttons_demonstrate_it(kind, language):
+    screen = open_page("masks", lang=language)
+    screen.session_state["masks_asked"] = kind
+    for item in getattr(lesson("masks", language), kind):
+        screen.session_state[f"masks_{kind}"] = item.identifier
+        screen.run()
+        assert any(item.text in text.value for text in screen.markdown), item.identifier
+        for number, link in enumerate(item.links):
+            screen.button(key=f"masks_{item.identifier}_{number}").click().run()
+            check_link(screen, link)
+
+
+def test_a_scene_keeps_network_and_text_and_puts_the_rest_back():
+    screen = masks(base="prefix", cells="3.1", layer="3", starts="4")
+    screen.pills(key="masks_scene").set_value(2).run()
+    named = parse_link(lesson("masks", "en").scenes[2].query, DEFAULTS)
+    for name, default in DEFAULTS.items():
+        if name not in KEPT:
+            assert screen.session_state[name] == named.get(name, default), name
+    assert screen.text_area[0].value == TEXT
+    assert not any("nan" in caption.lower() for caption in captions(screen))
