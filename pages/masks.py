@@ -1,0 +1,72 @@
+"""Masks: who may read whom, in batches, packed rows and long texts."""
+
+from components.controls import choose
+from components.page import Page
+from components.panels.masks.packing import packing
+from components.panels.masks.padding import padding
+from components.panels.masks.stream import stream
+from components.panels.text import Choice, choose_network, choose_text
+from components.refusal import refusals
+from components.words import _
+
+DEFAULTS = {
+    "masks_network": "loupe-llama",
+    "masks_other": "",
+    "masks_passage": "lighthouse",
+    "masks_text": "",
+    "masks_view": "padding",
+    "masks_pad_side": "left",
+    "masks_pad_first": "The keeper of the light stood at the window and looked out over the sea.",
+    "masks_pad_second": "Where is the boat?",
+    "masks_pad_no_mask": False,
+    "masks_pad_no_positions": False,
+    "masks_pad_last_column": False,
+    "masks_pad_prompt": 1,
+    "masks_pack_text": (
+        "What did the keeper say? => He said nothing at all.\n"
+        "Where is the boat? => It lies under the bridge, where the river turns to the sea.\n"
+        '"Who rang the bell?" asked the boy. => "Nobody," said his mother.'
+    ),
+    "masks_pack_no_block": False,
+    "masks_pack_no_restart": False,
+    "masks_pack_no_ignore": False,
+    "masks_pack_average": "tokens",
+    "masks_stream_source": "passage",
+    "masks_stream_tokens": 512.0,
+    "masks_stream_window": 16.0,
+    "masks_stream_sinks": 4.0,
+    "masks_stream_positions": "text",
+    "masks_stream_prefill": 384.0,
+}
+KEPT = frozenset({"masks_network", "masks_other", "masks_passage", "masks_text"})
+VIEWS = ("padding", "packing", "stream")
+OWN_TEXTS = {"padding": padding, "packing": packing}  # these have texts of their own
+ON_TEXT = {"stream": stream}
+
+
+def view_label(view: str) -> str:
+    return {
+        "padding": _("Padding a batch"),
+        "packing": _("Packing a row"),
+        "stream": _("Streaming a long text"),
+    }[view]
+
+
+page = Page("masks", DEFAULTS, KEPT)
+page.head()
+view = choose(
+    _("View"),
+    VIEWS,
+    "masks_view",
+    view_label,
+    default="padding",
+    style="segments",
+    label_visibility="collapsed",
+    width="stretch",
+)
+with refusals():
+    if view in OWN_TEXTS:
+        OWN_TEXTS[view](page, Choice(choose_network(page), ""))
+    else:
+        ON_TEXT[view](page, choose_text(page))
+page.questions()
