@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 from plotly.colors import get_colorscale, sample_colorscale, unlabel_rgb
 
@@ -13,6 +14,9 @@ from models.networks.evaluation import head_figures
 from models.networks.loading import load
 from models.networks.texts import passages
 from models.networks.tracing import trace
+from models.packing import visible_pairs as packed_pairs
+from models.streaming import KeyCache
+from models.streaming import visible_pairs as streaming_pairs
 
 SIZE = (640, 320)
 TOKENS = 40
@@ -31,6 +35,17 @@ def attention() -> Image.Image:
     return coloured(np.concatenate([maps[0], np.full((TOKENS, 2), np.nan), maps[1]], axis=1))
 
 
+def masks() -> Image.Image:
+    """A Λ-shaped cache beside the packed conversations' blocks, bright as the weights of a real head."""
+    traced = trace(load(DEFAULT), passages()[1].excerpt)
+    layer, head = head_figures(load(DEFAULT))["first_token_on_text_head"]
+    weights = traced.layers[layer].probabilities[head, :TOKENS, :TOKENS]
+    documents = torch.arange(TOKENS) // 14
+    shapes = (streaming_pairs(TOKENS, KeyCache(9, 3)), packed_pairs(documents))
+    maps = [np.where(shape, 0.35 + weights.sqrt(), np.nan) for shape in shapes]
+    return coloured(np.concatenate([maps[0], np.full((TOKENS, 2), np.nan), maps[1]], axis=1))
+
+
 def coloured(values: np.ndarray) -> Image.Image:
     """Values between 0 and 1 in the sequential colours; NaN is transparent."""
     steps = np.array(
@@ -45,7 +60,7 @@ def coloured(values: np.ndarray) -> Image.Image:
     return Image.fromarray(pixels, "RGBA").resize(SIZE, Image.Resampling.NEAREST)
 
 
-DRAWINGS = {"attention": attention}
+DRAWINGS = {"attention": attention, "masks": masks}
 
 
 def main() -> None:

@@ -32,11 +32,11 @@ DEFAULTS = {
     "masks_pack_no_ignore": False,
     "masks_pack_average": "tokens",
     "masks_stream_source": "passage",
-    "masks_stream_tokens": 512.0,
+    "masks_stream_tokens": 768.0,
     "masks_stream_window": 16.0,
     "masks_stream_sinks": 4.0,
     "masks_stream_positions": "text",
-    "masks_stream_prefill": 384.0,
+    "masks_stream_prefill": 640.0,
 }
 KEPT = frozenset({"masks_network", "masks_other", "masks_passage", "masks_text"})
 VIEWS = ("padding", "packing", "stream")

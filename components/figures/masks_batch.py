@@ -103,7 +103,7 @@ def changes_by_token(
 
 
 def packed_mask(
-    visible: np.ndarray, documents: np.ndarray, labels: Sequence[str], height: int
+    visible: np.ndarray, documents: np.ndarray, labels: Sequence[str], height: int = 460
 ) -> go.Figure:
     """Who reads whom in a packed row: each conversation is framed, so that what leaks lies outside."""
     same = documents[:, None] == documents[None, :]
@@ -137,7 +137,7 @@ def _frame(documents: np.ndarray, document: int) -> dict[str, Any]:
 
 
 def losses_by_token(
-    labels: Sequence[str], separate: np.ndarray, packed: np.ndarray, height: int = 300
+    labels: Sequence[str], separate: np.ndarray, packed: np.ndarray, height: int = 460
 ) -> go.Figure:
     """The loss of each learned token, in a row of its own and packed."""
     names = token_categories(labels)

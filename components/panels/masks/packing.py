@@ -57,7 +57,7 @@ def packing(page: Page, choice: Choice) -> None:
     done = packed_pass(network.model, conversations, right_rows, forgotten, average)
     _metrics(done)
     _figures(page, network, right_rows, done, forgotten)
-    _arithmetic(page, right_rows, done, average)
+    _arithmetic(right_rows, done, average)
     table = _costs(network, conversations, right_rows)
     st.dataframe(table, hide_index=True)
     page.note("packing_costs")
@@ -95,41 +95,39 @@ def _metrics(done: PackedPass) -> None:
 def _figures(
     page: Page, network: Network, right_rows: SeparateRows, done: PackedPass, forgotten: Forgotten
 ) -> None:
-    """The mask beside what belongs to each token, and the losses under them."""
+    """What belongs to each token; under it the mask, and the losses beside it."""
     row = done.row
     words = labels(network.tokenizer, tuple(row.input_ids.tolist()))
-    visible = visible_pairs(row.documents, forgotten).numpy()
+    learned = (row.labels != IGNORED_LABEL).tolist()
+    rows = {
+        _("conversation"): (row.documents + 1).tolist(),
+        _("position"): row.position_ids.tolist(),
+        _("learned"): ["✓" if is_learned else "·" for is_learned in learned],
+    }
+    figure = token_rows(words, rows, row.documents.numpy(), height=180)
+    alt = _("Conversation, position and label of each token of the row")
+    live_figure(figure, f"{page.name}_pack_rows", alt)
     left, right = st.columns([2, 3], gap="medium")
     with left:
-        figure = packed_mask(visible, row.documents.numpy(), words, height=500)
+        figure = packed_mask(visible_pairs(row.documents, forgotten).numpy(), row.documents.numpy(), words)
         live_figure(figure, f"{page.name}_pack_mask", _("Which tokens of the packed row read which others"))
-        page.note("packing")
     with right:
-        learned = (row.labels != IGNORED_LABEL).tolist()
-        rows = {
-            _("conversation"): (row.documents + 1).tolist(),
-            _("position"): row.position_ids.tolist(),
-            _("learned"): ["✓" if is_learned else "·" for is_learned in learned],
-        }
-        figure = token_rows(words, rows, row.documents.numpy(), height=190)
-        live_figure(
-            figure, f"{page.name}_pack_rows", _("Conversation, position and label of each token of the row")
-        )
         figure = losses(words, right_rows, done)
         live_figure(figure, f"{page.name}_pack_losses", _("Loss of each learned token, alone and packed"))
+    page.note("packing")
 
 
 def losses(words: tuple[str, ...], right_rows: SeparateRows, done: PackedPass) -> go.Figure:
     return losses_by_token(words, right_rows.losses.numpy(), done.losses.numpy())
 
 
-def _arithmetic(page: Page, right_rows: SeparateRows, done: PackedPass, average: Average) -> None:
+def _arithmetic(right_rows: SeparateRows, done: PackedPass, average: Average) -> None:
     """Both means written out: sums over numbers of tokens, conversation by conversation."""
     own = _parts(right_rows.losses.numpy(), right_rows.documents.numpy())
     packed = _parts(done.losses.numpy(), done.row.documents.numpy())
     st.latex(
-        r"\begin{aligned}"
-        rf"L_{{\text{{separate}}}}&={_over_tokens(own)}={done.separate:.5f}\\[6pt]"
+        r"\begin{aligned}\rule{0pt}{2.2em}"
+        rf"L_{{\text{{separate}}}}&={_over_tokens(own)}={done.separate:.5f}\\[12pt]"
         rf"L_{{\text{{packed}}}}&={_mean(packed, average)}={done.loss:.5f}"
         r"\end{aligned}"
     )

@@ -1,6 +1,7 @@
 """Two prompts of different length as one batch, and what padding does to each of them."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -119,24 +120,19 @@ def _controls(page: Page) -> tuple[Side, Given, bool]:
 
 def _rows(page: Page, network: Network) -> tuple[tuple[int, ...], ...]:
     """The tokens of both prompts, cut where a line of the figure ends."""
-    rows = []
-    most = min(MOST_TOKENS, network.context)
-    for column, name, title in zip(
-        st.columns(2, gap="medium"),
-        ("first", "second"),
-        (_("First prompt"), _("Second prompt")),
-        strict=True,
-    ):
+    columns = st.columns(2, gap="medium")
+    texts = []
+    names = {"pad_first": _("First prompt"), "pad_second": _("Second prompt")}
+    for column, (name, title) in zip(columns, names.items(), strict=True):
         with column:
-            key = f"pad_{name}"
-            tokens = tokenize(
-                network.tokenizer, text_field(title, f"{page.name}_{key}", page.default(key)), most
-            )
-            if tokens.total > len(tokens.token_ids):
-                shown = _("The first {shown} of {total} tokens are shown; the text was cut there.")
-                st.caption(shown.format(shown=len(tokens.token_ids), total=tokens.total))
-        rows.append(tokens.token_ids)
-    return tuple(rows)
+            texts.append(text_field(title, f"{page.name}_{name}", page.default(name)))
+    most = min(MOST_TOKENS, network.context)
+    found = [tokenize(network.tokenizer, text, most) for text in texts]
+    for column, tokens in zip(columns, found, strict=True):
+        if tokens.total > len(tokens.token_ids):
+            shown = _("The first {shown} of {total} tokens are shown; the text was cut there.")
+            column.caption(shown.format(shown=len(tokens.token_ids), total=tokens.total))
+    return tuple(tokens.token_ids for tokens in found)
 
 
 def prompt_name(row: int) -> str:
@@ -209,11 +205,8 @@ def _arithmetic(seen: Batch) -> None:
     before = "+".join(["0"] * min(first, 4)) + (r"+\dots+0" if first > 4 else "")
     total = f"{before}+1" if first else "1"
     st.latex(
-        r"\begin{aligned}"
-        r"p_i&=\textstyle\sum_{j\le i} m_j-1"
-        rf"\qquad p_{{{first}}}=({total})-1=0\\"
-        rf"p_{{{first}}}^{{\text{{given}}}}&={given}"
-        r"\end{aligned}"
+        r"p_i=\textstyle\sum_{j\le i} m_j-1,"
+        rf"\qquad p_{{{first}}}=({total})-1=0,\qquad \text{{position id}}_{{{first}}}={given}"
     )
     columns = st.columns(3)
     columns[0].metric(_("Largest change of a logit"), f"{largest_of(seen.changes):.2e}")
@@ -258,7 +251,7 @@ def _cost_table(choice: Choice, rows: tuple[tuple[int, ...], ...]) -> pd.DataFra
 
 
 def _checks(network: Network, rows: tuple[tuple[int, ...], ...]) -> list[Check]:
-    """A batch padded on the left, as it should be: against transformers' generate, and against each alone."""
+    """A batch padded on the left, as it should be: against generate, and against each prompt alone."""
     batch = pad(rows, pad_token_of(network.tokenizer), "left")
     logits = batch_logits(network.model, batch)
     settings = GenerationConfig(
@@ -268,8 +261,9 @@ def _checks(network: Network, rows: tuple[tuple[int, ...], ...]) -> list[Check]:
         return_dict_in_generate=True,
         pad_token_id=pad_token_of(network.tokenizer),
     )
+    model: Any = network.model  # generate comes from a mixin that its type does not show
     with torch.no_grad():
-        generated = network.model.generate(
+        generated = model.generate(
             batch.input_ids.to(network.device),
             attention_mask=batch.attention_mask.to(network.device),
             generation_config=settings,

@@ -17,11 +17,12 @@ from components.panels import live_panel, panel
 from components.panels.masks.causal import causal_network, rounding
 from components.panels.text import Choice
 from components.words import _
+from models.errors import InputError
 from models.head_finder import score_text
 from models.networks.loading import Network
 from models.networks.texts import passages
 from models.networks.tokens import tokenize
-from models.networks.tracing import trace
+from models.networks.tracing import trace_ids
 from models.streaming import (
     LONGEST_STREAM,
     POSITIONS,
@@ -34,11 +35,12 @@ from models.streaming import (
     visible_pairs,
 )
 
-SHORTEST_STREAM = 16  # tokens
+SHORTEST_STREAM, SHORTEST_TEXT = 16, 8  # tokens: the slider's least, and what a text must have
+SCORED = 256  # tokens of the text's beginning, on which heads are scored
 SMOOTHED = 64  # tokens of the running mean
 LIVE = ("cache_picture",)
 SETTLED = (*LIVE, "stream_losses", "stream_decode")
-ROOM = 0.05  # share of the curves' range that is left free around them
+BELOW, ABOVE = 0.7, 1.3  # nats left free under and over the curve with all keys
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ def _sliders(page: Page, most: int) -> None:
     with st.container(horizontal=True):
         live_slider(
             _("Tokens of the text"), f"{page.name}_stream_tokens", SHORTEST_STREAM, most,
-            page.default("stream_tokens"), 1,
+            page.default("stream_tokens"), 1, live=LIVE, settled=("stream",),
         )  # fmt: skip
         live_slider(
             _("Window"), f"{page.name}_stream_window", 1, 512, page.default("stream_window"), 1, log=True,
@@ -109,7 +111,7 @@ def _sliders(page: Page, most: int) -> None:
         )  # fmt: skip
         live_slider(
             _("Prefill"), f"{page.name}_stream_prefill", 1, most, page.default("stream_prefill"), 1,
-            help=_("Tokens that are read in one pass before decoding begins."), live=(), settled=SETTLED,
+            help=_("Tokens that are read in one pass before decoding begins."), live=LIVE, settled=SETTLED,
         )  # fmt: skip
 
 
@@ -121,6 +123,12 @@ def _tokens(page: Page, choice: Choice, network: Network, source: str, most: int
         name = st.session_state[f"{page.name}_passage"]
         text = next(passage.text for passage in passages() if passage.name == name)
     tokens = tokenize(network.tokenizer, text, max(min(asked, most), 8))
+    if len(tokens.token_ids) < SHORTEST_TEXT:
+        raise InputError(
+            "The text has {count} tokens; at least {least} are needed here.",
+            count=len(tokens.token_ids),
+            least=SHORTEST_TEXT,
+        )
     if len(tokens.token_ids) < asked:
         st.caption(_("The text has only {count} tokens.").format(count=len(tokens.token_ids)))
     return tokens.token_ids
@@ -148,7 +156,7 @@ def cache_picture(page: Page, tokens: int) -> None:
     )
     live_figure(cache_shape(visible.numpy(), sinks), f"{page.name}_stream_shape", alt)
     st.caption(
-        _("{kept} keys in the cache after {tokens} tokens, {share} of all; {pairs} of the causal pairs read.")
+        _("{kept} keys in the cache after {tokens} tokens, {share} of all; {pairs} of causal pairs read.")
         .format(
             kept=int(visible[-1].sum()),
             tokens=tokens,
@@ -171,8 +179,8 @@ def _losses(network_name: str, token_ids: tuple[int, ...], cache: KeyCache) -> n
 def _strongest_sink(network_name: str, text_ids: tuple[int, ...]) -> tuple[float, int, int]:
     """The head that gives the first token most weight on the text's beginning: weight, layer, head."""
     network = causal_network(network_name)
-    text = network.tokenizer.decode(text_ids[: min(network.context, 256)], skip_special_tokens=True)
-    scores = score_text(trace(network, text)).scores.first_token
+    traced = trace_ids(network, torch.tensor(text_ids[: min(network.context, SCORED)]))
+    scores = score_text(traced).scores.first_token
     layer, head = divmod(int(scores.argmax()), scores.shape[1])
     return float(scores.max()), layer, head
 
@@ -207,12 +215,11 @@ def losses_figure(curves: dict[str, np.ndarray], network: Network, now: Stream) 
         name: (place, running_mean(torch.from_numpy(values), SMOOTHED).numpy())
         for name, values in curves.items()
     }
-    late = np.concatenate([values[min(SMOOTHED // 2, len(values) - 1) :] for _x, values in smooth.values()])
-    low, high = float(late.min()), float(late.max())
-    room = ROOM * max(high - low, 0.5)
+    whole = next(iter(smooth.values()))[1]  # the axis follows the text, and stays while the cache changes
+    late = whole[min(SMOOTHED // 2, len(whole) - 1) :]
     marks = {_("cache full"): now.cache.size or 0, _("longest text in training"): network.context}
     marks = {name: x for name, x in marks.items() if 0 < x < len(now.token_ids)}
-    return losses_by_place(smooth, marks, (low - 3 * room, high + room))
+    return losses_by_place(smooth, marks, (float(late.min()) - BELOW, float(late.max()) + ABOVE))
 
 
 def _metrics(network: Network, now: Stream, curves: dict[str, np.ndarray]) -> None:
@@ -220,16 +227,17 @@ def _metrics(network: Network, now: Stream, curves: dict[str, np.ndarray]) -> No
     full = min(now.cache.size or 0, len(now.token_ids) - 2)
     columns = st.columns(4)
     for column, (name, values) in zip(columns, curves.items(), strict=False):
-        column.metric(
-            name, f"{values[full:].mean():.3f}", help=_("Mean loss after the cache is full, nats.")
-        )
+        mean = f"{values[full:].mean():.3f}"
+        column.metric(name, mean, help=_("Mean loss after the cache is full, nats."))
     weight, layer, head = _strongest_sink(now.network, now.token_ids)
     columns[3].metric(
-        _("Weight on the first token"),
+        _("Sink weight"),
         f"{weight:.2f}",
-        help=_("Mean over this text's beginning, in the head where it is largest: layer {layer}, head {head}.")
-        .format(layer=layer, head=head),
-    )  # fmt: skip
+        help=_(
+            "Mean weight on the first token over the text's beginning, in the head where it is largest: "
+            "layer {layer}, head {head}."
+        ).format(layer=layer, head=head),
+    )
 
 
 # Prefill and decode --------------------------------------------------------------------------
@@ -243,17 +251,15 @@ def stream_decode(page: Page, choice: Choice, token_ids: tuple[int, ...]) -> Non
     full = _losses(now.network, now.token_ids, now.cache)
     places, decoded, keys = _decode(network, now)
     figure = decoded_losses(np.arange(1, len(token_ids)), full, places, decoded)
-    live_figure(
-        figure, f"{page.name}_stream_decoded", _("Loss of each token by decoding and in one full pass")
-    )
+    alt = _("Loss of each token by decoding and in one full pass")
+    live_figure(figure, f"{page.name}_stream_decoded", alt)
     _arithmetic(now, keys)
     page.note("stream_decode")
     difference = float(np.abs(decoded - full[places - 1]).max())
     what = _("the losses of {count} tokens decoded with transformers' own cache, against one full pass")
     checks = [Check(what.format(count=len(decoded)), difference, rounding(network))]
-    own = float(
-        np.abs(_losses(now.network, token_ids, KeyCache()) - _plain_losses(network, token_ids)).max()
-    )
+    plain = _plain_losses(network, token_ids)
+    own = float(np.abs(_losses(now.network, token_ids, KeyCache()) - plain).max())
     checks.append(Check(_("all keys kept, against the network's own forward pass"), own, rounding(network)))
     checked_against(checks)
     _take_away(page, now)
