@@ -208,7 +208,7 @@ def losses_by_place(
             name=name,
             mode="lines",
             line={"color": SERIES[index % 6], "dash": DASHES[index % 6], "width": 2.5},
-            hovertemplate=f"{name}<br>" + _("token") + " %{x}<br>%{y:.3f} nats<extra></extra>",
+            hovertemplate=f"{name}<br>" + _("Place in the text (tokens)") + " %{x}<br>%{y:.3f} nats<extra></extra>",
         )
         for index, (name, (x, y)) in enumerate(curves.items())
     ]

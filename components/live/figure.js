@@ -44,6 +44,14 @@ function inTheme(layout, { ink, line, paper, font }) {
 const NARROW = 480; // pixels: a phone
 const LABEL = 10; // pixels that a slanted or stacked tick label needs
 
+// Cells too narrow for what is written in them are left without it.
+function writtenIn(trace, width) {
+  if (!trace.texttemplate) return trace;
+  const longest = Math.max(...trace.text.flat().map((text) => text.length));
+  const needed = 0.55 * trace.textfont.size * longest * trace.text[0].length;
+  return needed < 0.85 * width ? trace : { ...trace, texttemplate: "" };
+}
+
 // Where there is little room, fewer token labels and no colour bar; hover still names every cell.
 function inRoom(traces, layout, element) {
   const { clientWidth: width, clientHeight: height } = element;
@@ -54,6 +62,7 @@ function inRoom(traces, layout, element) {
     return { ...axis, tickvals: axis.tickvals.filter(keep), ticktext: axis.ticktext.filter(keep) };
   };
   layout = { ...layout, yaxis: thinned(layout.yaxis, 0.8 * height) };
+  traces = traces.map((trace) => writtenIn(trace, width));
   if (width >= NARROW) return { traces, layout: { ...layout, xaxis: thinned(layout.xaxis, 0.75 * width) } };
   return {
     traces: traces.map((trace) => (trace.type === "heatmap" ? { ...trace, showscale: false } : trace)),

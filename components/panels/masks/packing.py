@@ -125,10 +125,11 @@ def _arithmetic(right_rows: SeparateRows, done: PackedPass, average: Average) ->
     """Both means written out: sums over numbers of tokens, conversation by conversation."""
     own = _parts(right_rows.losses.numpy(), right_rows.documents.numpy())
     packed = _parts(done.losses.numpy(), done.row.documents.numpy())
+    separate, packed_row = _("separate"), _("packed")
     st.latex(
         r"\begin{aligned}\rule{0pt}{2.2em}"
-        rf"L_{{\text{{separate}}}}&={_over_tokens(own)}={done.separate:.5f}\\[12pt]"
-        rf"L_{{\text{{packed}}}}&={_mean(packed, average)}={done.loss:.5f}"
+        rf"L_{{\text{{{separate}}}}}&={_over_tokens(own)}={done.separate:.5f}\\[12pt]"
+        rf"L_{{\text{{{packed_row}}}}}&={_mean(packed, average)}={done.loss:.5f}"
         r"\end{aligned}"
     )
 

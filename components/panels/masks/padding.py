@@ -206,7 +206,7 @@ def _arithmetic(seen: Batch) -> None:
     total = f"{before}+1" if first else "1"
     st.latex(
         r"p_i=\textstyle\sum_{j\le i} m_j-1,"
-        rf"\qquad p_{{{first}}}=({total})-1=0,\qquad \text{{position id}}_{{{first}}}={given}"
+        rf"\qquad p_{{{first}}}=({total})-1=0,\qquad \mathrm{{position\_ids}}[{first}]={given}"
     )
     columns = st.columns(3)
     columns[0].metric(_("Largest change of a logit"), f"{largest_of(seen.changes):.2e}")

@@ -293,12 +293,12 @@ def _arithmetic(now: Stream, keys: int) -> None:
     window, sinks = now.cache.window or 0, now.cache.sinks
     delay = int(now.cache.delay(torch.tensor(last)))
     lines = [
-        rf"\text{{keys}}&=\min(t+1,\;{sinks}+{window})=\min({last + 1},\;{sinks + window})"
+        rf"n_t&=\min(t+1,\;{sinks}+{window})=\min({last + 1},\;{sinks + window})"
         rf"={min(last + 1, sinks + window)}",
-        rf"\text{{most keys held}}&={keys}",
+        rf"\max n&={keys}",
     ]
     if sinks:
-        lines.append(rf"d(t,\text{{sink }}0)&={last}-{delay}={last - delay}")
+        lines.append(rf"t-p_0&={last}-{delay}={last - delay}")
     st.latex(r"\begin{aligned}" + r"\\[4pt]".join(lines) + r"\end{aligned}")
 
 
