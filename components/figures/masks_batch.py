@@ -28,7 +28,7 @@ PALE, DARK = "#d5d8dd", "#1b1e24"  # cells of padding, and what is written in ce
 PASTELS = ("#9fd0f0", "#f3cf85", "#8fd6bf", "#e3bcd2", "#efac84", "#c3c6cc", "#7fb8d8", "#e9e08a")
 SMALLEST = 1e-8  # a difference of exactly 0 on a logarithmic axis
 CHANGES = (-8.0, 2.3)  # powers of ten
-MOST_CELLS = 128  # along each side of the picture of a cache
+MOST_CELLS = 96  # along each side of the picture of a cache
 
 
 def token_rows(
@@ -208,7 +208,9 @@ def losses_by_place(
             name=name,
             mode="lines",
             line={"color": SERIES[index % 6], "dash": DASHES[index % 6], "width": 2.5},
-            hovertemplate=f"{name}<br>" + _("Place in the text (tokens)") + " %{x}<br>%{y:.3f} nats<extra></extra>",
+            hovertemplate=f"{name}<br>"
+            + _("Place in the text (tokens)")
+            + " %{x}<br>%{y:.3f} nats<extra></extra>",
         )
         for index, (name, (x, y)) in enumerate(curves.items())
     ]

@@ -28,6 +28,7 @@ from models.streaming import (
     POSITIONS,
     KeyCache,
     Positions,
+    check_stream,
     decode,
     losses,
     running_mean,
@@ -77,6 +78,7 @@ def stream(page: Page, choice: Choice) -> None:
         )
     _sliders(page, most)
     token_ids = _tokens(page, choice, network, source, most)
+    check_stream(network, len(token_ids), stream_now(page, choice, token_ids).cache)
     left, right = st.columns([2, 3], gap="medium")
     with left:
         cache_picture(page, len(token_ids))
