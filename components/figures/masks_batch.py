@@ -43,6 +43,7 @@ def token_rows(
     scale = [
         [(index + end) / len(colours), colour] for index, colour in enumerate(colours) for end in (0, 1)
     ]
+    wide = [name if name.isascii() else 2 * name for name in rows]  # Chinese letters take twice the room
     heatmap = go.Heatmap(
         z=values,
         x=token_categories(labels),
@@ -63,7 +64,7 @@ def token_rows(
         height,
         xaxis=token_axis(labels, "", side="top", tickangle=-60),
         yaxis={"autorange": "reversed", "showgrid": False, "zeroline": False, "type": "category"},
-        margin={"l": 14 + room_for(list(rows)), "r": 8, "t": 14 + room_for(labels), "b": 8},
+        margin={"l": 14 + room_for(wide), "r": 8, "t": 14 + room_for(labels), "b": 8},
     )
 
 

@@ -44,12 +44,17 @@ function inTheme(layout, { ink, line, paper, font }) {
 const NARROW = 480; // pixels: a phone
 const LABEL = 10; // pixels that a slanted or stacked tick label needs
 
-// Cells too narrow for what is written in them are left without it.
+// Rows of cells too narrow for what is written in them are left without it; hover still says it.
 function writtenIn(trace, width) {
   if (!trace.texttemplate) return trace;
-  const longest = Math.max(...trace.text.flat().map((text) => text.length));
-  const needed = 0.55 * trace.textfont.size * longest * trace.text[0].length;
-  return needed < 0.85 * width ? trace : { ...trace, texttemplate: "" };
+  const letter = 0.55 * trace.textfont.size;
+  const fits = (row) => letter * Math.max(...row.map((word) => word.length)) * row.length < 0.85 * width;
+  return {
+    ...trace,
+    text: trace.text.map((row) => (fits(row) ? row : row.map(() => ""))),
+    customdata: trace.text,
+    hovertemplate: trace.hovertemplate.replace("%{text}", "%{customdata}"),
+  };
 }
 
 // Where there is little room, fewer token labels and no colour bar; hover still names every cell.

@@ -101,6 +101,16 @@ def test_a_scene_shows_what_it_names(page: Page) -> None:
     ready(page)
 
 
+def test_cells_too_narrow_for_their_words_keep_them_for_hover(page: Page) -> None:
+    written = "figure => [figure.data[0].text, figure.data[0].customdata]"
+    for width, rows_written in ((1280, 3), (390, 2)):  # the ids of tokens are too wide for a phone
+        page.set_viewport_size({"width": width, "height": 900})
+        open_link(page, "/masks?masks_view=padding")
+        shown, kept = figure(page, "masks_pad_row0").evaluate(written)
+        assert sum(any(row) for row in shown) == rows_written
+        assert all(all(row) for row in kept)
+
+
 @pytest.mark.parametrize("view", VIEWS)
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_no_view_scrolls_sideways(page: Page, view: str, language: str) -> None:

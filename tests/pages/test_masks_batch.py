@@ -204,6 +204,15 @@ def test_the_mask_of_a_packed_row_leaks_only_when_forgotten():
         assert len(drawn["layout"]["shapes"]) == 3
 
 
+def test_learned_tokens_are_marked_where_they_have_a_loss():
+    for forgotten in ("false", "true"):
+        drawn = figures(masks("packing", pack_no_ignore=forgotten))
+        learned = drawn["masks_pack_rows"]["data"][0]["text"][2]
+        losses = drawn["masks_pack_losses"]["data"][1]["y"]
+        assert [mark == "✓" for mark in learned] == np.isfinite(losses).tolist()
+        assert learned[0] == "·"
+
+
 def test_each_switch_costs_what_the_table_says():
     table = masks("packing").dataframe[0].value
     cases = ({}, {"pack_no_block": "true"}, {"pack_no_restart": "true"},

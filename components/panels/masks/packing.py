@@ -16,7 +16,6 @@ from components.words import _
 from models.attention import largest_difference
 from models.networks.loading import Network
 from models.networks.tokens import labels
-from models.networks.training_data import IGNORED_LABEL
 from models.packing import (
     AVERAGES,
     Average,
@@ -98,7 +97,7 @@ def _figures(
     """What belongs to each token; under it the mask, and the losses beside it."""
     row = done.row
     words = labels(network.tokenizer, tuple(row.input_ids.tolist()))
-    learned = (row.labels != IGNORED_LABEL).tolist()
+    learned = done.losses.isfinite().tolist()
     rows = {
         _("conversation"): (row.documents + 1).tolist(),
         _("position"): row.position_ids.tolist(),
