@@ -54,6 +54,10 @@ class KeyCache:
         """Keys in the full cache."""
         return None if self.window is None else self.window + self.sinks
 
+    def kept(self, tokens: int) -> Int[Tensor, " tokens"]:
+        """How many keys each token finds, its own included."""
+        return torch.arange(1, tokens + 1).clamp(max=tokens if self.size is None else self.size)
+
     def delay(self, token: Int[Tensor, "*tokens"]) -> Int[Tensor, "*tokens"]:
         """How many positions the sinks have moved up behind the window when ``token`` is read."""
         if self.size is None or self.positions == "text":
@@ -61,9 +65,13 @@ class KeyCache:
         return (token - (self.size - 1)).clamp(min=0)
 
 
-def visible_pairs(tokens: int, cache: KeyCache) -> Bool[Tensor, "tokens tokens"]:
-    """Which keys each token finds in the cache: a Λ where there are sinks, a band where not."""
-    query, key = torch.arange(tokens)[:, None], torch.arange(tokens)[None, :]
+def visible_pairs(places: int | Int[Tensor, " places"], cache: KeyCache) -> Bool[Tensor, "query key"]:
+    """Which keys each token finds in the cache: a Λ where there are sinks, a band where not.
+
+    ``places`` is the number of tokens, or those places of the text that are wanted.
+    """
+    place = torch.arange(places) if isinstance(places, int) else places
+    query, key = place[:, None], place[None, :]
     causal = key <= query
     if cache.window is None:
         return causal

@@ -166,12 +166,14 @@ def losses_by_token(
     )
 
 
-def cache_shape(visible: np.ndarray, sinks: int, height: int = 330) -> go.Figure:
-    """Which keys each token finds in its cache, one cell for several tokens where there are many."""
-    tokens = len(visible)
-    places = np.unique(np.linspace(0, tokens - 1, min(tokens, MOST_CELLS)).astype(int))
-    kept = visible[np.ix_(places, places)]
-    values = np.where(kept, np.where(places[None, :] < sinks, 1.0, 0.0), np.nan).astype(np.float32)
+def sampled(tokens: int) -> np.ndarray:
+    """Places of a text, all of them or so many as a picture of the cache has cells."""
+    return np.unique(np.linspace(0, tokens - 1, min(tokens, MOST_CELLS)).astype(int))
+
+
+def cache_shape(visible: np.ndarray, places: np.ndarray, sinks: int, height: int = 330) -> go.Figure:
+    """Which keys each token finds in its cache, at the ``places`` of the text for which it is given."""
+    values = np.where(visible, np.where(places[None, :] < sinks, 1.0, 0.0), np.nan).astype(np.float32)
     heatmap = go.Heatmap(
         z=values,
         x=places.astype(np.float32),

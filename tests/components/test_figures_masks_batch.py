@@ -16,6 +16,7 @@ from components.figures.masks_batch import (
     losses_by_place,
     losses_by_token,
     packed_mask,
+    sampled,
     token_rows,
 )
 from components.figures.style import escaped
@@ -99,16 +100,23 @@ def test_losses_are_drawn_for_learned_tokens_only():
 
 
 @given(tokens=st.integers(1, 400), window=st.integers(1, 60), sinks=st.integers(0, 5))
-def test_the_shape_of_a_cache_is_sampled_and_never_wrong(tokens, window, sinks):
-    query, key = np.arange(tokens)[:, None], np.arange(tokens)[None, :]
+def test_the_shape_of_a_cache_marks_its_sinks(tokens, window, sinks):
+    places = sampled(tokens)
+    query, key = places[:, None], places[None, :]
     visible = (key <= query) & ((query - key < window) | (key < sinks))
-    (drawn,) = cache_shape(visible, sinks).data
-    assert drawn.z.shape[0] == drawn.z.shape[1] == len(drawn.x) <= MOST_CELLS
-    places = np.asarray(drawn.x, int)
-    assert places[0] == 0
-    assert places[-1] == tokens - 1
-    np.testing.assert_array_equal(~np.isnan(drawn.z), visible[np.ix_(places, places)])
-    np.testing.assert_array_equal(drawn.z == 1, visible[np.ix_(places, places)] & (places < sinks)[None, :])
+    (drawn,) = cache_shape(visible, places, sinks).data
+    assert drawn.z.shape == (len(places), len(places))
+    assert list(drawn.x) == list(drawn.y) == list(places)
+    np.testing.assert_array_equal(~np.isnan(drawn.z), visible)
+    np.testing.assert_array_equal(drawn.z == 1, visible & (key < sinks))
+
+
+@given(tokens=st.integers(1, 2_000))
+def test_sampled_places_begin_and_end_with_the_text(tokens):
+    places = sampled(tokens)
+    assert (places[0], places[-1]) == (0, tokens - 1)
+    assert (np.diff(places) > 0).all()
+    assert len(places) == min(tokens, MOST_CELLS)
 
 
 def test_losses_by_place_carry_their_marks_and_keep_their_axis():
@@ -137,5 +145,6 @@ def test_bars_of_the_next_token_carry_other_names_where_they_are_given():
 
 @pytest.mark.parametrize("tokens", [64, 1024])
 def test_the_live_picture_is_small_enough_to_follow_a_finger(tokens):
-    visible = np.tril(np.ones((tokens, tokens), bool))
-    assert len(cache_shape(visible, 4).to_json(engine="orjson")) < 60_000
+    places = sampled(tokens)
+    visible = places[None, :] <= places[:, None]
+    assert len(cache_shape(visible, places, 4).to_json(engine="orjson")) < 60_000

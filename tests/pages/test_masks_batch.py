@@ -8,43 +8,26 @@ import re
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2LMHeadModel
+from torch.nn.functional import cross_entropy
+from transformers import AutoTokenizer, GPT2LMHeadModel
 
 from components.catalogue import lesson
-from components.controls import parse_link
-from components.lesson import Link
 from components.words import LANGUAGES
 from models.networks.texts import passages
 from tests.models.networks.tiny_networks import gpt2_config, gpt2_tokenizer
-from tests.pages.screen import ROOT, constant, figures, live, open_page, said
+from tests.pages.masks_batch_screen import (
+    DEFAULTS,
+    NETWORK,
+    VIEWS,
+    ids_of,
+    logits_of,
+    masks,
+    metrics,
+    model,
+)
+from tests.pages.screen import figures, live, open_page, said
 
-NETWORK = ROOT / "assets" / "networks" / "loupe-llama"
-DEFAULTS, KEPT = constant("masks", "DEFAULTS"), constant("masks", "KEPT")
-VIEWS = {
-    "padding": {"masks_pad_row0", "masks_pad_row1", "masks_pad_changes", "masks_pad_next"},
-    "packing": {"masks_pack_rows", "masks_pack_mask", "masks_pack_losses"},
-    "stream": {"masks_stream_shape", "masks_stream_losses", "masks_stream_decoded"},
-}
-SMALL = {"stream_tokens": "96", "stream_prefill": "64", "stream_window": "8"}
 CHECK = re.compile(r".*Checked against.* largest difference (\S+) \(allowed (\S+)\)", re.DOTALL)
-
-
-def masks(view: str, **query: str):
-    """One view by its address; names without their prefix. Streams are short."""
-    query = (SMALL if view == "stream" else {}) | query
-    return open_page("masks", masks_view=view, **{f"masks_{key}": value for key, value in query.items()})
-
-
-def metrics(screen) -> dict[str, float]:
-    return {metric.label: float(metric.value) for metric in screen.metric}
-
-
-def model():
-    return AutoModelForCausalLM.from_pretrained(NETWORK).eval()
-
-
-def ids_of(text: str, **options) -> list[int]:
-    return AutoTokenizer.from_pretrained(NETWORK)(text, **options).input_ids
 
 
 # Every view
@@ -154,8 +137,7 @@ def test_the_last_column_of_a_right_padded_prompt_says_something_else():
 
 def test_the_next_tokens_alone_are_the_networks_own():
     alone, batched = figures(masks("padding", pad_prompt="1"))["masks_pad_next"]["data"]
-    with torch.no_grad():
-        logits = model()(torch.tensor([ids_of(DEFAULTS["masks_pad_second"])])).logits[0, -1]
+    logits = logits_of(ids_of(DEFAULTS["masks_pad_second"]))[-1]
     expected = logits.softmax(-1).topk(len(alone["x"])).values
     np.testing.assert_allclose(alone["x"], expected, atol=1e-5)
     np.testing.assert_allclose(batched["x"], expected, atol=1e-5)
@@ -236,10 +218,8 @@ def test_the_snippet_of_packing_repeats_its_loss():
 def test_all_keys_kept_is_the_networks_own_loss():
     screen = masks("stream")
     text = passages()[0].text
-    ids = torch.tensor(ids_of(text)[:96])
-    with torch.no_grad():
-        logits = model()(ids[None]).logits[0]
-    losses = torch.nn.functional.cross_entropy(logits[:-1], ids[1:], reduction="none")
+    ids = ids_of(text)[:96]
+    losses = cross_entropy(logits_of(ids)[:-1], torch.tensor(ids[1:]), reduction="none")
     # the cache is full with 8 + 4 keys: the means leave out the places before
     assert metrics(screen)["all keys kept"] == pytest.approx(float(losses[12:].mean()), abs=2e-3)
     whole = figures(screen)["masks_stream_losses"]["data"][0]
@@ -369,37 +349,3 @@ def test_what_was_typed_and_switched_outlives_a_change_of_view():
         screen.run()
     assert screen.text_input[0].value == "The tide turned."
     assert screen.toggle[0].value is True
-
-
-# Scenes, questions and claims
-
-
-def check_link(screen, link: Link) -> None:
-    """The link was followed: it set what it names, and the view that it names is drawn."""
-    assert not screen.exception, link
-    assert said(screen) == [], link
-    values = parse_link(link.query, DEFAULTS)
-    for name, value in values.items():
-        assert screen.session_state[name] == value, (link, name)
-    assert set(figures(screen)) == VIEWS[values.get("masks_view", DEFAULTS["masks_view"])], link
-
-
-@pytest.mark.parametrize("language", LANGUAGES)
-def test_every_scene_sets_what_it_names(language):
-    screen = open_page("masks", lang=language)
-    for number, link in enumerate(lesson("masks", language).scenes):
-        screen.pills(key="masks_scene").set_value(number).run()
-        check_link(screen, link)
-
-
-@pytest.mark.parametrize("kind", ["questions", "claims"])
-def test_every_answer_is_shown_and_its_buttons_demonstrate_it(kind):
-    screen = open_page("masks")
-    screen.session_state["masks_asked"] = kind
-    for item in getattr(lesson("masks", "en"), kind):
-        screen.session_state[f"masks_{kind}"] = item.identifier
-        screen.run()
-        assert any(item.text in text.value for text in screen.markdown), item.identifier
-        for number, link in enumerate(item.links):
-            screen.button(key=f"masks_{item.identifier}_{number}").click().run()
-            check_link(screen, link)

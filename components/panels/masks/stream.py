@@ -9,7 +9,7 @@ import streamlit as st
 import torch
 
 from components.controls import choose
-from components.figures.masks_batch import cache_shape, decoded_losses, losses_by_place
+from components.figures.masks_batch import cache_shape, decoded_losses, losses_by_place, sampled
 from components.live.figure import live_figure
 from components.live.slider import live_slider
 from components.page import Check, Page, checked_against, take_with_you
@@ -152,20 +152,22 @@ def stream_now(page: Page, choice: Choice, token_ids: tuple[int, ...]) -> Stream
 def cache_picture(page: Page, tokens: int) -> None:
     """The shape of the cache while its sliders are dragged."""
     window, sinks = (round(st.session_state[f"{page.name}_stream_{name}"]) for name in ("window", "sinks"))
-    visible = visible_pairs(tokens, KeyCache(window, sinks))
-    alt = _("Keys kept for each token: the last {window} and the first {sinks}").format(
-        window=window, sinks=sinks
+    cache, places = KeyCache(window, sinks), sampled(tokens)
+    figure = cache_shape(visible_pairs(torch.from_numpy(places), cache).numpy(), places, sinks)
+    alt = _("Keys kept for each token: the last {window} and the first {sinks}")
+    live_figure(figure, f"{page.name}_stream_shape", alt.format(window=window, sinks=sinks))
+    kept = cache.kept(tokens)
+    told = _(
+        "{kept} keys in the cache after {tokens} tokens, {share} of all; {pairs} of causal pairs read."
     )
-    live_figure(cache_shape(visible.numpy(), sinks), f"{page.name}_stream_shape", alt)
     st.caption(
-        _("{kept} keys in the cache after {tokens} tokens, {share} of all; {pairs} of causal pairs read.")
-        .format(
-            kept=int(visible[-1].sum()),
+        told.format(
+            kept=int(kept[-1]),
             tokens=tokens,
-            share=f"{float(visible[-1].float().mean()):.0%}",
-            pairs=f"{float(visible.sum()) / (tokens * (tokens + 1) / 2):.0%}",
+            share=f"{int(kept[-1]) / tokens:.0%}",
+            pairs=f"{int(kept.sum()) / (tokens * (tokens + 1) / 2):.0%}",
         )
-    )  # fmt: skip
+    )
 
 
 # Loss by place -------------------------------------------------------------------------------
