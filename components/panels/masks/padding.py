@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import plotly.graph_objects as go
 import streamlit as st
 import torch
 from torch import Tensor
@@ -87,7 +88,7 @@ def padding(page: Page, choice: Choice) -> None:
     _arithmetic(seen)
     _costs(page, choice, rows)
     checked_against(_checks(network, rows))
-    _take_away(page, choice, seen, side)
+    _take_away(page, choice, network, seen, side)
 
 
 def _controls(page: Page) -> tuple[Side, Given, bool]:
@@ -163,38 +164,38 @@ def _strips(page: Page, network: Network, seen: Batch) -> None:
 def _results(page: Page, choice: Choice, network: Network, seen: Batch) -> None:
     left, right = st.columns(2, gap="medium")
     with left:
-        figure = changes_by_token(
-            {
-                prompt_name(row): (seen.batch.columns(row).numpy(), change.numpy())
-                for row, change in enumerate(seen.changes)
-            },
-            rounding(network),
-        )
-        live_figure(
-            figure, f"{page.name}_pad_changes", _("Largest change of a logit against each prompt alone")
-        )
+        alt = _("Largest change of a logit against each prompt alone")
+        live_figure(changes_figure(network, seen), f"{page.name}_pad_changes", alt)
         page.note("padding_changes")
     with right:
-        row = choose(
-            _("Next token of"),
-            (0, 1),
-            f"{page.name}_pad_prompt",
-            prompt_name,
-            default=1,
-            style="segments",
-        )
-        change = seen.next_token(row)
-        shown = change.before.maximum(change.after).topk(TOP_TOKENS).indices.sort().values
-        figure = next_token_bars(
-            token_labels(choice.network, change.ids[shown].tolist()),
-            change.before[shown].numpy(),
-            change.after[shown].numpy(),
-            changed=True,
-            kl=change.kl,
-            height=300,
-            names=(_("alone"), _("in the batch")),
-        )
-        live_figure(figure, f"{page.name}_pad_next", _("Probabilities of the next token"))
+        _next_token(page, choice, seen)
+
+
+def changes_figure(network: Network, seen: Batch) -> go.Figure:
+    curves = {
+        prompt_name(row): (seen.batch.columns(row).numpy(), change.numpy())
+        for row, change in enumerate(seen.changes)
+    }
+    return changes_by_token(curves, rounding(network))
+
+
+def _next_token(page: Page, choice: Choice, seen: Batch) -> None:
+    """What comes after one of the prompts, alone and in the batch."""
+    row = choose(
+        _("Next token of"), (0, 1), f"{page.name}_pad_prompt", prompt_name, default=1, style="segments"
+    )
+    change = seen.next_token(row)
+    shown = change.before.maximum(change.after).topk(TOP_TOKENS).indices.sort().values
+    figure = next_token_bars(
+        token_labels(choice.network, change.ids[shown].tolist()),
+        change.before[shown].numpy(),
+        change.after[shown].numpy(),
+        changed=True,
+        kl=change.kl,
+        height=300,
+        names=(_("alone"), _("in the batch")),
+    )
+    live_figure(figure, f"{page.name}_pad_next", _("Probabilities of the next token"))
 
 
 def _arithmetic(seen: Batch) -> None:
@@ -280,7 +281,7 @@ def _checks(network: Network, rows: tuple[tuple[int, ...], ...]) -> list[Check]:
     ]
 
 
-def _take_away(page: Page, choice: Choice, seen: Batch, side: Side) -> None:
+def _take_away(page: Page, choice: Choice, network: Network, seen: Batch, side: Side) -> None:
     def table() -> pd.DataFrame:
         parts = []
         for row, change in enumerate(seen.changes):
@@ -298,7 +299,8 @@ def _take_away(page: Page, choice: Choice, seen: Batch, side: Side) -> None:
             )
         return pd.concat(parts)
 
-    take_with_you(f"{page.name}_padding", table, None, _snippet(choice, seen, side))
+    key = f"{page.name}_padding"
+    take_with_you(key, table, lambda: changes_figure(network, seen), _snippet(choice, seen, side))
 
 
 def _snippet(choice: Choice, seen: Batch, side: Side) -> str:
