@@ -10,6 +10,7 @@ import streamlit as st
 from components.live.address import remember
 
 T = TypeVar("T")
+LONGEST_IN_ADDRESS = 1_500  # characters; servers and browsers refuse much longer addresses
 
 
 def choose(
@@ -67,6 +68,40 @@ def whole_number(label: str, low: int, high: int, key: str, default: int, **layo
 
     st.number_input(label, low, high, key=widget, on_change=take, **layout)
     remember(key, state[key], default)
+    return state[key]
+
+
+def text_field(label: str, key: str, default: str, *, lines: int = 1, **layout: Any) -> str:
+    """Typed text that stands in the address as far as it is not too long for one.
+
+    ``st.session_state[key]`` holds the text and outlives the widget; scenes may write it.
+    """
+    state, widget = st.session_state, f"{key}_widget"
+    if key not in state:
+        state[key] = st.query_params.get(key, default)
+    state[widget] = state[key]
+
+    def take() -> None:
+        state[key] = state[widget]
+
+    field = st.text_area if lines > 1 else st.text_input
+    typed = field(label, key=widget, on_change=take, **layout)
+    remember(key, typed if len(typed) <= LONGEST_IN_ADDRESS else default, default)
+    return typed
+
+
+def switch(label: str, key: str, **layout: Any) -> bool:
+    """A toggle, off at first, whose state stands in the address and outlives the widget."""
+    state, widget = st.session_state, f"{key}_widget"
+    if key not in state:
+        state[key] = st.query_params.get(key) == "true"
+    state[widget] = state[key]
+
+    def take() -> None:
+        state[key] = state[widget]
+
+    st.toggle(label, key=widget, on_change=take, **layout)
+    remember(key, str(state[key]).lower(), "false")
     return state[key]
 
 

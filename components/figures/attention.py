@@ -132,11 +132,13 @@ def next_token_bars(
     changed: bool,
     kl: float,
     height: int = 420,
+    names: tuple[str, str] | None = None,
 ) -> go.Figure:
     """The most probable next tokens over the whole vocabulary, before and after the change.
 
-    ``kl`` is KL(before ‖ after) in nats.
+    ``kl`` is KL(before ‖ after) in nats; ``names`` say what is before and what after.
     """
+    name_before, name_after = names or (_("the network as it is"), _("with your change"))
     rows = [f"{index} · {escaped(label)}" for index, label in enumerate(labels)]
     title = _("Probability of the next token") + f" · KL {kl:.4f} nats"
     bars = [
@@ -144,7 +146,7 @@ def next_token_bars(
             y=rows,
             x=np.asarray(before, dtype=np.float32),
             orientation="h",
-            name=_("the network as it is"),
+            name=name_before,
             marker={"color": GREY},
             hovertemplate="%{y}<br>%{x:.4f}<extra></extra>",
         )
@@ -155,7 +157,7 @@ def next_token_bars(
                 y=rows,
                 x=np.asarray(after, dtype=np.float32),
                 orientation="h",
-                name=_("with your change"),
+                name=name_after,
                 marker={"color": ORANGE, "pattern": HATCH | {"shape": "/"}},
                 hovertemplate="%{y}<br>%{x:.4f}<extra></extra>",
             )

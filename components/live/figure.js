@@ -44,6 +44,19 @@ function inTheme(layout, { ink, line, paper, font }) {
 const NARROW = 480; // pixels: a phone
 const LABEL = 10; // pixels that a slanted or stacked tick label needs
 
+// Rows of cells too narrow for what is written in them are left without it; hover still says it.
+function writtenIn(trace, width) {
+  if (!trace.texttemplate) return trace;
+  const letter = 0.55 * trace.textfont.size;
+  const fits = (row) => letter * Math.max(...row.map((word) => word.length)) * row.length < 0.85 * width;
+  return {
+    ...trace,
+    text: trace.text.map((row) => (fits(row) ? row : row.map(() => ""))),
+    customdata: trace.text,
+    hovertemplate: trace.hovertemplate.replace("%{text}", "%{customdata}"),
+  };
+}
+
 // Where there is little room, fewer token labels and no colour bar; hover still names every cell.
 function inRoom(traces, layout, element) {
   const { clientWidth: width, clientHeight: height } = element;
@@ -54,6 +67,7 @@ function inRoom(traces, layout, element) {
     return { ...axis, tickvals: axis.tickvals.filter(keep), ticktext: axis.ticktext.filter(keep) };
   };
   layout = { ...layout, yaxis: thinned(layout.yaxis, 0.8 * height) };
+  traces = traces.map((trace) => writtenIn(trace, width));
   if (width >= NARROW) return { traces, layout: { ...layout, xaxis: thinned(layout.xaxis, 0.75 * width) } };
   return {
     traces: traces.map((trace) => (trace.type === "heatmap" ? { ...trace, showscale: false } : trace)),

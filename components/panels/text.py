@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from components.controls import choose
+from components.controls import LONGEST_IN_ADDRESS, choose
 from components.live.address import remember
 from components.page import Page
 from components.traces import traced
@@ -15,7 +15,6 @@ from models.networks.texts import Passage, passages
 from models.networks.tracing import Trace
 
 OTHER = "other"
-LONGEST_IN_ADDRESS = 1_500  # characters; servers and browsers refuse much longer addresses
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ def choose_text(page: Page) -> Choice:
     with st.container(border=True):
         left, right = st.columns([1, 2], gap="medium")
         with left:
-            network = _choose_network(page)
+            network = choose_network(page)
             passage = _choose_passage(page)
         with right:
             text = _write_text(page, passage)
@@ -61,7 +60,8 @@ def _write_text(page: Page, passage: Passage) -> str:
     return text
 
 
-def _choose_network(page: Page) -> str:
+def choose_network(page: Page) -> str:
+    """The network alone, for panels with texts of their own. Raises InputError where there is none."""
     entries = {entry.name: entry for entry in available()}
     name = choose(
         _("Network"),

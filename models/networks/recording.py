@@ -6,7 +6,7 @@ nothing stays on the network that many sessions share.
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -72,6 +72,24 @@ def recording(intervention: Intervention) -> Iterator[Recorder]:
         _recorder.reset(token)
 
 
+# Queries and keys of one layer, after rotary embedding: "batch heads tokens d_k" each.
+Rewrite = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+_rewrite: ContextVar[Rewrite | None] = ContextVar("rewrite", default=None)
+
+
+@contextmanager
+def rewriting(rewrite: Rewrite | None) -> Iterator[None]:
+    """Let ``rewrite`` replace every layer's queries and keys in the passes of this thread.
+
+    The scale stays the network's own, whatever width it gives them. Nothing is recorded for it.
+    """
+    token = _rewrite.set(rewrite)
+    try:
+        yield
+    finally:
+        _rewrite.reset(token)
+
+
 def eager_attention(module: nn.Module) -> Any:
     """The eager attention that transformers defines beside the class of an attention module.
 
@@ -102,6 +120,9 @@ def attention(
     without an intervention is the same to the last bit.
     """
     eager = eager_attention(module)
+    if (rewrite := _rewrite.get()) is not None:
+        scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
+        query, key = rewrite(query, key)
     recorder = _recorder.get()
     if recorder is None:
         return eager(module, query, key, value, attention_mask, scaling=scaling, dropout=dropout, **options)

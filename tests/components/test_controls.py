@@ -120,3 +120,38 @@ def test_a_whole_number_keeps_what_is_typed():
     page = AppTest.from_function(numbered_page).run()
     page.number_input[0].set_value(5).run()
     assert page.session_state["page_count"] == 5
+
+
+FIELDS = """
+import streamlit as st
+from components.controls import switch, text_field
+
+st.session_state["seen"] = (text_field("Words", "page_words", "as ever"), switch("Off", "page_off"))
+"""
+
+
+def test_text_and_switch_come_from_the_address_and_outlive_their_widgets():
+    screen = AppTest.from_string(FIELDS)
+    screen.query_params["page_words"], screen.query_params["page_off"] = "from afar", "true"
+    screen.run()
+    assert screen.session_state["seen"] == ("from afar", True)
+    screen.text_input[0].set_value("typed").run()
+    screen.toggle[0].set_value(False).run()
+    assert screen.session_state["seen"] == ("typed", False)
+    screen.session_state["page_words"], screen.session_state["page_off"] = "of a scene", True
+    screen.run()
+    assert (screen.text_input[0].value, screen.toggle[0].value) == ("of a scene", True)
+
+
+@pytest.mark.parametrize("asked", ["1", "True", "yes", ""])
+def test_a_switch_is_on_only_for_the_word_true(asked):
+    screen = AppTest.from_string(FIELDS)
+    screen.query_params["page_off"] = asked
+    assert screen.run().session_state["seen"] == ("as ever", False)
+
+
+def test_a_text_too_long_for_an_address_does_not_stand_in_it():
+    screen = AppTest.from_string(FIELDS).run()
+    for typed, written in (("short", "short"), ("x" * 1_501, None)):
+        screen.text_input[0].set_value(typed).run()
+        assert screen.session_state["loupe_address"]["page_words"] == written

@@ -1,5 +1,6 @@
 """What a person would see: pages opened by address, and their live figures as arrays."""
 
+import ast
 import base64
 import json
 from pathlib import Path
@@ -8,6 +9,14 @@ import numpy as np
 from streamlit.testing.v1 import AppTest
 
 ROOT = Path(__file__).parents[2]
+
+
+def constant(page: str, name: str) -> object:
+    """A constant of a page, read without running it."""
+    tree = ast.parse((ROOT / "pages" / f"{page}.py").read_text(encoding="utf-8"))
+    values = {ast.unparse(s.targets[0]): s.value for s in tree.body if isinstance(s, ast.Assign)}
+    value = values[name]
+    return ast.literal_eval(value.args[0] if isinstance(value, ast.Call) else value)
 
 
 def open_page(name: str = "home", locale: str = "en-GB", **query: str | list[str]) -> AppTest:
