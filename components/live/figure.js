@@ -66,12 +66,22 @@ function inRoom(traces, layout, element) {
     const keep = (_, index) => index % step === 0;
     return { ...axis, tickvals: axis.tickvals.filter(keep), ticktext: axis.ticktext.filter(keep) };
   };
+  // Of the width, an axis has its domain's share: figures may stand side by side in one.
+  const across = (room) =>
+    Object.fromEntries(
+      Object.entries(layout)
+        .filter(([name]) => name.startsWith("xaxis"))
+        .map(([name, axis]) => {
+          const [from, to] = axis?.domain ?? [0, 1];
+          return [name, thinned(axis, room * (to - from))];
+        })
+    );
   layout = { ...layout, yaxis: thinned(layout.yaxis, 0.8 * height) };
   traces = traces.map((trace) => writtenIn(trace, width));
-  if (width >= NARROW) return { traces, layout: { ...layout, xaxis: thinned(layout.xaxis, 0.75 * width) } };
+  if (width >= NARROW) return { traces, layout: { ...layout, ...across(0.75 * width) } };
   return {
     traces: traces.map((trace) => (trace.type === "heatmap" ? { ...trace, showscale: false } : trace)),
-    layout: { ...layout, xaxis: thinned(layout.xaxis, 0.6 * width) },
+    layout: { ...layout, ...across(0.6 * width) },
   };
 }
 
