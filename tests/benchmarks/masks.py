@@ -14,6 +14,7 @@ from models.networks.interventions import Intervention, Visible
 from models.networks.loading import Network, load
 from models.networks.tracing import trace_ids
 from models.next_token import compare_next_token
+from tests.benchmarks import masks_batch
 from tests.benchmarks.browsing import browser, drag, events, start_stopwatch
 from tests.benchmarks.figures import Figure, Goal
 from tests.benchmarks.forwards import in_turns, text_of
@@ -32,7 +33,7 @@ MASKS = {
 def measure() -> list[Figure]:
     torch.set_num_threads(1)  # as in the process
     network = load(DEFAULT)
-    figures = [*mask_construction(), network_panel(network)]
+    figures = [*mask_construction(), network_panel(network), *masks_batch.measure()]
     with serving() as loupe, browser() as opened:
         return figures + dragging(opened, loupe, text_of(network, 64))
 

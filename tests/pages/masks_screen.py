@@ -1,12 +1,12 @@
 """The masks page for its tests: opened by address, and what its figures hold."""
 
-import ast
 import re
 
 import numpy as np
 from streamlit.testing.v1 import AppTest
 
-from tests.pages.screen import ROOT, figures, open_page
+from tests.pages.masks_batch_screen import VIEWS as BATCH_VIEWS
+from tests.pages.screen import constant, figures, open_page
 
 TEXT = "The keeper lit the lamp, and the keeper slept."
 VIEWS = {
@@ -16,17 +16,10 @@ VIEWS = {
     "cost": {"masks_kept", "masks_blocks"},
     "code": set(),
 }
+ALL_VIEWS = VIEWS | BATCH_VIEWS
 
 
-def constant(name: str) -> object:
-    """A constant of the page, read without running it."""
-    tree = ast.parse((ROOT / "pages" / "masks.py").read_text(encoding="utf-8"))
-    values = {ast.unparse(s.targets[0]): s.value for s in tree.body if isinstance(s, ast.Assign)}
-    value = values[name]
-    return ast.literal_eval(value.args[0] if isinstance(value, ast.Call) else value)
-
-
-DEFAULTS, KEPT = constant("DEFAULTS"), constant("KEPT")
+DEFAULTS, KEPT = constant("masks", "DEFAULTS"), constant("masks", "KEPT")
 
 
 def masks(**query: str) -> AppTest:

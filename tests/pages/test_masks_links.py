@@ -12,7 +12,7 @@ from components.controls import parse_link
 from components.lesson import Link
 from components.words import LANGUAGES
 from models.mask_settings import MOST_CELLS
-from tests.pages.masks_screen import DEFAULTS, KEPT, TEXT, VIEWS, captions, maps, masks, matrix
+from tests.pages.masks_screen import ALL_VIEWS, DEFAULTS, KEPT, TEXT, VIEWS, captions, maps, masks, matrix
 from tests.pages.screen import figures, live, open_page, said
 
 # Bad input
@@ -171,7 +171,7 @@ def check_link(screen, link: Link) -> None:
     for name, value in values.items():
         shown = screen.session_state[name]
         assert shown == value or (name == "masks_padded" and shown < value), (link, name)
-    assert set(figures(screen)) == VIEWS[values.get("masks_view", "lab")], link
+    assert set(figures(screen)) == ALL_VIEWS[values.get("masks_view", "lab")], link
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
