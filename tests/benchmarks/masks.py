@@ -91,9 +91,22 @@ def dragging(opened: Browser, loupe: Server, text: str) -> list[Figure]:
         after = redraws(page, MATRIX), redraws(page, MAPS), events(page)
     page.close()
     matrix, maps, sent = ((now - then) / seconds for now, then in zip(after, before, strict=True))
-    goal = Goal("value", ">=", 25)
-    titles = {
-        "redraws of the matrix at 64 tokens, beside the slider's events": matrix,
-        "redraws of the head before and after, beside the same events": maps,
-    }
-    return [Figure("masks", title, drawn, "1/s", goal, sent) for title, drawn in titles.items()]
+    return [
+        Figure(
+            "masks",
+            "redraws of the matrix at 64 tokens, beside the slider's events",
+            matrix,
+            "1/s",
+            Goal("value", ">=", 25),
+            sent,
+        ),
+        # rests 50 ms between two redraws, so that it stays below 20
+        Figure(
+            "masks",
+            "redraws of the head, beside the same events",
+            maps,
+            "1/s",
+            Goal("value", ">=", 12),
+            sent,
+        ),
+    ]

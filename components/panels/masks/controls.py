@@ -159,6 +159,7 @@ def settings_now(page: Page) -> MaskSettings:
     def chosen(name: str) -> str:
         return st.session_state.get(f"{page.name}_{name}", page.default(name))
 
+    cells = cells_text(page)  # first: what cannot be read elsewhere must not lose it from the address
     return MaskSettings(
         base=chosen("base"),  # type: ignore[arg-type]  # one of BASES: choose() lets nothing else in
         pattern=chosen("pattern"),  # type: ignore[arg-type]  # and one of PATTERNS
@@ -171,5 +172,5 @@ def settings_now(page: Page) -> MaskSettings:
         side=chosen("side"),  # type: ignore[arg-type]  # and one of SIDES
         padded=now("padded"),
         starts=parse_starts(chosen("starts")),
-        cells=parse_cells(cells_text(page)),
+        cells=parse_cells(cells),
     )

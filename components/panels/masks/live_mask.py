@@ -74,7 +74,8 @@ def live_mask(page: Page, choice: Choice, shown: Shown) -> None:
     with right:
         title = _("Layer {layer}, head {head}").format(layer=shown.layer, head=shown.head)
         alt = f"{title}, {stage_label(shown.stage)}: " + _("before and after")
-        live_figure(head_figure(base, changed, shown), f"{page.name}_maps", alt)
+        # two heatmaps in one: drawn less often, they leave the matrix the time to follow every event
+        live_figure(head_figure(base, changed, shown), f"{page.name}_maps", alt, rest=50)
     left, right = st.columns([2, 3], gap="small")
     is_causal = load(choice.network).entry.kind == "causal"
     with left:
