@@ -8,7 +8,7 @@ Vaswani et al. 2017, section 3.5: sine and cosine alternate over dimensions, not
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from models.errors import InputError
@@ -117,15 +117,3 @@ def scaled_like(
         raise InputError("A strength of {strength} is not accepted; 0 or more is.", strength=strength)
     own = table.square().sum(dim=-1).mean().sqrt().clamp(min=torch.finfo(table.dtype).tiny)
     return table * (strength * vectors.square().sum(dim=-1).mean().sqrt() / own)
-
-
-def shuffled(tokens: int, seed: int) -> Int[Tensor, " token"]:
-    """A random order of 0 … tokens − 1, the same for the same seed."""
-    return torch.randperm(tokens, generator=torch.Generator().manual_seed(seed))
-
-
-def relative_change(
-    before: Float[Tensor, "*states token width"], after: Float[Tensor, "*states token width"]
-) -> Float[Tensor, "*states"]:
-    """‖after − before‖ / ‖before‖ over all tokens: 0 means the same vectors."""
-    return (after - before).flatten(-2).norm(dim=-1) / before.flatten(-2).norm(dim=-1)

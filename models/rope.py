@@ -161,6 +161,14 @@ def relayout(width: int, rotary: int, to: Layout) -> Int[Tensor, " d_k"]:
     return torch.cat([half if to == "interleaved" else half.argsort(), torch.arange(rotary, width)])
 
 
+def scores_after_conversion(
+    query: Float[Tensor, "query d_k"], key: Float[Tensor, "key d_k"], turn: Rotation
+) -> Float[Tensor, "query key"]:
+    """Raw scores in the other layout, of unrotated vectors whose dimensions were put in its order first."""
+    order = relayout(query.shape[-1], 2 * turn.cos.shape[-1], turn.other.layout)
+    return rotate(query[:, order], turn.other) @ rotate(key[:, order], turn.other).T
+
+
 # Scores ------------------------------------------------------------------------------------------
 
 

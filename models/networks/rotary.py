@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from models.errors import InputError
 from models.networks.loading import Network
 from models.networks.tracing import LayerTrace, Trace
-from models.rope import Layout
+from models.rope import Layout, frequencies
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,6 +19,17 @@ class Rotary:
     frequency: Float[Tensor, " pairs"]  # radians a position
     factor: float  # on cos and sin (YaRN, LongRoPE); 1 in most networks
     layout: Layout
+    base: float  # that the network's configuration names
+
+    def frequency_at(self, base: float) -> Float[Tensor, " pairs"]:
+        """The frequencies at another base: each times (base / own base)^(−2p/r).
+
+        Raises InputError for a base that is not a positive finite number.
+        """
+        width = 2 * len(self.frequency)
+        if base == self.base:
+            return self.frequency
+        return self.frequency * frequencies(width, base) / frequencies(width, self.base)
 
 
 def rotary_of(network: Network, trace: Trace, layer: int) -> Rotary:
@@ -38,7 +49,9 @@ def rotary_of(network: Network, trace: Trace, layer: int) -> Rotary:
         raise InputError("The text has one token; at least two are needed to see positions.")
     first, second = (torch.complex(turn.cos[row], turn.sin[row]) for row in (0, 1))
     measured = torch.angle(second * first.conj())
-    return Rotary(_held(network, measured), float(first.abs()[0]), turn.layout)
+    parameters = getattr(network.model.config, "rope_parameters", None) or {}
+    base = float(parameters.get("rope_theta", 10_000.0))
+    return Rotary(_held(network, measured), float(first.abs()[0]), turn.layout, base)
 
 
 def _held(network: Network, measured: Float[Tensor, " pairs"]) -> Float[Tensor, " pairs"]:

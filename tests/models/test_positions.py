@@ -16,10 +16,8 @@ from models.positions import (
     cosines_with,
     nearly_constant,
     principal_components,
-    relative_change,
     rows,
     scaled_like,
-    shuffled,
     sinusoidal,
 )
 from models.rope import frequencies, turns
@@ -129,16 +127,3 @@ class TestTables:
         expected = (query + table[:tokens]) @ (key + table[:tokens]).T
         assert_close(scores.total, expected, atol=1e-4, rtol=1e-4)
         assert_close(scores.content, query @ key.T)
-
-
-class TestShuffling:
-    @given(st.integers(1, 50), seeds)
-    def test_is_an_order_of_all_tokens_and_the_same_for_its_seed(self, tokens, seed):
-        order = shuffled(tokens, seed)
-        assert order.sort().values.tolist() == list(range(tokens))
-        assert torch.equal(order, shuffled(tokens, seed))
-
-    def test_change_is_relative_to_what_was(self):
-        before = torch.tensor([[[3.0, 4.0]], [[1.0, 0.0]]])
-        after = torch.tensor([[[3.0, 4.0]], [[1.0, 0.5]]])
-        assert_close(relative_change(before, after), torch.tensor([0.0, 0.5]))

@@ -14,8 +14,8 @@ from models.networks.positions import learned_table
 from models.networks.recording import layout_of
 from models.networks.rotary import before_rotation, rotary_of
 from models.networks.tracing import trace, trace_ids
-from models.positions import shuffled
 from models.rope import relayout, scores_by_pair
+from models.shuffling import shuffled
 from tests.models.networks.test_tracing import difference, reference, run
 from tests.models.networks.tiny_networks import bert_config, gpt2_config, llama_config, neox_config
 
