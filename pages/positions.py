@@ -20,7 +20,7 @@ DEFAULTS = {
     "positions_view": "rotate",
     "positions_layer": 1,
     "positions_head": 4,  # loupe-llama's previous-token head
-    "positions_query": 12,
+    "positions_query": 10,
     "positions_key": -1,
     "positions_pair": 4,
     "positions_moved": 0.0,
