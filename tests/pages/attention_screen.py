@@ -1,6 +1,5 @@
 """The attention page for its tests: opened by address, its heatmap, and what transformers computes."""
 
-import ast
 from functools import cache
 
 import numpy as np
@@ -8,7 +7,7 @@ import torch
 from streamlit.testing.v1 import AppTest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from tests.pages.screen import ROOT, figures, open_page
+from tests.pages.screen import ROOT, constant, figures, open_page
 
 NETWORK = ROOT / "assets" / "networks" / "loupe-llama"
 TEXT = "The keeper lit the lamp, and the keeper slept."
@@ -23,15 +22,7 @@ VIEWS = {
 STAGES = ("raw", "scaled", "masked", "softmax", "contribution")
 
 
-def constant(name: str) -> object:
-    """A constant of the page, read without running it."""
-    tree = ast.parse((ROOT / "pages" / "attention.py").read_text(encoding="utf-8"))
-    values = {ast.unparse(s.targets[0]): s.value for s in tree.body if isinstance(s, ast.Assign)}
-    value = values[name]
-    return ast.literal_eval(value.args[0] if isinstance(value, ast.Call) else value)
-
-
-DEFAULTS, KEPT = constant("DEFAULTS"), constant("KEPT")
+DEFAULTS, KEPT = constant("attention", "DEFAULTS"), constant("attention", "KEPT")
 
 
 def attention(**query: str | list[str]) -> AppTest:
@@ -53,7 +44,3 @@ def eager() -> tuple[torch.Tensor, torch.Tensor, tuple[int, ...]]:
     with torch.no_grad():
         output = model(ids, output_attentions=True)
     return torch.cat(output.attentions), output.logits[0], tuple(ids[0].tolist())
-
-
-def captions(screen: AppTest) -> list[str]:
-    return [caption.value for caption in screen.caption]

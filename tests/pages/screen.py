@@ -1,7 +1,11 @@
 """What a person would see: pages opened by address, and their live figures as arrays."""
 
+import ast
 import base64
+import contextlib
+import io
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +47,30 @@ def decoded(value):
         return {key: decoded(item) for key, item in value.items()}
     array = np.frombuffer(base64.b64decode(value["bdata"]), value["dtype"])
     return array.reshape([int(size) for size in str(value.get("shape", -1)).split(",")])
+
+
+CHECK = re.compile(r".*Checked against.* largest difference (\S+) \(allowed (\S+)\)", re.DOTALL)
+
+
+def constant(page: str, name: str) -> object:
+    """A constant of a page, read without running it."""
+    tree = ast.parse((ROOT / "pages" / f"{page}.py").read_text(encoding="utf-8"))
+    values = {ast.unparse(s.targets[0]): s.value for s in tree.body if isinstance(s, ast.Assign)}
+    value = values[name]
+    return ast.literal_eval(value.args[0] if isinstance(value, ast.Call) else value)
+
+
+def captions(screen: AppTest) -> list[str]:
+    return [caption.value for caption in screen.caption]
+
+
+def run_snippet(screen: AppTest) -> tuple[dict, str]:
+    """Run the page's Python as a person would: its names, and what it prints."""
+    (code,) = screen.code
+    names, printed = {}, io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(code.value, names)
+    return names, printed.getvalue()
 
 
 def said(screen: AppTest) -> list[str]:
