@@ -301,9 +301,9 @@ def attention_tiles(maps: dict[str, np.ndarray], top: float = 1.0, height: int =
     notes = []
     for index, name in enumerate(names):
         row, column = divmod(index, columns)
-        top, left = (row + 1) * down - tokens, column * across
-        canvas[top : top + tokens, left : left + tokens] = tiles[index]
-        notes.append(_tile_name(name, left + tokens / 2 - 0.5, top - 1))
+        y, x = (row + 1) * down - tokens, column * across
+        canvas[y : y + tokens, x : x + tokens] = tiles[index]
+        notes.append(_tile_name(name, x + tokens / 2 - 0.5, y - 1))
     trace = go.Heatmap(
         z=canvas,
         zmin=0,

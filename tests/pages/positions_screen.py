@@ -10,7 +10,7 @@ VIEWS = {
     "encode": {"positions_matrix", "positions_wavelengths", "positions_cosines"},
     "rotate": {"positions_circles", "positions_pairs", "positions_curve"},
     "decay": {"positions_decay", "positions_phases"},
-    "layout": {"positions_own", "positions_other", "positions_next"},
+    "layout": {"positions_trained", "positions_swapped", "positions_next"},
     "compare": {"positions_tiles", "positions_profiles"},
 }
 CHECKS = {"shuffle": 1, "encode": 1, "rotate": 3, "decay": 1, "layout": 2, "compare": 4}

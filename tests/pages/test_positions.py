@@ -155,7 +155,7 @@ def test_a_learned_table_is_shown_as_the_network_holds_it():
 
 def test_the_left_map_is_the_networks_own_and_the_right_one_keeps_its_diagonal():
     shown = figures(positions(view="layout", layer="0", head="1"))
-    own, other = (shown[f"positions_{name}"]["data"][0]["z"] for name in ("own", "other"))
+    own, other = (shown[f"positions_{name}"]["data"][0]["z"] for name in ("trained", "swapped"))
     layer = record(0)
     expected = (layer.query[1] @ layer.key[layer.key_of_head[1]].T).numpy()
     lower = np.tril_indices_from(expected)

@@ -47,7 +47,7 @@ def test_the_snippet_of_the_distances_repeats_two_curves():
 def test_the_snippet_of_the_layouts_repeats_the_right_map(swap):
     screen = positions(view="layout", swap=swap, layer="2", head="1")
     names, _printed = run_snippet(screen)
-    shown = figures(screen)["positions_other"]["data"][0]["z"]
+    shown = figures(screen)["positions_swapped"]["data"][0]["z"]
     lower = np.tril_indices_from(shown)
     np.testing.assert_array_equal(names["scores"].numpy()[lower], shown[lower])
 

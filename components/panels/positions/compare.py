@@ -183,7 +183,7 @@ def checks(head: RealHead, settings: Settings, found: dict[str, EncodedHead]) ->
                 base=f"{head.rotary.base:,.0f}"
             ),
             largest_difference(own.probabilities, head.record.probabilities[head.head]),
-            rounding_of_scores(head.record, tokens),
+            max(1e-5, rounding_of_scores(head.record, tokens) * head.record.scale),
         ),
         Check(_("ALiBi's slopes with BLOOM's"), alibi_difference(len(head.record.query)), 1e-6),
         Check(_("buckets with T5's"), bucket_difference(tokens, not is_causal, BUCKETS, FARTHEST), 0.5),

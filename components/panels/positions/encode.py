@@ -147,9 +147,11 @@ def largest_of(page: Page, source: str) -> float:
 def encode_numbers(page: Page, source: str) -> None:
     """One position's numbers in the formula, the comparison, and things to take along."""
     width, base, length, position = settings(page)
-    page.note("encode" if source == "sinusoidal" else "learned")
     table = vectors(page, source)
-    if source == "sinusoidal":
+    if source == "learned":
+        page.note("learned")
+    else:
+        page.note("encode")
         pair = min(width // 2 - 1, st.session_state.get(f"{page.name}_pair", 4))
         st.latex(formula(width, base, position, pair, table))
         reference = _("sin and cos of transformers' rotary module")

@@ -59,10 +59,10 @@ def layout(page: Page, choice: Choice) -> None:
     with left:
         st.markdown("**" + _("In the network's own pairs ({layout})").format(
             layout=layout_name(head.rotary.layout)) + "**")  # fmt: skip
-        live_figure(maps[0], f"{page.name}_own", _("Raw scores, rotated as trained"))
+        live_figure(maps[0], f"{page.name}_trained", _("Raw scores, rotated as trained"))
     with right:
         st.markdown("**" + _("In the other layout: {what}").format(what=swap_label(swap)) + "**")
-        live_figure(maps[1], f"{page.name}_other", _("Raw scores, rotated in the other layout"))
+        live_figure(maps[1], f"{page.name}_swapped", _("Raw scores, rotated in the other layout"))
     losses(base, changed)
     next_token(page, choice, base, changed)
     page.note("layout")
