@@ -60,7 +60,7 @@ def test_dragging_the_query_turns_the_circles_and_moves_the_bars(page: Page) -> 
         move(page, MOVED, 0.9)
         wait_for_change(page, PAIRS, halfway)
         wait_for_change(page, CIRCLES, circles)
-    expect(page).to_have_url(re.compile("positions_moved=1"))
+    expect(page).to_have_url(re.compile(r"positions_moved=\d"))
     ready(page)
     assert values(page, CURVE) == curve
 

@@ -67,6 +67,7 @@ def shuffle(page: Page, choice: Choice) -> None:
             case_label,
             default="nothing",
             style="segments",
+            width="stretch",
         )
         seed = whole_number(_("Seed of the shuffle"), 0, 9_999, f"{page.name}_seed", 0, width=170)
         selection = choose_head(page, choice.trace)
@@ -79,7 +80,7 @@ def shuffle(page: Page, choice: Choice) -> None:
         alt = _("How much the tokens' vectors change when the text is shuffled, block by block")
         live_figure(figure, f"{page.name}_change", alt)
     with right:
-        names = (_("text in order"), _("text shuffled, then sorted back"), _("difference of the two"))
+        names = (_("in order"), _("shuffled, sorted back"), _("difference"))
         chosen = found[case]
         parts = (chosen.plain, chosen.put_back, np.abs(chosen.plain - chosen.put_back))
         top = float(max(chosen.plain.max(), chosen.put_back.max()))
