@@ -146,7 +146,8 @@ def test_a_learned_table_is_shown_as_the_network_holds_it():
     assert said(screen) == []
     table = load("all-MiniLM-L6-v2").model.embeddings.position_embeddings.weight[:300]
     shown = figures(screen)["positions_matrix"]["data"][0]["z"]
-    scale = float(load("all-MiniLM-L6-v2").model.embeddings.position_embeddings.weight.abs().max())
+    weight = load("all-MiniLM-L6-v2").model.embeddings.position_embeddings.weight
+    scale = np.quantile(weight.abs().detach().numpy(), 0.99)
     np.testing.assert_allclose(shown * scale, table.detach().numpy(), atol=1e-5)
 
 

@@ -101,7 +101,7 @@ def encode_live(page: Page, source: str) -> None:
     left, right = st.columns([3, 2], gap="medium")
     with left:
         live_figure(
-            matrix(table, position, largest_of(page, source)),
+            matrix(table, position, extent_of(page, source)),
             f"{page.name}_matrix",
             _("The vector of every position"),
         )
@@ -123,11 +123,11 @@ def encode_live(page: Page, source: str) -> None:
         live_figure(figure, f"{page.name}_cosines", _("Cosine of one position's vector with all others"))
 
 
-def matrix(table: torch.Tensor, position: int, largest: float) -> go.Figure:
-    """Positions down, dimensions across, in colours from −largest to largest."""
-    title = _("Value") if largest == 1 else _("Value / {largest}").format(largest=f"{largest:.3g}")
+def matrix(table: torch.Tensor, position: int, extent: float) -> go.Figure:
+    """Positions down, dimensions across, in colours from −extent to extent."""
+    title = _("Value") if extent == 1 else _("Value / {extent}").format(extent=f"{extent:.3g}")
     return heatmap(
-        table.numpy() / largest,
+        table.numpy() / extent,
         _("Dimension"),
         _("Position"),
         title,
@@ -136,11 +136,11 @@ def matrix(table: torch.Tensor, position: int, largest: float) -> go.Figure:
     )
 
 
-def largest_of(page: Page, source: str) -> float:
-    """The largest number of the whole table, so that colours stay while the length changes."""
+def extent_of(page: Page, source: str) -> float:
+    """Where colours end: of a whole learned table, 99 numbers in 100 lie within; outliers are cut."""
     if source == "sinusoidal":
         return 1.0
-    return float(table_of(st.session_state[f"{page.name}_table"]).abs().max())
+    return float(table_of(st.session_state[f"{page.name}_table"]).abs().flatten().quantile(0.99))
 
 
 @panel
@@ -160,7 +160,7 @@ def encode_numbers(page: Page, source: str) -> None:
     take_with_you(
         f"{page.name}_encode",
         lambda: pd.DataFrame(table.numpy()).rename_axis("position").reset_index(),
-        lambda: matrix(table, position, largest_of(page, source)),
+        lambda: matrix(table, position, extent_of(page, source)),
         snippet(page, source),
     )
 

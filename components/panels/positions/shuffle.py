@@ -59,18 +59,18 @@ def outcome(network: str, text: str, seed: int, case: str, layer: int, head: int
 @panel
 def shuffle(page: Page, choice: Choice) -> None:
     """All four cases as curves; the chosen one's head before and after, put back in order."""
+    case = choose(
+        _("What tells the network about order"),
+        list(CASES),
+        f"{page.name}_case",
+        case_label,
+        default="nothing",
+        style="segments",
+        width="stretch",
+    )
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        case = choose(
-            _("What tells the network about order"),
-            list(CASES),
-            f"{page.name}_case",
-            case_label,
-            default="nothing",
-            style="segments",
-            width="stretch",
-        )
-        seed = whole_number(_("Seed of the shuffle"), 0, 9_999, f"{page.name}_seed", 0, width=170)
         selection = choose_head(page, choice.trace)
+        seed = whole_number(_("Seed of the shuffle"), 0, 9_999, f"{page.name}_seed", 0, width=170)
     at = (choice.network, choice.text, seed)
     found = {name: outcome(*at, name, selection.layer, selection.head) for name in CASES}
     left, right = st.columns([2, 3], gap="medium")
