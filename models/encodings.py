@@ -13,7 +13,7 @@ from models.errors import InputError
 from models.networks.rotary import Rotary
 from models.networks.tracing import LayerTrace
 from models.position_bias import alibi_bias, alibi_slopes, bucket_bias, fit_buckets
-from models.positions import added_scores, principal_components, scaled_like, sinusoidal
+from models.positions import added_scores, scaled_like, sinusoidal
 from models.rope import rotate, rotation
 from models.rope_decay import mean_by_distance
 
@@ -67,17 +67,18 @@ class Settings:
     rotary: Rotary  # the network's own, for its layout and factor
     base: float  # of RoPE and of the sinusoidal encoding
     strength: float  # of the vectors that are added, against queries and keys
-    table: Float[Tensor, "position width"] | None  # a learned one, from another network
+    table: Float[Tensor, "position d_k"] | None  # principal components of another network's learned one
 
 
 def encode(head: Head, encoding: Encoding, settings: Settings) -> EncodedHead:
     """A head's scores and weights under one encoding.
 
     "none" leaves the content q·k. "sinusoidal" and "learned" add a vector for each position to q and
-    to k (networks add it to the token before the projections; a learned table of another width is
-    represented by its principal components). "t5" adds the bias per bucket that comes nearest to what
-    the network's own rotation adds, "alibi" the slope of this head's number, and "rope" rotates. Raises
-    InputError for an odd width, a base that is not positive, and a table that is too short.
+    to k; networks add it to the token before the projections, which is why a learned table of another
+    width is brought to d_k dimensions first (models.positions.principal_components). "t5" adds the
+    bias per bucket that comes nearest to what the network's own rotation adds, "alibi" the slope of
+    this head's number, and "rope" rotates. Raises InputError for an odd width, a base that is not
+    positive, and a table that is missing or too short.
     """
     content = head.query @ head.key.T * head.scale
     scores = content if encoding == "none" else _SCORES[encoding](head, content, settings)
@@ -93,8 +94,7 @@ def _sinusoidal(head: Head, content: Tensor, settings: Settings) -> Tensor:
 def _learned(head: Head, content: Tensor, settings: Settings) -> Tensor:
     if settings.table is None:
         raise InputError("No network with a learned table of positions is at hand.")
-    components = principal_components(settings.table, head.query.shape[1])
-    return _added(head, components, settings.strength)
+    return _added(head, settings.table, settings.strength)
 
 
 def _added(head: Head, table: Float[Tensor, "position d_k"], strength: float) -> Tensor:

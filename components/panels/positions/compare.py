@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
+import torch
 
 from components.figures.positions import attention_tiles, curves
 from components.live.figure import live_figure
@@ -28,7 +29,7 @@ from models.encodings import (
 )
 from models.position_bias import alibi_slopes
 from models.position_checks import alibi_difference, bucket_difference, sinusoidal_difference
-from models.positions import sinusoidal
+from models.positions import principal_components, sinusoidal
 
 LIVE, SETTLED = ("compare_live",), ("compare_live", "compare_numbers")
 
@@ -74,8 +75,14 @@ def settings_now(page: Page, head: RealHead) -> Settings:
         head.rotary,
         float(st.session_state[f"{page.name}_base"]),
         float(st.session_state[f"{page.name}_strength"]),
-        None if network is None else table_of(network),
+        None if network is None else components_of(network, head.query.shape[1]),
     )
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def components_of(network: str, width: int) -> torch.Tensor:
+    """A learned table in as many dimensions as a head has; shared, nothing may be changed in it."""
+    return principal_components(table_of(network), width)
 
 
 def encoded(head: RealHead, settings: Settings) -> dict[str, EncodedHead]:
@@ -95,7 +102,7 @@ def compare_live(page: Page, choice: Choice, selection: Selection) -> None:
         live_figure(tiles(found), f"{page.name}_tiles", alt)
     with right:
         alt = _("What each encoding adds to a score, by distance")
-        live_figure(profiles(found), f"{page.name}_profiles", alt, rest=60)
+        live_figure(profiles(found), f"{page.name}_profiles", alt, rest=120)
 
 
 def tiles(found: dict[str, EncodedHead]) -> go.Figure:
@@ -199,12 +206,16 @@ def checks(head: RealHead, settings: Settings, found: dict[str, EncodedHead]) ->
 def snippet(page: Page, choice: Choice, selection: Selection) -> str:
     """Python that repeats the tiles."""
     state, name = st.session_state, page.name
-    table = "None" if table_network() is None else f"learned_table(load({table_network()!r}))"
+    table = "None"
+    if table_network() is not None:
+        width = choice.trace.layers[selection.layer].query.shape[-1]
+        table = f"principal_components(learned_table(load({table_network()!r})), {width})"
     return f"""from models.encodings import ENCODINGS, Settings, encode, head_of
 from models.networks.loading import load
 from models.networks.positions import learned_table
 from models.networks.rotary import rotary_of
 from models.networks.tracing import trace
+from models.positions import principal_components
 
 network = load({choice.network!r})
 traced = trace(network, {choice.text!r})

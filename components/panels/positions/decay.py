@@ -79,7 +79,7 @@ def decay_live(page: Page, choice: Choice, selection: Selection) -> None:
     with right:
         figure = phases(head, base_of(page), places(page))
         live_figure(
-            figure, f"{page.name}_phases", _("Cosine of each pair's angle at each distance"), rest=60
+            figure, f"{page.name}_phases", _("Cosine of each pair's angle at each distance"), rest=120
         )
 
 

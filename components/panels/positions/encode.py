@@ -110,7 +110,9 @@ def encode_live(page: Page, source: str) -> None:
             frequency = frequencies(width, base)
             still = nearly_constant(turns(length, frequency))
             figure = wavelength_points(wavelengths(frequency).numpy(), still.numpy(), length)
-            live_figure(figure, f"{page.name}_wavelengths", _("Positions to a full turn, by pair"))
+            live_figure(
+                figure, f"{page.name}_wavelengths", _("Positions to a full turn, by pair"), rest=120
+            )
         cosines = cosines_with(table, position).numpy()
         figure = curves(
             {_("cosine"): cosines},
@@ -120,7 +122,9 @@ def encode_live(page: Page, source: str) -> None:
             y_range=(-1.05, 1.05),
             height=270 if source == "sinusoidal" else 520,
         )
-        live_figure(figure, f"{page.name}_cosines", _("Cosine of one position's vector with all others"))
+        live_figure(
+            figure, f"{page.name}_cosines", _("Cosine of one position's vector with all others"), rest=120
+        )
 
 
 def matrix(table: torch.Tensor, position: int, extent: float) -> go.Figure:

@@ -117,7 +117,7 @@ def rotate_live(page: Page, choice: Choice, selection: Selection) -> None:
         live_figure(bars(now), f"{page.name}_pairs", _("What each pair adds to the score"), choose_bar)
         figure = distances(now)
         alt = _("The score of this query and key at every distance")
-        live_figure(figure, f"{page.name}_curve", alt, rest=60)
+        live_figure(figure, f"{page.name}_curve", alt, rest=120)
 
 
 def circles(now: Meeting, chosen: int) -> go.Figure:
