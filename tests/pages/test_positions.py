@@ -101,7 +101,7 @@ def test_a_pair_is_worked_out_below_with_a_determinant_of_one():
     bars = figures(screen)["positions_pairs"]["data"][0]["y"]
     (formula,) = [latex.value for latex in screen.latex]
     assert rf"={bars[3]:.4f}" in formula
-    assert r"\det R=1.000" in formula
+    assert r"\det R&=1.000" in formula
     assert f"{10_000 ** (-6 / 32):.6g}" in formula
 
 

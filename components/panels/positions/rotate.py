@@ -201,10 +201,11 @@ def formula(now: Meeting, pair: int) -> str:
     cos, sin = np.cos((n - m) * theta), np.sin((n - m) * theta)
     lines = [
         rf"\theta_{{{pair}}}&={theta:.6g},\qquad 2\pi/\theta_{{{pair}}}={2 * np.pi / theta:,.1f}",
-        rf"R_{{{n}-{m}}}&=\begin{{pmatrix}}{cos:.3f}&{-sin:.3f}\\{sin:.3f}&{cos:.3f}\end{{pmatrix}},"
-        rf"\quad\det R={cos**2 + sin**2:.3f}",
+        rf"R_{{{n}-{m}}}&=\begin{{pmatrix}}{cos:.3f}&{-sin:.3f}\\{sin:.3f}&{cos:.3f}\end{{pmatrix}}",
+        rf"\det R&={cos**2 + sin**2:.3f}",
         rf"s_{{{pair}}}&=|q_{{{pair}}}||k_{{{pair}}}|\cos(\varphi+(m-n)\,\theta_{{{pair}}})",
-        rf"&={length:.4f}\cdot\cos({phase:.3f}+({m}-{n})\cdot{theta:.4g})={part:.4f}",
+        rf"&={length:.4f}\cos({phase:.3f}+({m}-{n})\,{theta:.4g})",
+        rf"&={part:.4f}",
         rf"q\cdot k&=\textstyle\sum_p s_p={float(now.scores.total):.4f}",
     ]
     return r"\begin{aligned}" + r"\\[4pt]".join(lines) + r"\end{aligned}"
