@@ -188,7 +188,7 @@ def pair_circles(
             line = {"color": colour, "width": (1.5, 3.5)[place], "dash": ("dot", "solid")[place]}
             ends = np.stack([middle, tip], axis=1)
             traces.append(_pen(ends, f"{name}, {when}", line, (None, symbol)[place]))
-    traces.append(_numbers(middle))
+    traces += [_numbers(middle), _clickable(middle)]
     columns = columns_of(len(middle))
     rows = -(-len(middle) // columns)
     hidden = {"visible": False, "showgrid": False}
@@ -228,14 +228,25 @@ def _pen(paths: np.ndarray, name: str, line: dict[str, Any], symbol: str | None 
 
 
 def _numbers(middle: np.ndarray) -> go.Scatter:
-    """The pair's number beside each circle, and the place that takes clicks."""
-    pairs = np.arange(len(middle))
+    """The pair's number beside each circle."""
     return go.Scatter(
         x=middle.real - 1.05,
         y=middle.imag + 1.0,
         mode="text",
-        text=[str(pair) for pair in pairs],
-        customdata=pairs,
+        text=[str(pair) for pair in range(len(middle))],
+        showlegend=False,
+        hoverinfo="skip",
+    )
+
+
+def _clickable(middle: np.ndarray) -> go.Scatter:
+    """A point in the middle of each circle that is not seen and takes hover and clicks."""
+    return go.Scatter(
+        x=middle.real,
+        y=middle.imag,
+        mode="markers",
+        marker={"size": 44, "opacity": 0},
+        customdata=np.arange(len(middle)),
         showlegend=False,
         hovertemplate=_("pair") + " %{customdata}<extra></extra>",
     )

@@ -97,6 +97,10 @@ def test_a_click_on_a_circle_works_that_pair_out(page: Page) -> None:
     expect(box).to_have_value("4")
     click_cell(page, PAIRS, 7, 0.5)
     expect(box).to_have_value("7")
+    click_cell(page, CIRCLES, 2.5, -2.5)  # the second circle of the second row
+    expect(box).to_have_value("5")
+    click_cell(page, PAIRS, 7, 0.5)
+    expect(box).to_have_value("7")
     expect(page).to_have_url(re.compile("positions_pair=7"))
 
 
