@@ -60,7 +60,7 @@ def encode(page: Page) -> None:
             _("Length (positions)"), f"{name}_length", 2.0, LONGEST, 256.0, 1, live=LIVE, settled=SETTLED
         )
         live_slider(
-            _("Compared with position"), f"{name}_position", 0.0, LONGEST - 1, 64.0, 1,
+            _("Compared with position"), f"{name}_position", 0.0, 255.0, 64.0, 1,
             live=LIVE, settled=SETTLED,
         )  # fmt: skip
     encode_live(page, source)
