@@ -27,6 +27,7 @@ HOME = PageEntry("home", "", ":material/home:")
 PAGES = (
     PageEntry("attention", mark("Attention and positions"), ":material/grid_on:"),
     PageEntry("masks", mark("Attention and positions"), ":material/visibility_off:"),
+    PageEntry("positions", mark("Attention and positions"), ":material/rotate_right:"),
 )
 
 

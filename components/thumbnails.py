@@ -16,6 +16,7 @@ from models.networks.interventions import Intervention, Visible
 from models.networks.loading import load
 from models.networks.texts import passages
 from models.networks.tracing import trace, trace_ids
+from models.positions import sinusoidal
 
 SIZE = (640, 320)
 TOKENS = 40
@@ -49,6 +50,11 @@ def masks() -> Image.Image:
     return coloured(np.concatenate([maps[0], np.full((TOKENS, 2), np.nan), maps[1]], axis=1))
 
 
+def positions() -> Image.Image:
+    """The sinusoidal encoding, positions down and dimensions across."""
+    return coloured((sinusoidal(32, 64).numpy() + 1) / 2)
+
+
 def coloured(values: np.ndarray) -> Image.Image:
     """Values between 0 and 1 in the sequential colours; NaN is transparent."""
     steps = np.array(
@@ -63,7 +69,11 @@ def coloured(values: np.ndarray) -> Image.Image:
     return Image.fromarray(pixels, "RGBA").resize(SIZE, Image.Resampling.NEAREST)
 
 
-DRAWINGS = {"attention": attention, "masks": masks}
+DRAWINGS = {
+    "attention": attention,
+    "masks": masks,
+    "positions": positions,
+}
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 The hooks stay on the network but do nothing outside a traced pass of their own thread.
 """
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,14 @@ from transformers.pytorch_utils import Conv1D
 
 from models.errors import InputError
 from models.networks.interventions import Intervention
-from models.networks.recording import AttentionCall, Recorder, current_recorder, recording
+from models.networks.recording import (
+    AttentionCall,
+    Recorder,
+    current_recorder,
+    layout_of,
+    recording,
+    rotary_call,
+)
 
 Projection = nn.Linear | Conv1D
 # The output projection's name inside the attention module, over the architectures.
@@ -42,6 +50,7 @@ class Anatomy:
     projections: tuple[Projection, ...]  # each layer's output projection W_O
     example: AttentionCall  # a layer's attention on one token, for its shapes
     rewirable: bool  # whether skip connections and MLPs can be removed
+    rotary: bool  # whether every layer rotates queries and keys in a way that can be undone
 
 
 def examine(model: PreTrainedModel, name: str) -> Anatomy:
@@ -67,8 +76,17 @@ def examine(model: PreTrainedModel, name: str) -> Anatomy:
     projections = tuple(_projection(model, path, name) for path in paths)
     blocks = [model.get_submodule(_block_path(path)) for path in paths]
     _place_hooks(model.config.model_type, blocks, projections)
+    for module in dict.fromkeys(recorder.modules):
+        module.register_forward_pre_hook(_before_attention, with_kwargs=True)
     rewirable = model.config.model_type in (*PRE_NORM, *POST_NORM)
-    return Anatomy(projections, recorder.attention[0], rewirable)
+    rotary = all(map(_is_rotary, recorder.modules))
+    return Anatomy(projections, recorder.attention[0], rewirable, rotary)
+
+
+def _is_rotary(attention: nn.Module) -> bool:
+    """Whether it is handed the cos and sin of rotary embedding, and pairs dimensions in a known way."""
+    takes = "position_embeddings" in inspect.signature(attention.forward).parameters
+    return takes and layout_of(attention) is not None
 
 
 def _run_one_token(model: PreTrainedModel, name: str) -> tuple[Tensor, Recorder]:
@@ -132,6 +150,12 @@ def _place_hooks(model_type: str, blocks: list[nn.Module], projections: tuple[Pr
 
 def _block_input(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
     return args[0] if args else kwargs["hidden_states"]
+
+
+def _before_attention(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    if (recorder := current_recorder()) is not None:
+        hidden = args[0] if args else kwargs.get("hidden_states")
+        recorder.rotary = rotary_call(module, hidden, kwargs.get("position_embeddings"))
 
 
 def _after_projection(module: nn.Module, args: Any, output: Tensor) -> None:

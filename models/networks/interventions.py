@@ -11,6 +11,7 @@ from torch import Tensor
 from models.errors import InputError
 
 LARGEST_EXPONENT = 8.0
+LARGEST_POSITION = 1_000_000  # float32 angles lose the first pairs' phase far beyond it
 TEMPERATURES = (1e-3, 1e3)
 
 
@@ -58,6 +59,10 @@ class Intervention:
     visible_in: the layers whose mask ``visible`` replaces; None stands for all of them.
     residual: False removes the skip connections around attention and MLP.
     mlp: False lets no MLP write; what it would have been added to goes on unchanged.
+    positions: each token's position in place of 0, 1, 2, …; the mask stays in the tokens' order. The
+        same number for all tokens tells the network nothing about order.
+    swapped_layout: "query", "key" or both: rotary embedding turns their dimensions in the pairs of
+        the other layout (see models.rope), as when weights and code disagree.
 
     Raises InputError where a number is not finite or out of range.
     """
@@ -70,6 +75,8 @@ class Intervention:
     visible_in: frozenset[int] | None = None
     residual: bool = True
     mlp: bool = True
+    positions: tuple[int, ...] | None = None
+    swapped_layout: frozenset[str] = frozenset()
 
     def __post_init__(self):
         exponent, temperature = self.scale_exponent, self.temperature
@@ -91,6 +98,13 @@ class Intervention:
         masked = [(layer,) for layer in self.visible_in or ()]
         if any(min(indices) < 0 for indices in (*self.silenced, *self.hidden_cells, *masked)):
             raise InputError("Layers, heads and tokens are counted from 0.")
+        if (
+            self.positions is not None
+            and not 0 <= min(self.positions, default=-1) <= max(self.positions) <= LARGEST_POSITION
+        ):
+            raise InputError("Positions from 0 to {most} are accepted.", most=LARGEST_POSITION)
+        if not self.swapped_layout <= {"query", "key"}:
+            raise InputError("The layout of queries and of keys can be swapped, and of nothing else.")
 
     @property
     def rewires_blocks(self) -> bool:
@@ -119,6 +133,12 @@ class Intervention:
                 )
         if any(layer >= layers for layer in self.visible_in or ()):
             raise InputError("The network has {layers} layers, counted from 0.", layers=layers)
+        if self.positions is not None and len(self.positions) != tokens:
+            raise InputError(
+                "There are {positions} positions for {tokens} tokens; there must be one a token.",
+                positions=len(self.positions),
+                tokens=tokens,
+            )
         if any(max(cell[2:]) >= tokens for cell in self.hidden_cells):
             raise InputError("A cell lies outside of the text, which has {tokens} tokens.", tokens=tokens)
         mask = self.visible

@@ -20,8 +20,19 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from models.errors import InputError
 from models.networks.interventions import Intervention, Visible
+from models.rope import Layout, Rotation, rotate
 
 ATTENTION = "loupe"
+
+
+@dataclass(frozen=True)
+class RotaryCall:
+    """How one layer's queries and keys were rotated, and from what they were projected."""
+
+    query: Rotation  # as applied: an intervention may swap the layout of one or both
+    key: Rotation
+    hidden: Float[Tensor, "query width"]  # what the layer's projections read
+    module: nn.Module  # the attention module, which holds them
 
 
 @dataclass(frozen=True)
@@ -37,6 +48,7 @@ class AttentionCall:
     softcap: float | None
     probabilities: Float[Tensor, "heads query key"]
     head_output: Float[Tensor, "heads query d_v"]
+    rotary: RotaryCall | None  # None where nothing is rotated, or in a way that is not known
 
 
 @dataclass
@@ -51,6 +63,7 @@ class Recorder:
     block_outputs: list[Tensor] = field(default_factory=list)
     attended: Tensor = field(init=False)  # of the present block: what goes into the MLP's part
     written: Tensor = field(init=False)  # of the present block: what its MLP writes
+    rotary: RotaryCall | None = None  # of the attention module that runs now
 
 
 _recorder: ContextVar[Recorder | None] = ContextVar("recorder", default=None)
@@ -104,6 +117,38 @@ def eager_attention(module: nn.Module) -> Any:
     return eager
 
 
+def layout_of(module: nn.Module) -> Layout | None:
+    """Which dimensions the architecture rotates together; None where it does that in its own way."""
+    rotate_half = getattr(sys.modules[type(module).__module__], "rotate_half", None)
+    if rotate_half is None:
+        return None
+    answers: dict[tuple[float, ...], Layout] = {
+        (-2.0, -3.0, 0.0, 1.0): "half",
+        (-1.0, 0.0, -3.0, 2.0): "interleaved",
+    }
+    return answers.get(tuple(rotate_half(torch.arange(4.0)).tolist()))
+
+
+def rotary_call(
+    module: nn.Module,
+    hidden: Float[Tensor, "batch query width"] | None,
+    embeddings: tuple[Tensor, Tensor] | None,
+) -> RotaryCall | None:
+    """What rotates this layer, from the cos and sin that transformers hands to its attention.
+
+    Both hold every pair's value twice, either one half after the other or side by side.
+    """
+    layout = layout_of(module)
+    if hidden is None or embeddings is None or layout is None:
+        return None
+    cos, sin = (part[0].float() for part in embeddings)
+    pairs = cos.shape[-1] // 2
+    is_in_halves = torch.equal(cos[:, :pairs], cos[:, pairs:])
+    cos, sin = (part[:, :pairs] if is_in_halves else part[:, ::2] for part in (cos, sin))
+    turn = Rotation(cos, sin, layout)
+    return RotaryCall(turn, turn, hidden[0], module)
+
+
 def attention(
     module: nn.Module,
     query: Float[Tensor, "batch heads query d_k"],
@@ -127,6 +172,9 @@ def attention(
     if recorder is None:
         return eager(module, query, key, value, attention_mask, scaling=scaling, dropout=dropout, **options)
     intervention = recorder.intervention
+    rotary = recorder.rotary
+    if rotary is not None:
+        query, key, rotary = _swap_layout(query, key, rotary, intervention.swapped_layout)
     base_scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     scale = intervention.scale(base_scale, query.shape[-1])
     layer = len(recorder.attention)
@@ -149,9 +197,27 @@ def attention(
             options.get("softcap"),
             probabilities[0],
             output[0].transpose(0, 1),
+            rotary,
         )
     )
     return output, probabilities
+
+
+def _swap_layout(
+    query: Float[Tensor, "batch heads query d_k"],
+    key: Float[Tensor, "batch key_heads key d_k"],
+    rotary: RotaryCall,
+    swapped: frozenset[str],
+) -> tuple[Tensor, Tensor, RotaryCall]:
+    """Queries, keys or both, rotated anew by the same angles in the other layout's pairs."""
+    own, other = rotary.query, rotary.query.other
+    if "query" in swapped:
+        query = rotate(rotate(query, own.inverse), other)
+    if "key" in swapped:
+        key = rotate(rotate(key, own.inverse), other)
+    turn_of_query = other if "query" in swapped else own
+    turn_of_key = other if "key" in swapped else own
+    return query, key, RotaryCall(turn_of_query, turn_of_key, rotary.hidden, rotary.module)
 
 
 def _additive(visible: Visible, query: Tensor) -> Float[Tensor, "1 1 query key"]:

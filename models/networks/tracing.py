@@ -10,8 +10,10 @@ from models.errors import InputError
 from models.networks.anatomy import Projection, projection_weight
 from models.networks.interventions import Intervention
 from models.networks.loading import Network
-from models.networks.recording import AttentionCall, Recorder, recording
+from models.networks.positions import model_inputs
+from models.networks.recording import AttentionCall, Recorder, RotaryCall, recording
 from models.networks.tokens import TokenizedText, labels, tokenize
+from models.rope import Rotation, rotate
 from models.settings import settings
 
 NO_INTERVENTION = Intervention()
@@ -33,12 +35,23 @@ class LayerTrace:
     projected: Float[Tensor, "query width"]  # the module's own output, W_O and bias applied
     projection_weight: Float[Tensor, "heads_x_d_v width"]  # W_O as the network holds it: its own
     projection_bias: Float[Tensor, " width"] | None  # device and precision, and not a copy
+    rotary: RotaryCall | None  # what rotated query and key; None without rotary embedding
 
     @property
     def key_of_head(self) -> Int[Tensor, " heads"]:
         """The key head that each query head reads."""
         heads, key_heads = len(self.query), len(self.key)
         return torch.arange(heads) // (heads // key_heads)
+
+    @property
+    def unrotated_query(self) -> Float[Tensor, "heads query d_k"]:
+        """The query before rotary embedding; as it is where there is none."""
+        return self.query if self.rotary is None else rotate(self.query, self.rotary.query.inverse)
+
+    @property
+    def unrotated_key(self) -> Float[Tensor, "key_heads key d_k"]:
+        """The key before rotary embedding; as it is where there is none."""
+        return self.key if self.rotary is None else rotate(self.key, self.rotary.key.inverse)
 
     @property
     def raw(self) -> Float[Tensor, "heads query key"]:
@@ -121,6 +134,10 @@ def _trace(network: Network, tokenized: TokenizedText, intervention: Interventio
     if not 0 <= min(ids) <= max(ids) < network.vocabulary:
         raise InputError("Token ids from 0 to {most} are accepted.", most=network.vocabulary - 1)
     intervention.check_fits(network.layers, network.heads, len(ids))
+    if intervention.swapped_layout and not network.anatomy.rotary:
+        raise InputError(
+            "{name} has no rotary embedding that Loupe can take apart.", name=network.entry.name
+        )
     if intervention.rewires_blocks and not network.anatomy.rewirable:
         raise InputError(
             "Loupe does not know how {architecture} joins attention, MLP and skip connections, "
@@ -129,7 +146,7 @@ def _trace(network: Network, tokenized: TokenizedText, intervention: Interventio
         )
     token_ids = torch.tensor(ids)
     with recording(intervention) as recorder, torch.no_grad():
-        output = network.model(token_ids[None].to(network.device), use_cache=False)
+        output = network.model(**model_inputs(network, token_ids, intervention.positions), use_cache=False)
     return Trace(
         token_ids,
         labels(network.tokenizer, ids),
@@ -160,7 +177,15 @@ def _layer(call: AttentionCall, projected: Tensor, projection: Projection) -> La
         _plain(projected),
         projection_weight(projection),
         projection.bias,
+        None if call.rotary is None else _plain_rotary(call.rotary),
     )
+
+
+def _plain_rotary(call: RotaryCall) -> RotaryCall:
+    query, key = (
+        Rotation(_plain(turn.cos), _plain(turn.sin), turn.layout) for turn in (call.query, call.key)
+    )
+    return RotaryCall(query, key, call.hidden, call.module)
 
 
 def _visible(call: AttentionCall) -> Bool[Tensor, "..."]:

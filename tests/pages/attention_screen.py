@@ -44,7 +44,3 @@ def eager() -> tuple[torch.Tensor, torch.Tensor, tuple[int, ...]]:
     with torch.no_grad():
         output = model(ids, output_attentions=True)
     return torch.cat(output.attentions), output.logits[0], tuple(ids[0].tolist())
-
-
-def captions(screen: AppTest) -> list[str]:
-    return [caption.value for caption in screen.caption]

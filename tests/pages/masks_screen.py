@@ -41,7 +41,3 @@ def divergence(screen: AppTest) -> float:
     """KL of the next token, as it is written below its bars."""
     title = figures(screen)["masks_next"]["layout"]["xaxis"]["title"]["text"]
     return float(re.search(r"KL ([\d.]+) nats", title).group(1))
-
-
-def captions(screen: AppTest) -> list[str]:
-    return [caption.value for caption in screen.caption]

@@ -2,7 +2,10 @@
 
 import ast
 import base64
+import contextlib
+import io
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +55,22 @@ def decoded(value):
         return {key: decoded(item) for key, item in value.items()}
     array = np.frombuffer(base64.b64decode(value["bdata"]), value["dtype"])
     return array.reshape([int(size) for size in str(value.get("shape", -1)).split(",")])
+
+
+CHECK = re.compile(r".*Checked against.* largest difference (\S+) \(allowed (\S+)\)", re.DOTALL)
+
+
+def captions(screen: AppTest) -> list[str]:
+    return [caption.value for caption in screen.caption]
+
+
+def run_snippet(screen: AppTest) -> tuple[dict, str]:
+    """Run the page's Python as a person would: its names, and what it prints."""
+    (code,) = screen.code
+    names, printed = {}, io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(code.value, names)
+    return names, printed.getvalue()
 
 
 def said(screen: AppTest) -> list[str]:

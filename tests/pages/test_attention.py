@@ -12,8 +12,8 @@ from components.catalogue import lesson
 from components.words import LANGUAGES
 from models.networks.texts import passages
 from models.networks.tracing import NO_INTERVENTION
-from tests.pages.attention_screen import NETWORK, STAGES, TEXT, VIEWS, attention, captions, eager, heatmap
-from tests.pages.screen import figures, live, open_page, said
+from tests.pages.attention_screen import NETWORK, STAGES, TEXT, VIEWS, attention, eager, heatmap
+from tests.pages.screen import CHECK, captions, figures, live, open_page, said
 
 # Every view
 
@@ -209,9 +209,6 @@ def test_a_masked_cell_says_so():
 
 
 # Checks
-
-
-CHECK = re.compile(r".*Checked against.* largest difference (\S+) \(allowed (\S+)\)", re.DOTALL)
 
 
 @pytest.mark.parametrize("query", [{}, {"temperature": "0.05"}, {"silenced": ["2.0", "2.1"], "layer": "2"}])

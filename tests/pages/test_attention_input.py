@@ -10,8 +10,8 @@ import pytest
 from huggingface_hub.errors import RepositoryNotFoundError
 
 from components.words import LANGUAGES
-from tests.pages.attention_screen import DEFAULTS, NETWORK, TEXT, VIEWS, attention, captions, heatmap
-from tests.pages.screen import figures, live, open_page, said
+from tests.pages.attention_screen import DEFAULTS, NETWORK, TEXT, VIEWS, attention, heatmap
+from tests.pages.screen import captions, figures, live, open_page, said
 
 # Texts and networks
 

@@ -1,7 +1,5 @@
 """The attention page: its snippets and links repeat it, and its scenes and answers set what they name."""
 
-import contextlib
-import io
 import re
 
 import numpy as np
@@ -12,7 +10,7 @@ from components.controls import parse_link
 from components.lesson import Link
 from components.words import LANGUAGES
 from tests.pages.attention_screen import DEFAULTS, KEPT, TEXT, VIEWS, attention, heatmap
-from tests.pages.screen import figures, live, open_page, said
+from tests.pages.screen import figures, live, open_page, run_snippet, said
 
 # Take it with you
 
@@ -37,15 +35,6 @@ def test_the_snippet_repeats_the_numbers_on_the_page(query):
     names, printed = run_snippet(screen)
     np.testing.assert_array_equal(names["view"].values.numpy(), heatmap(screen))
     assert printed.strip() == str(names["view"].values)
-
-
-def run_snippet(screen) -> tuple[dict, str]:
-    """Run the page's Python as a person would: its names, and what it prints."""
-    (code,) = screen.code
-    names, printed = {}, io.StringIO()
-    with contextlib.redirect_stdout(printed):
-        exec(code.value, names)
-    return names, printed.getvalue()
 
 
 def numbers(text: str) -> np.ndarray:

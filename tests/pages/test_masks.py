@@ -1,7 +1,5 @@
 """The masks page: its mask is that of transformers, and the network's answer to it too."""
 
-import re
-
 import numpy as np
 import pytest
 import torch
@@ -13,11 +11,10 @@ from components.catalogue import lesson
 from components.words import LANGUAGES
 from models.networks.catalogue import EMBEDDED
 from models.networks.loading import load
-from tests.pages.masks_screen import DEFAULTS, TEXT, VIEWS, captions, divergence, maps, masks, matrix
-from tests.pages.screen import figures, live, open_page, said
+from tests.pages.masks_screen import DEFAULTS, TEXT, VIEWS, divergence, maps, masks, matrix
+from tests.pages.screen import CHECK, captions, figures, live, open_page, said
 
 NETWORK = EMBEDDED / "loupe-llama"
-CHECK = re.compile(r".*Checked against.* largest difference (\S+) \(allowed (\S+)\)", re.DOTALL)
 
 
 def token_ids() -> torch.Tensor:

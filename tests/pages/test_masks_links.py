@@ -1,7 +1,5 @@
 """The masks page: bad input gets a sentence, snippets repeat the numbers, links show what they name."""
 
-import contextlib
-import io
 import re
 
 import numpy as np
@@ -12,8 +10,8 @@ from components.controls import parse_link
 from components.lesson import Link
 from components.words import LANGUAGES
 from models.mask_settings import MOST_CELLS
-from tests.pages.masks_screen import ALL_VIEWS, DEFAULTS, KEPT, TEXT, VIEWS, captions, maps, masks, matrix
-from tests.pages.screen import figures, live, open_page, said
+from tests.pages.masks_screen import ALL_VIEWS, DEFAULTS, KEPT, TEXT, VIEWS, maps, masks, matrix
+from tests.pages.screen import captions, figures, live, open_page, run_snippet, said
 
 # Bad input
 
@@ -103,14 +101,6 @@ def test_an_empty_text_gets_one_sentence():
 
 
 # Take it with you
-
-
-def run_snippet(screen) -> tuple[dict, str]:
-    (code,) = screen.code
-    names, printed = {}, io.StringIO()
-    with contextlib.redirect_stdout(printed):
-        exec(code.value, names)
-    return names, printed.getvalue()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,96 @@
+"""A traced layer's rotary embedding, taken apart: frequencies, and vectors before they were rotated."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from models.errors import InputError
+from models.networks.loading import Network
+from models.networks.tracing import LayerTrace, Trace
+from models.rope import Layout, frequencies
+
+
+@dataclass(frozen=True, eq=False)
+class Rotary:
+    """A layer's rotary embedding, taken apart."""
+
+    frequency: Float[Tensor, " pairs"]  # radians a position
+    factor: float  # on cos and sin (YaRN, LongRoPE); 1 in most networks
+    layout: Layout
+    base: float  # that the network's configuration names
+
+    def frequency_at(self, base: float) -> Float[Tensor, " pairs"]:
+        """The frequencies at another base: each times (base / own base)^(−2p/r).
+
+        Raises InputError for a base that is not a positive finite number.
+        """
+        width = 2 * len(self.frequency)
+        if base == self.base:
+            return self.frequency
+        return self.frequency * frequencies(width, base) / frequencies(width, self.base)
+
+
+def rotary_of(network: Network, trace: Trace, layer: int) -> Rotary:
+    """The frequencies that rotated a layer, of a trace with the network's own positions 0, 1, 2, ….
+
+    They are the angles between the first two tokens; where the network holds its frequencies as
+    transformers usually does, those are taken, being exact. Raises InputError without rotary
+    embedding, and for a text of one token.
+    """
+    record = trace.layers[layer]
+    if record.rotary is None:
+        raise InputError(
+            "{name} has no rotary embedding that Loupe can take apart.", name=network.entry.name
+        )
+    turn = record.rotary.query
+    if len(turn.cos) < 2:
+        raise InputError("The text has one token; at least two are needed to see positions.")
+    first, second = (torch.complex(turn.cos[row], turn.sin[row]) for row in (0, 1))
+    measured = torch.angle(second * first.conj())
+    parameters = getattr(network.model.config, "rope_parameters", None) or {}
+    base = float(parameters.get("rope_theta", 10_000.0))
+    return Rotary(_held(network, measured), float(first.abs()[0]), turn.layout, base)
+
+
+def _held(network: Network, measured: Float[Tensor, " pairs"]) -> Float[Tensor, " pairs"]:
+    """The network's own buffer of frequencies that agrees with the measured ones; else those."""
+    for name, buffer in network.model.named_buffers():
+        if name.endswith("inv_freq") and buffer.shape == measured.shape:
+            held = buffer.detach().float().cpu()
+            if torch.allclose(held, measured, rtol=1e-3, atol=1e-6):
+                return held
+    return measured
+
+
+def before_rotation(
+    record: LayerTrace,
+) -> tuple[Float[Tensor, "heads query d_k"], Float[Tensor, "key_heads key d_k"]] | None:
+    """Queries and keys as the layer's own projections put them out; None where their names are unknown."""
+    if record.rotary is None:
+        return None
+    module, hidden = record.rotary.module, record.rotary.hidden
+    width = record.query.shape[-1]
+    fused = getattr(module, "query_key_value", None)
+    with torch.no_grad():
+        if isinstance(fused, nn.Linear):  # GPT-NeoX: query, key and value of one head after the other
+            query, key, _value = fused(hidden).unflatten(-1, (-1, 3 * width)).chunk(3, dim=-1)
+        elif hasattr(module, "q_proj") and hasattr(module, "k_proj"):
+            query, key = (_projected(module, name, hidden, width) for name in ("q", "k"))
+        else:
+            return None
+    return _plain(query), _plain(key)
+
+
+def _projected(
+    module: nn.Module, name: str, hidden: Float[Tensor, "query width"], width: int
+) -> Float[Tensor, "query heads d_k"]:
+    """One projection's heads; Qwen 3 normalises each of them before it rotates."""
+    heads = module.get_submodule(f"{name}_proj")(hidden).unflatten(-1, (-1, width))
+    norm = getattr(module, f"{name}_norm", None)
+    return heads if norm is None else norm(heads)
+
+
+def _plain(heads: Float[Tensor, "query heads d_k"]) -> Float[Tensor, "heads query d_k"]:
+    return heads.transpose(0, 1).to(device="cpu", dtype=torch.float32)
