@@ -96,8 +96,10 @@ def hide(haystack: Haystack, vocabulary: range, start_token: int, hidden: bool =
             text += filler[before:cut] + needle
             before = cut
         order = chance.sample(range(haystack.depths), haystack.depths)
-        questions = [[*asked[n][:KEY_TOKENS], chance.choice(vocabulary)] for n in order]
-        texts.append([*text, *filler[before:], *sum(questions, [])])
+        text += filler[before:]
+        for number in order:  # each question: a key, and a random token where the answer would stand
+            text += [*asked[number][:KEY_TOKENS], chance.choice(vocabulary)]
+        texts.append(text)
         depths.append(order)
         values.append([asked[n][KEY_TOKENS] for n in order])
     return HiddenNeedles(torch.tensor(texts), torch.tensor(depths), torch.tensor(values))

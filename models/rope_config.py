@@ -177,8 +177,8 @@ def _built(raw: dict[str, Any]) -> PreTrainedConfig:
     try:
         return AutoConfig.for_model(raw["model_type"], **json.loads(json.dumps(kept | nested)))
     except Exception as error:  # each architecture checks its own configuration, in its own way
-        reason = " ".join(str(error).split())[:200]
-        raise InputError("transformers refuses this config: {reason}", reason=reason) from error
+        reason = " ".join(str(error).split())[:200].rstrip(".")
+        raise InputError("transformers refuses this config: {reason}.", reason=reason) from error
 
 
 def _check_rotary(config: PreTrainedConfig, parts: tuple[str, ...]) -> None:

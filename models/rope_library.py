@@ -32,6 +32,8 @@ def parameters_of(settings: RopeSettings) -> dict[str, Any]:
     """
     parameters: dict[str, Any] = {"rope_type": settings.rope_type}
     parameters |= {name: value for name in SAME_NAMES if (value := getattr(settings, name)) is not None}
+    if settings.rope_type != "yarn":
+        del parameters["truncate"]
     if settings.rope_type in ("yarn", "llama3", "longrope"):
         parameters["original_max_position_embeddings"] = settings.original
     if settings.rope_type == "longrope":
