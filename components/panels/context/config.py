@@ -131,7 +131,7 @@ def show_fields(read: ReadConfig) -> None:
         column_config={name: st.column_config.TextColumn(width=width) for name, width in widths.items()},
     )
     if read.unknown:
-        st.warning(
+        st.info(
             _("Unknown, so neither read nor guessed: {fields}").format(fields=", ".join(read.unknown)),
             icon=":material/help:",
         )
@@ -186,7 +186,7 @@ def summary(rope: RopeOfLayers) -> None:
     two.metric(_("Pairs that turned in training"), f"{turned} / {len(own.inverse_frequencies)}")
     implied = settings.longest / settings.original
     if settings.factor is not None and settings.trained is not None and implied != settings.factor:
-        st.warning(
+        st.info(
             _(
                 "factor is {factor}, but {longest} / {trained} = {implied}: transformers computes with "
                 "the factor."

@@ -78,6 +78,7 @@ def frequencies(page: Page) -> None:
             _("Base"), f"{page.name}_base", 100.0, 5e6, page.default("base"), 1.0,
             log=True, live=LIVE, settled=SETTLED,
         )  # fmt: skip
+    present(page, method, width, trained).of(method)  # refused here once, not in every panel below
     scaled_frequencies(page, method, width, trained)
     page.note("frequencies")
     pair_arithmetic(page, method, width, trained)
