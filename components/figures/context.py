@@ -28,7 +28,7 @@ def level(value: float, words: str, colour: str = INK, x: float = 0.01) -> tuple
     line = {"type": "line", "x0": 0, "x1": 1, "xref": "paper", "y0": value, "y1": value}
     words_at = {
         "x": x, "xref": "paper", "y": float(np.log10(value)), "text": words, "showarrow": False,
-        "xanchor": "left", "yanchor": "bottom", "font": {"color": colour, "size": 12},
+        "xanchor": "left", "yanchor": "bottom", "font": {"size": 12},
     }  # fmt: skip
     return line | {"line": {"color": colour, "dash": "dot", "width": 2}}, words_at
 
@@ -120,7 +120,7 @@ def ratios(curves: Mapping[str, np.ndarray], chosen: str, boundary: float, heigh
     }  # fmt: skip
     words = {
         "x": pairs - 0.6, "y": 1.1, "xanchor": "right", "showarrow": False,
-        "text": _("never turned once in training"), "font": {"size": 12, "color": INK},
+        "text": _("never turned once in training"), "font": {"size": 12},
     }  # fmt: skip
     return drawing(
         traces,
@@ -189,7 +189,7 @@ def losses(
     mark = {"type": "line", "x0": trained, "x1": trained, "y0": 0, "y1": 1, "yref": "paper"}
     words = {
         "x": trained, "y": 0.99, "yref": "paper", "xanchor": "left", "yanchor": "top", "showarrow": False,
-        "text": " " + _("trained length {length}").format(length=trained), "font": {"color": INK},
+        "text": " " + _("trained length {length}").format(length=trained),
     }  # fmt: skip
     return drawing(
         traces,

@@ -90,9 +90,14 @@ def present(page: Page, method: str, width: int, trained: int) -> Present:
 
 
 def chosen_pair(page: Page, pairs: int) -> int:
-    """The chosen pair; the middle one while none is chosen."""
-    chosen = int(st.session_state.get(f"{page.name}_pair", -1))
-    return chosen if 0 <= chosen < pairs else pairs // 2
+    """The chosen pair, at first from the address; the middle one while none is chosen."""
+    state, key = st.session_state, f"{page.name}_pair"
+    if key not in state:
+        asked = st.query_params.get(key, "")
+        state[key] = int(asked) if asked.isascii() and asked.isdigit() and len(asked) < 6 else -1
+    if not 0 <= state[key] < pairs:
+        state[key] = pairs // 2
+    return state[key]
 
 
 @live_panel
@@ -135,9 +140,8 @@ def pair_arithmetic(page: Page, method: str, width: int, trained: int) -> None:
     """How one pair's scaled frequency comes about; then the comparisons and what to take along."""
     now = present(page, method, width, trained)
     st.markdown("##### " + _("The arithmetic of one pair"))
-    pair = whole_number(
-        _("Pair i"), 0, width // 2 - 1, f"{page.name}_pair", chosen_pair(page, width // 2), width=150
-    )
+    chosen_pair(page, width // 2)
+    pair = whole_number(_("Pair i"), 0, width // 2 - 1, f"{page.name}_pair", width // 2 // 2, width=150)
     left, right = st.columns([3, 2], gap="medium")
     with left:
         st.latex(r"\begin{aligned}" + r"\\[6pt]".join(steps(now, pair)) + r"\end{aligned}")
@@ -163,10 +167,10 @@ def steps(now: Present, pair: int) -> list[str]:
     d, base, s, trained = now.width, now.base, now.factor, now.trained
     own = float(unscaled_frequencies(d, base)[pair])
     new = float(now.scaled(now.method).inverse_frequencies[pair])
-    turns = own * trained / (2 * math.pi)
+    turns, turned = own * trained / (2 * math.pi), _("turns")
     lines = [
         rf"\theta_{{{pair}}}&=b^{{-2i/d}}={base:.6g}^{{-{2 * pair}/{d}}}={own:.6g}",
-        rf"L\,\theta/2\pi&={trained}\times{own:.4g}/2\pi={turns:.4f}\ \text{{turns}}",
+        rf"L\,\theta/2\pi&={trained}\times{own:.4g}/2\pi={turns:.4f}\ \text{{{turned}}}",
     ]
     settings = now.of(now.method)
     if now.method == "linear":
@@ -206,7 +210,7 @@ def steps(now: Present, pair: int) -> list[str]:
         )
         lines.append(rf"\theta'&={new:.6g}")
     wave = "∞" if new == 0 else f"{2 * math.pi / new:,.1f}"
-    return [*lines, rf"2\pi/\theta'&=\text{{{wave}}}\ \text{{tokens}}"]
+    return [*lines, rf"2\pi/\theta'&=\text{{{wave}}}\ \text{{token}}"]
 
 
 def checks(now: Present) -> list[Check]:
