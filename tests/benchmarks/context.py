@@ -1,4 +1,4 @@
-"""The context page: redraws while factor or base is dragged, all methods against plain passes, agreement."""
+"""The context page: redraws while a slider is dragged, all methods against plain passes, agreement."""
 
 import time
 from statistics import median
