@@ -28,6 +28,7 @@ PAGES = (
     PageEntry("attention", mark("Attention and positions"), ":material/grid_on:"),
     PageEntry("masks", mark("Attention and positions"), ":material/visibility_off:"),
     PageEntry("positions", mark("Attention and positions"), ":material/rotate_right:"),
+    PageEntry("context", mark("Attention and positions"), ":material/expand:"),
 )
 
 

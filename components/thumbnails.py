@@ -1,5 +1,6 @@
 """Draw the gallery's pictures from real numbers: ``python -m components.thumbnails``."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from plotly.colors import get_colorscale, sample_colorscale, unlabel_rgb
 
 from components.catalogue import PAGES
 from components.figures.style import SEQUENTIAL
+from models.long_context import rope_of
 from models.masks import lambda_shaped
 from models.networks.catalogue import DEFAULT
 from models.networks.evaluation import head_figures
@@ -17,6 +19,7 @@ from models.networks.loading import load
 from models.networks.texts import passages
 from models.networks.tracing import trace, trace_ids
 from models.positions import sinusoidal
+from models.rope_scaling import scaled_rope
 
 SIZE = (640, 320)
 TOKENS = 40
@@ -55,6 +58,18 @@ def positions() -> Image.Image:
     return coloured((sinusoidal(32, 64).numpy() + 1) / 2)
 
 
+def context() -> Image.Image:
+    """The angles of every pair up to eight times the trained length, unscaled above and YaRN below."""
+    network = load(DEFAULT)
+    own = rope_of(network)
+    yarn = replace(own, rope_type="yarn", factor=8.0, longest=8 * own.longest, trained=own.longest)
+    positions = torch.linspace(0, yarn.longest, 320)
+    bands = [(1 + torch.cos(scaled_rope(rope).inverse_frequencies[:, None] * positions)) / 2
+             for rope in (own, yarn)]  # fmt: skip
+    gap = np.full((1, len(positions)), np.nan)
+    return coloured(np.concatenate([bands[0].numpy(), gap, bands[1].numpy()]))
+
+
 def coloured(values: np.ndarray) -> Image.Image:
     """Values between 0 and 1 in the sequential colours; NaN is transparent."""
     steps = np.array(
@@ -73,6 +88,7 @@ DRAWINGS = {
     "attention": attention,
     "masks": masks,
     "positions": positions,
+    "context": context,
 }
 
 

@@ -163,7 +163,7 @@ export default function ({ data, parentElement, setStateValue, setTriggerValue }
   const start = () =>
     draw()
       .then(() => {
-        if (own.listening) return;
+        if (own.listening || !own.drawn) return; // a second start while the first one still loads
         own.listening = true;
         element.on("plotly_click", ({ points: [point] }) =>
           setTriggerValue("click", {

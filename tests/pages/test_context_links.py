@@ -1,0 +1,136 @@
+"""The context page: its snippets repeat its numbers, and its scenes and answers set what they name."""
+
+import contextlib
+import io
+
+import numpy as np
+import pytest
+import torch
+
+from components.catalogue import lesson
+from components.controls import parse_link
+from components.lesson import Link
+from components.words import LANGUAGES
+from tests.pages.context_screen import DEFAULTS, KEPT, VIEWS, context, settled, stopped
+from tests.pages.screen import figures, live, open_page, said
+
+
+def run_snippet(screen) -> dict:
+    """Run the page's Python as a person would; its names."""
+    (code,) = screen.code
+    names: dict = {}
+    with contextlib.redirect_stdout(io.StringIO()):
+        exec(code.value, names)
+    return names
+
+
+@pytest.mark.parametrize("method", ["linear", "dynamic", "yarn", "llama3", "longrope", "truncated"])
+def test_the_snippet_repeats_the_frequencies(method):
+    screen = context(view="frequencies", method=method, factor="4")
+    scaled = run_snippet(screen)["scaled"]
+    drawn = figures(screen)["context_wavelengths"]["data"][1]["customdata"]
+    np.testing.assert_allclose(scaled.wavelengths.numpy(), drawn, rtol=1e-5)
+
+
+def test_the_snippet_repeats_the_losses():
+    screen = settled(context(view="loss", length="512", family="reach", method="lambda", window="64"))
+    losses = run_snippet(screen)["losses"]
+    rows = screen.dataframe[0].value.set_index("method")
+    shown = rows.loc["Λ: sinks and window", "257–512"]
+    assert float(losses[:, 256:].mean()) == pytest.approx(shown, abs=1e-3)
+
+
+def test_the_snippet_repeats_the_shares():
+    screen = context(view="distance", length="512", layer="3", head="1")
+    names = run_snippet(screen)
+    found = names["weight_by_distance"](names["weights"], 256).share
+    drawn = {trace["name"]: trace["y"] for trace in figures(screen)["context_shares"]["data"]}
+    np.testing.assert_allclose(drawn["YaRN"], found.numpy(), atol=1e-5)
+
+
+def test_the_snippet_repeats_the_needles():
+    screen = settled(context(view="needle", length="512", trials="4", method="ntk"))
+    names = run_snippet(screen)
+    last = names["retrieve"]("loupe-llama", names["way"], names["Haystack"](512, 5, 4, 0))
+    drawn = figures(screen)["context_needles_scaled"]["data"][0]["z"]
+    np.testing.assert_allclose(drawn[:, 2], last.best_of_all.numpy())
+
+
+def test_the_snippet_repeats_the_config():
+    screen = context(view="config", example="gemma-3")
+    ropes = run_snippet(screen)["read"].ropes
+    assert {rope.layer_type for rope in ropes} == {"full_attention", "sliding_attention"}
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_every_view_can_be_taken_along(view):
+    screen = settled(context(view=view, length="512", trials="4"))
+    assert {button.key for button in screen.get("download_button")} == {
+        f"context_{view}_csv",
+        f"context_{view}_html",
+    }
+    assert f"context_{view}_link" in live(screen)
+
+
+def test_what_is_on_screen_is_written_into_the_address_and_opens_again():
+    screen = context(view="distance", length="512", layer="3", head="2", method="ntk", passage="orchard")
+    written = {k: v for k, v in live(screen)["page_writer"]["parameters"].items() if v is not None}
+    again = open_page("context", **written)
+    np.testing.assert_array_equal(*(figures(s)["context_map"]["data"][0]["z"] for s in (screen, again)))
+
+
+# Scenes, questions and claims
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Long work of no length: what is linked is tested here, what is measured elsewhere."""
+    monkeypatch.setattr("components.panels.context.loss.passage_loss", lambda *_way: torch.zeros(2_047))
+    monkeypatch.setattr("components.panels.context.needle.measured", lambda *_asked: iter(()))
+    monkeypatch.setattr("components.panels.context.needle.finish", lambda *_all: None)
+    monkeypatch.setattr("components.panels.context.loss.finish", lambda *_all: None)
+
+
+def check_link(screen, link: Link) -> None:
+    """The link was followed: it set what it names, and the view that it names is drawn."""
+    assert not screen.exception, link
+    assert said(screen) == [], link
+    values = parse_link(link.query, DEFAULTS)
+    for name, value in values.items():
+        assert screen.session_state[name] == value, (link, name)
+    view = values.get("context_view", "loss")
+    assert set(figures(screen)) >= VIEWS[view] - {"context_needles_scaled"}, link
+    stopped(screen)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_scene_sets_what_it_names_and_can_be_played_again(language, quick):
+    screen = open_page("context", lang=language)
+    scenes = lesson("context", language).scenes
+    for number, link in [*enumerate(scenes), (0, scenes[0])]:
+        screen.pills(key="context_scene").set_value(number).run()
+        check_link(screen, link)
+        assert screen.pills(key="context_scene").value is None
+
+
+@pytest.mark.parametrize("kind", ["questions", "claims"])
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_answer_is_shown_and_its_buttons_demonstrate_it(kind, language, quick):
+    screen = open_page("context", lang=language)
+    screen.session_state["context_asked"] = kind
+    for item in getattr(lesson("context", language), kind):
+        screen.session_state[f"context_{kind}"] = item.identifier
+        screen.run()
+        assert any(item.text in text.value for text in screen.markdown), item.identifier
+        for number, link in enumerate(item.links):
+            screen.button(key=f"context_{item.identifier}_{number}").click().run()
+            check_link(screen, link)
+
+
+def test_a_scene_puts_back_what_it_does_not_name_and_keeps_the_passage(quick):
+    screen = context(view="frequencies", method="ntk", factor="3", passage="ferry", layer="3")
+    screen.pills(key="context_scene").set_value(3).run()
+    named = parse_link(lesson("context", "en").scenes[3].query, DEFAULTS)
+    for name, default in DEFAULTS.items():
+        if name in screen.session_state and name not in KEPT:
+            assert screen.session_state[name] == named.get(name, default), name
