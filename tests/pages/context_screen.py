@@ -1,10 +1,8 @@
 """The context page for its tests: opened by address, its long work waited for."""
 
-import ast
-
 from streamlit.testing.v1 import AppTest
 
-from tests.pages.screen import ROOT, open_page
+from tests.pages.screen import constant, open_page
 
 VIEWS = {
     "loss": {"context_stretch", "context_losses"},
@@ -17,15 +15,7 @@ JOBS = ("context_loss_job", "context_needle_job")
 PATIENCE = 240  # seconds, no measure of speed
 
 
-def constant(name: str) -> object:
-    """A constant of the page, read without running it."""
-    tree = ast.parse((ROOT / "pages" / "context.py").read_text(encoding="utf-8"))
-    values = {ast.unparse(s.targets[0]): s.value for s in tree.body if isinstance(s, ast.Assign)}
-    value = values[name]
-    return ast.literal_eval(value.args[0] if isinstance(value, ast.Call) else value)
-
-
-DEFAULTS, KEPT = constant("DEFAULTS"), constant("KEPT")
+DEFAULTS, KEPT = constant("context", "DEFAULTS"), constant("context", "KEPT")
 
 
 def context(**query: str) -> AppTest:

@@ -16,9 +16,8 @@ from components.words import LANGUAGES
 from models.long_context import PASSAGES, passage_tokens
 from models.networks.catalogue import DEFAULT, EMBEDDED
 from tests.pages.context_screen import VIEWS, context, settled, stopped
-from tests.pages.screen import figures, live, said
+from tests.pages.screen import CHECK, figures, live, said
 
-CHECK = re.compile(r".*Checked against.* largest difference (\S+) \(allowed (\S+)\)", re.DOTALL)
 YARN = {"rope_type": "yarn", "rope_theta": 10_000.0, "factor": 8.0, "original_max_position_embeddings": 256}
 
 

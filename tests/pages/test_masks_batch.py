@@ -1,9 +1,6 @@
 """The masks page's batches: padding, packing and streaming show what the network computes."""
 
-import contextlib
-import io
 import math
-import re
 
 import numpy as np
 import pytest
@@ -25,10 +22,7 @@ from tests.pages.masks_batch_screen import (
     metrics,
     model,
 )
-from tests.pages.screen import figures, live, open_page, said
-
-CHECK = re.compile(r".*Checked against.* largest difference (\S+) \(allowed (\S+)\)", re.DOTALL)
-
+from tests.pages.screen import CHECK, figures, live, open_page, run_snippet, said
 
 # Every view
 
@@ -76,15 +70,6 @@ def test_every_view_can_be_taken_along(view):
     files = {f"masks_{view}_csv", f"masks_{view}_html"}
     assert {button.key for button in screen.get("download_button")} == files
     assert f"masks_{view}_link" in live(screen)
-
-
-def run_snippet(screen) -> dict:
-    """The names that the page's Python leaves, run as a person would."""
-    (code,) = screen.code
-    names: dict = {}
-    with contextlib.redirect_stdout(io.StringIO()):
-        exec(code.value, names)
-    return names
 
 
 # Padding
@@ -153,7 +138,7 @@ def test_the_table_tells_rotary_from_learned_positions():
 
 def test_the_snippet_of_padding_repeats_its_changes():
     screen = masks("padding", pad_no_mask="true")
-    names = run_snippet(screen)
+    names = run_snippet(screen)[0]
     for curve, change in zip(figures(screen)["masks_pad_changes"]["data"], names["changes"], strict=True):
         np.testing.assert_allclose(curve["y"], change.clamp(min=1e-8), rtol=1e-5)
 
@@ -209,7 +194,7 @@ def test_each_switch_costs_what_the_table_says():
 
 def test_the_snippet_of_packing_repeats_its_loss():
     screen = masks("packing", pack_no_block="true")
-    assert f"{run_snippet(screen)['done'].loss:.5f}" == screen.metric[1].value
+    assert f"{run_snippet(screen)[0]['done'].loss:.5f}" == screen.metric[1].value
 
 
 # Streaming
@@ -257,7 +242,7 @@ def test_the_typed_text_is_streamed_where_it_is_asked_for():
 
 def test_the_snippet_of_streaming_repeats_the_curve():
     screen = masks("stream")
-    names = run_snippet(screen)
+    names = run_snippet(screen)[0]
     line, points = figures(screen)["masks_stream_decoded"]["data"]
     np.testing.assert_allclose(names["full"], line["y"], atol=1e-5)
     np.testing.assert_allclose(names["decoded"], points["y"], atol=1e-5)
