@@ -61,6 +61,16 @@ function inRoom(traces, layout, element) {
   };
 }
 
+const AT_ONCE = { mode: "immediate", frame: { duration: 0, redraw: false }, transition: { duration: 0 } };
+const REST_MS = 250; // without a further frame: the slider was let go, or playing has ended
+
+// Plotly keeps a figure's frames beside its data; old ones would stay between the new.
+async function putFrames(Plotly, element, frames) {
+  const old = element._transitionData?._frames?.length ?? 0;
+  if (old) await Plotly.deleteFrames(element, [...Array(old).keys()]);
+  await Plotly.addFrames(element, frames);
+}
+
 // A change of theme shows as a new class on the app's own element.
 function onThemeChange(element, act) {
   const observer = new MutationObserver(act);
@@ -91,12 +101,15 @@ export default function ({ data, parentElement, setStateValue, setTriggerValue }
       own.theme ??= readTheme(element);
       const sent = JSON.parse(figure);
       const { traces, layout } = inRoom(sent.data, sent.layout, element);
+      own.scrubber = layout.meta?.scrubber ?? null;
+      own.leads = Boolean(layout.sliders);
       await Plotly.react(element, traces, inTheme(layout, own.theme), {
         displaylogo: false,
         responsive: true,
         modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
         toImageButtonOptions: { filename: name, scale: 2 },
       });
+      if (sent.frames) await putFrames(Plotly, element, sent.frames);
       own.drawnAt = performance.now();
       element.dataset.drawn = ++own.drawn;
     }
@@ -107,6 +120,7 @@ export default function ({ data, parentElement, setStateValue, setTriggerValue }
       .then(() => {
         if (own.listening) return;
         own.listening = true;
+        element.on("plotly_animatingframe", ({ name }) => own.animated(name));
         element.on("plotly_click", ({ points: [point] }) =>
           setTriggerValue("click", {
             x: point.x,
@@ -121,14 +135,33 @@ export default function ({ data, parentElement, setStateValue, setTriggerValue }
         console.error(error);
         setStateValue("failed", true);
       });
+  // Figures of one scrubber show the same frame; the one with the slider leads, and tells Python
+  // which frame it came to rest at.
+  own.animated = (name) => {
+    if (!own.leads) return;
+    element.dataset.frame = name;
+    window.dispatchEvent(new CustomEvent("loupe:frame", { detail: { scrubber: own.scrubber, name } }));
+    clearTimeout(own.resting);
+    own.resting = setTimeout(() => setTriggerValue("frame", name), REST_MS);
+  };
+  const follow = ({ detail }) => {
+    if (own.leads || own.scrubber === null || detail.scrubber !== own.scrubber) return;
+    element.dataset.frame = detail.name;
+    window.Plotly.animate(element, [detail.name], AT_ONCE);
+  };
   start();
   own.stop?.();
-  own.stop = onThemeChange(element, () => {
+  window.addEventListener("loupe:frame", follow);
+  const stopTheme = onThemeChange(element, () => {
     const theme = readTheme(element);
     if (JSON.stringify(theme) === JSON.stringify(own.theme)) return;
     own.theme = theme;
     own.latest ??= data;
     start();
   });
+  own.stop = () => {
+    stopTheme();
+    window.removeEventListener("loupe:frame", follow);
+  };
   return own.stop;
 }

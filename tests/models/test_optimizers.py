@@ -15,7 +15,7 @@ from torch.testing import assert_close
 
 from models.errors import InputError
 from models.optimizers import KINDS, Choice, Run, default, trajectory
-from models.schedules import Schedule, factor
+from models.schedules import CONSTANT, Schedule, factor
 from models.surfaces import SURFACES, Surface, SurfaceChoice, surface
 
 STEPS = 25
@@ -59,7 +59,7 @@ def choice(kind, rate):
     return Choice(kind, rate, tuple(OURS.get(kind, {}).items()))
 
 
-def bare_loop(one, kind, rate, steps, schedule=Schedule(), noise=None, clip=math.inf):
+def bare_loop(one, kind, rate, steps, schedule=CONSTANT, noise=None, clip=math.inf):
     """A loop as everybody writes it; schedule-free is evaluated in its own evaluation mode."""
     point = torch.tensor(one.start, dtype=torch.float64, requires_grad=True)
     optimizer = BARE[kind]([point], rate)
@@ -177,8 +177,9 @@ def test_divergence_ends_the_path_and_is_told():
 
 
 @settings(max_examples=20)
-@given(st.sampled_from([k for k in KINDS if k not in ("rprop",)]), st.integers(0, 1000))
+@given(st.sampled_from([k for k in KINDS if k not in ("rprop", "lion")]), st.integers(0, 1000))
 def test_a_seed_repeats_a_noisy_run_and_another_changes_it(kind, seed):
+    # Rprop and Lion see signs only, which a little noise may leave as they are
     one = surface(SurfaceChoice("bowl"))
     runs = [
         trajectory(one, one.start, Choice(kind, 0.01), Run(steps=8, noise=1.0, seed=s)).positions
