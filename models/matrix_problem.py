@@ -125,7 +125,13 @@ def best_rate(
     steps: int,
     schedule: Schedule = CONSTANT,
 ) -> float:
-    """The learning rate with the lowest last loss."""
+    """The learning rate with the lowest last loss, of those whose loss never rose tenfold."""
     runs = (matrix_run(problem, kind, rate, steps, schedule) for rate in rates.tolist())
-    ends = torch.stack([run.losses[-1] for run in runs])
+    ends = torch.stack([_end(run) for run in runs])
     return rates[int(ends.nan_to_num(nan=math.inf).argmin())].item()
+
+
+def _end(run: MatrixRun) -> Float[Tensor, ""]:
+    """The last loss, ∞ for a run that went through much higher ones: a cosine may save it in the end."""
+    rose = ~(run.losses.max() <= 10 * run.losses[0])
+    return run.losses[-1].masked_fill(rose, math.inf)

@@ -104,7 +104,7 @@ HIMMELBLAU_MINIMA = (
 )
 FIXED: dict[str, Surface] = {
     "bowl": Surface(partial(quadratic, torch.eye(2)), (-3.0, 3.0, -3.0, 3.0), ((0.0, 0.0),), (-2.5, 1.5)),
-    "rosenbrock": Surface(rosenbrock, (-2.4, 2.4, -1.2, 3.2), ((1.0, 1.0),), (-2.0, 2.0), is_log=True),
+    "rosenbrock": Surface(rosenbrock, (-2.4, 2.4, -1.2, 3.2), ((1.0, 1.0),), (-1.2, 1.0), is_log=True),
     "himmelblau": Surface(himmelblau, (-5.0, 5.0, -5.0, 5.0), HIMMELBLAU_MINIMA, (0.0, -4.5), is_log=True),
     "beale": Surface(beale, (-1.5, 4.5, -2.5, 2.5), ((3.0, 0.5),), (0.5, 1.8), is_log=True),
     "rastrigin": Surface(rastrigin, (-4.5, 4.5, -4.5, 4.5), ((0.0, 0.0),), (-2.0, 3.5)),

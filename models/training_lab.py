@@ -182,13 +182,14 @@ def train(training: Training) -> Iterator[Progress]:
             optimizer.step()
 
 
-def _sharpness(net: SmallTransformer, ids: Tensor, optimizer: optim.Optimizer, seed: int) -> float:
-    """Of the loss on ``ids``, in the optimizer's own metric if it scales coordinates as Adam does."""
+def _sharpness(net: SmallTransformer, ids: Tensor, optimizer: optim.Optimizer, seed: int) -> float | None:
+    """Of the loss on ``ids``; for Adam in its own metric, which does not exist before its first step."""
     parameters = list(net.parameters())
+    scales = adam_scales(optimizer, parameters)
+    if scales is None and isinstance(optimizer, (optim.Adam, optim.AdamW)):
+        return None
     with sdpa_kernel(SDPBackend.MATH):  # the fused kernels cannot be differentiated twice
-        return preconditioned_sharpness(
-            lambda: loss_on(net, ids), parameters, adam_scales(optimizer, parameters), seed
-        )
+        return preconditioned_sharpness(lambda: loss_on(net, ids), parameters, scales, seed)
 
 
 def adam_scales(optimizer: optim.Optimizer, parameters: Sequence[Tensor]) -> list[Tensor] | None:

@@ -336,7 +336,8 @@ def curves(
 def _axis(title: str, is_log: bool, limits: tuple[float, float] | None) -> dict[str, Any]:
     axis: dict[str, Any] = {"title": {"text": title, "standoff": 4}, "zeroline": False}
     if is_log:
-        axis |= {"type": "log", "exponentformat": "power"}
+        decades = 8 if limits is None else limits[1] - limits[0]
+        axis |= {"type": "log", "exponentformat": "power", "dtick": 1 if decades <= 6 else 2}
     if limits is not None:
         axis["range"] = list(limits)
     return axis
@@ -382,14 +383,15 @@ def convergence_heatmap(
     points: Sequence[tuple[float, float, str]],
     height: int = 560,
 ) -> go.Figure:
-    """Factor a step over (α, β): red line the stability edge, dashed lines critical damping."""
+    """Factor a step over (α, β), empty where it diverges; lines for the edge and critical damping."""
     heatmap = go.Heatmap(
-        z=np.minimum(factors, 1.2).astype(np.float32),
+        z=np.where(factors < 1, factors, np.nan).astype(np.float32),
         x=rates.astype(np.float32),
         y=betas.astype(np.float32),
         customdata=factors.astype(np.float32),
-        zmin=0,
-        zmax=1.2,
+        zmin=0.3,
+        zmax=1,
+        hoverongaps=False,
         colorscale=SEQUENTIAL,
         colorbar={"title": {"text": "max |σ|", "side": "right"}, "thickness": 12, "outlinewidth": 0},
         hovertemplate="α %{x:.4g}<br>β %{y:.3f}<br>|σ| %{customdata:.4f}<extra></extra>",

@@ -64,13 +64,6 @@ function inRoom(traces, layout, element) {
 const AT_ONCE = { mode: "immediate", frame: { duration: 0, redraw: false }, transition: { duration: 0 } };
 const REST_MS = 250; // without a further frame: the slider was let go, or playing has ended
 
-// Plotly keeps a figure's frames beside its data; old ones would stay between the new.
-async function putFrames(Plotly, element, frames) {
-  const old = element._transitionData?._frames?.length ?? 0;
-  if (old) await Plotly.deleteFrames(element, [...Array(old).keys()]);
-  await Plotly.addFrames(element, frames);
-}
-
 // A change of theme shows as a new class on the app's own element.
 function onThemeChange(element, act) {
   const observer = new MutationObserver(act);
@@ -103,13 +96,16 @@ export default function ({ data, parentElement, setStateValue, setTriggerValue }
       const { traces, layout } = inRoom(sent.data, sent.layout, element);
       own.scrubber = layout.meta?.scrubber ?? null;
       own.leads = Boolean(layout.sliders);
-      await Plotly.react(element, traces, inTheme(layout, own.theme), {
+      const isNew = !element._fullLayout;
+      const config = {
         displaylogo: false,
         responsive: true,
         modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
         toImageButtonOptions: { filename: name, scale: 2 },
-      });
-      if (sent.frames) await putFrames(Plotly, element, sent.frames);
+      };
+      const { frames } = sent;
+      await Plotly.react(element, { data: traces, layout: inTheme(layout, own.theme), config, frames });
+      if (isNew && frames) await Plotly.addFrames(element, frames); // react puts them into old figures only
       own.drawnAt = performance.now();
       element.dataset.drawn = ++own.drawn;
     }

@@ -111,7 +111,7 @@ def four_runs(page: Page) -> None:
         f"{page.name}_four",
         _("Loss of four runs: Pre-LN and Post-LN, with warm-up and without"),
     )
-    keep_going(page, "depth", "four_runs", held)
+    keep_going(page, "depth", held)
 
 
 def runs_figure(asked: list[Training], seen: list[list[Progress]]) -> go.Figure:

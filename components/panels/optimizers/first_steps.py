@@ -115,7 +115,7 @@ def first_step_table(page: Page) -> None:
     peak = int(ratio.argmax())
     m, v = 1 - beta1, 1 - beta2
     st.latex(
-        r"\frac{1-\beta_1^t}{\sqrt{1-\beta_2^t}}:\quad"
+        r"\frac{1-\beta_1^t}{\sqrt{1-\beta_2^t}}:\quad "
         rf"t=1:\ \frac{{{m:.4g}}}{{\sqrt{{{v:.4g}}}}}={float(ratio[0]):.2f},\qquad"
         rf"\text{{max}}={float(ratio[peak]):.2f}\ (t={peak + 1}),\qquad t=5000:\ {float(ratio[-1]):.2f}"
     )

@@ -117,8 +117,7 @@ def needed_figure(everything: Turned, number: int) -> go.Figure:
         _("Angle of the ravine (degrees)"),
         _("Steps until f ≤ {tolerance}").format(tolerance="10⁻⁶"),
         x_range=(-2, 92),
-        y_log=True,
-        y_range=(0, np.log10(STEPS) + 0.05),
+        y_range=(0, STEPS),
         x_now=ANGLES[number],
         height=480,
     )

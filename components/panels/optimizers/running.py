@@ -55,18 +55,21 @@ def run_controls(
     return held
 
 
-def keep_going(page: Page, name: str, panel_name: str, held: Held | None) -> None:
-    """Work a little and draw again, while the run is going; at most so many do at once."""
+def keep_going(page: Page, name: str, held: Held | None) -> None:
+    """Work a little and draw again, while the run is going; at most so many do at once.
+
+    The last line of a panel: whatever stands after it would not be drawn.
+    """
     going, key = f"{page.name}_going", name_here(name)
     if held is None or st.session_state.get(going) != name:
         return
     if held.is_done:
         st.session_state.pop(going, None)
-        st.rerun((panel_name,))
+        st.rerun(scope="fragment")
     place = QUEUE.place(key)
     if place:
         st.info(_("Other runs are at work. Your place in the queue: {place}").format(place=place))
         time.sleep(WAITING)
     else:
         held.draw(SHARE)
-    st.rerun((panel_name,))
+    st.rerun(scope="fragment")

@@ -22,16 +22,16 @@ CHOSEN = ("sgd", "momentum", "rmsprop", "adam")
 RATE_LOW, RATE_HIGH = 1e-5, 10.0
 # Learning rates that show something on the first surface; torch's own and tuned ones are a click away.
 RATES = {
-    "sgd": 1e-3,
-    "momentum": 3e-4,
-    "nesterov": 3e-4,
+    "sgd": 2e-3,
+    "momentum": 1e-3,
+    "nesterov": 1e-3,
     "adagrad": 0.5,
     "adadelta": 5.0,
-    "rmsprop": 0.03,
-    "adam": 0.1,
-    "adamw": 0.1,
+    "rmsprop": 0.05,
+    "adam": 0.3,
+    "adamw": 0.3,
     "nadam": 0.1,
-    "radam": 0.1,
+    "radam": 0.003,
     "adamax": 0.2,
     "adafactor": 0.1,
     "rprop": 0.1,
@@ -72,7 +72,7 @@ class Setup:
         return surface(self.surface)
 
 
-FIRST = Setup(SurfaceChoice(), (-2.0, 2.0), CHOSEN, Run())
+FIRST = Setup(SurfaceChoice(), (-1.2, 1.0), CHOSEN, Run())
 
 
 def defaults() -> dict[str, object]:

@@ -124,7 +124,6 @@ def training_run(page: Page) -> None:
         )
     if held is not None and held.is_done:
         _remember(page, asked, seen)
-    keep_going(page, "training", "training_run", held)
     checked_against(checks(asked))
     take_with_you(
         f"{page.name}_training",
@@ -132,6 +131,7 @@ def training_run(page: Page) -> None:
         lambda: loss_figure(page, asked, seen),
         snippet(asked),
     )
+    keep_going(page, "training", held)
 
 
 def _remember(page: Page, asked: Training, seen: list[Progress]) -> None:
