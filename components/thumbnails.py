@@ -3,16 +3,18 @@
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw
 from plotly.colors import get_colorscale, sample_colorscale, unlabel_rgb
 
 from components.catalogue import PAGES
-from components.figures.style import SEQUENTIAL
+from components.figures.style import ORANGE, SEQUENTIAL, SKY
 from models.networks.catalogue import DEFAULT
 from models.networks.evaluation import head_figures
 from models.networks.loading import load
 from models.networks.texts import passages
 from models.networks.tracing import trace
+from models.optimizers import Choice, Run, trajectory
+from models.surfaces import SurfaceChoice, on_grid, surface
 
 SIZE = (640, 320)
 TOKENS = 40
@@ -45,7 +47,22 @@ def coloured(values: np.ndarray) -> Image.Image:
     return Image.fromarray(pixels, "RGBA").resize(SIZE, Image.Resampling.NEAREST)
 
 
-DRAWINGS = {"attention": attention}
+def optimizers() -> Image.Image:
+    """Three paths over Himmelblau's four minima; brightness is the logarithm of the surface."""
+    made = surface(SurfaceChoice("himmelblau"))
+    values = on_grid(made, SIZE[1]).log1p()
+    picture = coloured((1 - values / values.max()).numpy()[::-1])
+    left, right, bottom, top = made.window
+    pen = ImageDraw.Draw(picture)
+    for kind, rate, colour in (("sgd", 0.01, SKY), ("momentum", 0.005, ORANGE), ("adam", 0.3, "white")):
+        path = trajectory(made, (-0.5, -4.5), Choice(kind, rate), Run(120)).positions
+        across = (path[:, 0] - left) / (right - left) * SIZE[0]
+        down = (top - path[:, 1]) / (top - bottom) * SIZE[1]
+        pen.line([*zip(across.tolist(), down.tolist(), strict=True)], fill=colour, width=4)
+    return picture
+
+
+DRAWINGS = {"optimizers": optimizers, "attention": attention}
 
 
 def main() -> None:

@@ -44,6 +44,13 @@ function inTheme(layout, { ink, line, paper, font }) {
 const NARROW = 480; // pixels: a phone
 const LABEL = 10; // pixels that a slanted or stacked tick label needs
 
+// A scrubber's slider below its buttons, over the whole width.
+function lowered({ sliders, margin }) {
+  if (!sliders) return {};
+  const below = sliders.map((slider) => ({ ...slider, x: 0, len: 1, pad: { t: 92 } }));
+  return { sliders: below, margin: { ...margin, b: 170 } };
+}
+
 // Where there is little room, fewer token labels and no colour bar; hover still names every cell.
 function inRoom(traces, layout, element) {
   const { clientWidth: width, clientHeight: height } = element;
@@ -56,8 +63,8 @@ function inRoom(traces, layout, element) {
   layout = { ...layout, yaxis: thinned(layout.yaxis, 0.8 * height) };
   if (width >= NARROW) return { traces, layout: { ...layout, xaxis: thinned(layout.xaxis, 0.75 * width) } };
   return {
-    traces: traces.map((trace) => (trace.type === "heatmap" ? { ...trace, showscale: false } : trace)),
-    layout: { ...layout, xaxis: thinned(layout.xaxis, 0.6 * width) },
+    traces: traces.map((trace) => (/^(heatmap|contour)$/.test(trace.type) ? { ...trace, showscale: false } : trace)),
+    layout: { ...layout, ...lowered(layout), xaxis: thinned(layout.xaxis, 0.6 * width) },
   };
 }
 

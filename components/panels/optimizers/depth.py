@@ -130,6 +130,11 @@ def runs_figure(asked: list[Training], seen: list[list[Progress]]) -> go.Figure:
     )
 
 
+def ratio_at(layers: int, seed: int) -> float:
+    """The last layer's gradient norm under Post-LN over that under Pre-LN."""
+    return float(norms_of("post", layers, seed)[-1] / norms_of("pre", layers, seed)[-1])
+
+
 @panel
 def at_start_table(page: Page) -> None:
     layers, seed = depth_now(page)
@@ -139,9 +144,7 @@ def at_start_table(page: Page) -> None:
                 _("Layers"): depth,
                 _("Pre-LN: last layer"): f"{norms_of('pre', depth, seed)[-1]:.3f}",
                 _("Post-LN: last layer"): f"{norms_of('post', depth, seed)[-1]:.3f}",
-                _(
-                    "Post-LN ÷ Pre-LN"
-                ): f"{norms_of('post', depth, seed)[-1] / norms_of('pre', depth, seed)[-1]:.2f}",
+                "Post-LN ÷ Pre-LN": f"{ratio_at(depth, seed):.2f}",
             }
             for depth in (2, 6, 12, 24)
         ]

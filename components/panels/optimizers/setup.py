@@ -117,7 +117,7 @@ def _controls(page: Page, live: tuple[str, ...]) -> Setup:
         )
         expression = ""
         if chosen == "typed":
-            expression = typed(_("f(x, y) ="), f"{name}_formula", EXAMPLE, max_chars=200, width=330)
+            expression = typed("f(x, y) =", f"{name}_formula", EXAMPLE, max_chars=200, width=330)
         _forget_start(name, chosen)
         start = typed(
             _("Start x, y"),
@@ -168,11 +168,11 @@ def rates_label(rates: str) -> str:
 
 def _forget_start(name: str, chosen: str) -> None:
     """Another surface begins at its own start, unless a link brought one along."""
-    state = st.session_state
-    before = state.get(f"{name}_seen")
-    if before and before[0] != chosen and before[1] == state.get(f"{name}_start"):
-        state[f"{name}_start"] = ""
-    state[f"{name}_seen"] = (chosen, state.get(f"{name}_start", ""))
+    state, key = st.session_state, f"{name}_start"
+    start = state.get(key, st.query_params.get(key, ""))
+    if state.get(f"{name}_seen", (chosen, ""))[0] != chosen and state[f"{name}_seen"][1] == start:
+        start = state[key] = ""
+    state[f"{name}_seen"] = (chosen, start)
 
 
 def start_of(text: str, made: Surface) -> tuple[float, float]:
