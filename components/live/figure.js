@@ -69,7 +69,7 @@ function inRoom(traces, layout, element) {
 }
 
 const AT_ONCE = { mode: "immediate", frame: { duration: 0, redraw: false }, transition: { duration: 0 } };
-const REST_MS = 250; // without a further frame: the slider was let go, or playing has ended
+const REST_MS = 250; // without a further frame after the slider was let go, or when playing has ended
 
 // A change of theme shows as a new class on the app's own element.
 function onThemeChange(element, act) {
@@ -124,6 +124,11 @@ export default function ({ data, parentElement, setStateValue, setTriggerValue }
         if (own.listening) return;
         own.listening = true;
         element.on("plotly_animatingframe", ({ name }) => own.animated(name));
+        element.on("plotly_sliderstart", () => (own.held = true));
+        element.on("plotly_sliderend", () => {
+          own.held = false;
+          own.report();
+        });
         element.on("plotly_click", ({ points: [point] }) =>
           setTriggerValue("click", {
             x: point.x,
@@ -144,8 +149,13 @@ export default function ({ data, parentElement, setStateValue, setTriggerValue }
     if (!own.leads) return;
     element.dataset.frame = name;
     window.dispatchEvent(new CustomEvent("loupe:frame", { detail: { scrubber: own.scrubber, name } }));
+    own.frame = name;
+    own.report();
+  };
+  own.report = () => {
     clearTimeout(own.resting);
-    own.resting = setTimeout(() => setTriggerValue("frame", name), REST_MS);
+    if (own.held || own.frame === undefined) return;
+    own.resting = setTimeout(() => setTriggerValue("frame", own.frame), REST_MS);
   };
   const follow = ({ detail }) => {
     if (own.leads || own.scrubber === null || detail.scrubber !== own.scrubber) return;

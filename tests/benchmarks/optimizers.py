@@ -119,7 +119,7 @@ def scrubbing() -> list[Figure]:
     with serving() as loupe, browser() as opened:
         page = opened.new_page(viewport={"width": 1280, "height": 1600}, locale="en-US")
         sent: list[object] = []
-        page.on("websocket", lambda socket: socket.on("framesent", sent.append))
+        page.on("websocket", lambda socket: socket.on("framesent", lambda data: sent.append(data)))
         page.goto(f"{loupe.address}/optimizers")
         ready(page)
         share, messages = drag(page, sent)
