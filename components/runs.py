@@ -1,7 +1,8 @@
 """Long work in this process: so many runs at once, the others wait in order and are told their place.
 
 A run is a generator that a page draws from, a little at each rerun of a fragment. Whoever stops
-asking (a closed tab, another page) loses the slot after a while, so that nobody waits for nobody.
+asking (a closed tab, another page) loses the slot after a while, so that nobody waits for nobody;
+what the run has yielded stays, and it can go on.
 """
 
 import threading
@@ -14,7 +15,8 @@ from typing import Any
 import streamlit as st
 
 SLOTS = 2
-PATIENCE = 20.0  # seconds without a question, after which a run is dropped
+PATIENCE = 20.0  # seconds without a question, after which others no longer wait for a run
+MOST_HELD = 64  # runs that are kept to look at or go on with; the oldest goes first
 
 
 @dataclass(eq=False)
@@ -51,6 +53,8 @@ class Queue:
         with self._lock:
             self._held.pop(name, None)
             self._held[name] = held
+            while len(self._held) > MOST_HELD:
+                del self._held[next(iter(self._held))]
         return held
 
     def find(self, name: str) -> Held | None:
@@ -67,9 +71,6 @@ class Queue:
                 for key, held in self._held.items()
                 if not held.is_done and now - held.asked_at <= self.patience
             ]
-            self._held = {
-                key: held for key, held in self._held.items() if now - held.asked_at <= self.patience
-            }
         return max(0, waiting.index(name) - self.slots + 1) if name in waiting else 0
 
     def stop(self, name: str) -> None:

@@ -169,8 +169,17 @@ def contour_scrubbing(figure: go.Figure, paths: Sequence[Path], steps: int, step
     return Scrubbing("paths", frames, active, _("Step"), "▶ " + _("Play"), "❚❚")
 
 
-def loss_curves(paths: Sequence[Path], step: int, of: str, height: int = 300) -> go.Figure:
-    """Loss, or distance to the nearest minimum, against the step; a cross marks divergence."""
+def loss_curves(
+    paths: Sequence[Path],
+    step: int,
+    of: str,
+    limits: tuple[float, float] | None = None,
+    height: int = 300,
+) -> go.Figure:
+    """Loss, or distance to the nearest minimum, against the step; a cross marks divergence.
+
+    Logarithmic above the lowest value; where none is known, linear between ``limits``.
+    """
     traces: list[Any] = []
     title = _("f − lowest f") if of == "loss" else _("Distance to the nearest minimum")
     largest = 1.0
@@ -178,7 +187,7 @@ def loss_curves(paths: Sequence[Path], step: int, of: str, height: int = 300) ->
         values = path.losses if of == "loss" else path.distances
         if values is None:
             continue
-        shown = np.maximum(values, SMALLEST).astype(np.float32)
+        shown = (np.maximum(values, SMALLEST) if limits is None else values).astype(np.float32)
         largest = max(largest, float(np.nan_to_num(shown[0])))
         traces.append(
             go.Scatter(
@@ -202,8 +211,10 @@ def loss_curves(paths: Sequence[Path], step: int, of: str, height: int = 300) ->
             "type": "log",
             "exponentformat": "power",
             "dtick": 2,
-            "range": [-6, np.log10(largest) + 1.5],
-        },
+        }
+        | {"range": [-6, np.log10(largest) + 1.5]}
+        if limits is None
+        else {"title": {"text": "f", "standoff": 4}, "range": list(limits)},
         yaxis2={"overlaying": "y", "range": [0, 1], "visible": False, "fixedrange": True},
         margin={"l": 64, "r": 12, "t": 14, "b": 44},
     )

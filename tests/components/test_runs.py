@@ -3,7 +3,7 @@
 import itertools
 import time
 
-from components.runs import Queue
+from components.runs import MOST_HELD, Queue
 
 
 def counting(steps):
@@ -30,16 +30,24 @@ def test_a_run_at_its_end_makes_room():
     assert queue.place("b") == 0
 
 
-def test_whoever_stops_asking_loses_the_slot():
+def test_whoever_stops_asking_loses_the_slot_and_can_go_on_later():
     queue = Queue(slots=1, patience=0.05)
-    queue.start("gone", 1, lambda: itertools.count())
+    queue.start("away", 1, lambda: itertools.count()).draw(seconds=0.01)
     queue.start("here", 2, lambda: itertools.count())
     assert queue.place("here") == 1
     time.sleep(0.06)
-    queue.place("here")  # who asks again after a pause is still in the queue
-    queue.start("here", 2, lambda: itertools.count())
     assert queue.place("here") == 0
-    assert queue.find("gone") is None
+    assert queue.find("away").seen
+    assert queue.place("away") == 0  # it asks again, and stands where it stood
+    assert queue.place("here") == 1
+
+
+def test_the_oldest_runs_are_forgotten():
+    queue = Queue()
+    for number in range(MOST_HELD + 1):
+        queue.start(str(number), number, lambda: counting(1))
+    assert queue.find("0") is None
+    assert queue.find("1") is not None
 
 
 def test_a_run_is_drawn_from_for_a_while_and_goes_on_where_it_was():

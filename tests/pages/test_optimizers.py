@@ -235,13 +235,14 @@ def run_to_the_end(screen, name: str) -> None:
 
 
 def test_a_network_is_trained_to_the_end_and_stays_for_comparison():
-    screen = optimizers(view="training", training_steps="12", layers="1")
-    assert len(lines(drawn(screen)["training_loss"])["Adam η=0.003"]["y"]) == 0
+    screen = optimizers(view="training", training_steps="30", layers="1")
+    assert screen.session_state["optimizers_training_steps"] == 30
+    assert len(lines(drawn(screen)["training_loss"])["Adam η=0.003"]["y"]) == 20  # a preview
     screen.button(key="optimizers_training_start").click().run()
     assert not screen.exception
     run_to_the_end(screen, "training")
     losses = lines(drawn(screen)["training_loss"])["Adam η=0.003"]["y"]
-    assert len(losses) == 12
+    assert len(losses) == 30
     assert losses[-1] < losses[0]
     screen.selectbox(key="optimizers_trained_widget").set_value("sgd").run()
     assert set(lines(drawn(screen)["training_loss"])) == {"Adam η=0.003", "SGD η=0.003"}

@@ -1,6 +1,7 @@
 """Pre-LN and Post-LN by depth: gradients at the start, and training with and without warm-up."""
 
 from dataclasses import replace
+from itertools import islice
 
 import numpy as np
 import pandas as pd
@@ -19,7 +20,7 @@ from components.words import _
 from models.schedules import Schedule
 from models.training_lab import NORMS, Progress, Training, gradient_norms_at_start, side_by_side
 
-STEPS, WARMUP = 100, 50
+STEPS, WARMUP, PREVIEW = 100, 50, 10
 LIVE = ("norms_at_start",)
 SETTLED = (*LIVE, "four_runs")
 
@@ -105,13 +106,20 @@ def label_of(run: Training) -> str:
 def four_runs(page: Page) -> None:
     asked = trainings(page)
     held = run_controls(page, "depth", tuple(asked), lambda: side_by_side(asked), STEPS)
-    seen: list[list[Progress]] = held.seen[-1] if held is not None and held.seen else [[] for _run in asked]
+    seen = held.seen[-1] if held is not None and held.seen else preview(tuple(asked))
     live_figure(
         runs_figure(asked, seen),
         f"{page.name}_four",
         _("Loss of four runs: Pre-LN and Post-LN, with warm-up and without"),
     )
     keep_going(page, "depth", held)
+
+
+@st.cache_resource(max_entries=16, show_spinner=False)
+def preview(asked: tuple[Training, ...]) -> list[list[Progress]]:
+    """The first steps of runs that nobody has started yet."""
+    *_earlier, last = islice(side_by_side(list(asked)), PREVIEW)
+    return last
 
 
 def runs_figure(asked: list[Training], seen: list[list[Progress]]) -> go.Figure:

@@ -62,17 +62,18 @@ def optimizer_paths(page: Page, setup: Setup) -> None:
 
 
 def _curve(page: Page, setup: Setup, shown: list[Path], step: int, of: str, alt: str) -> None:
-    figure = figures.loss_curves(shown, step, of)
+    limits = None
+    if setup.made.lowest is None:
+        values, _axes = grid_of(setup.surface)
+        limits = (float(values.min()), float(values.max()))
+    figure = figures.loss_curves(shown, step, of, limits)
     drawn = Drawn.of(figure, figures.loss_scrubbing(figure, setup.run.steps))
     live_figure(drawn, f"{page.name}_{of}", alt)
 
 
 def drawn_paths(setup: Setup, found: list[Walk]) -> list[Path]:
     made = setup.made
-    lowest = made.lowest
-    if lowest is None:
-        finite = [walk.path.losses[: walk.path.last + 1].min().item() for walk in found]
-        lowest = min(finite)
+    lowest = made.lowest or 0.0
     result = []
     for walk in found:
         positions = walk.path.positions

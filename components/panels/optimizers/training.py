@@ -1,5 +1,7 @@
 """A small transformer trained live: loss, gradient norm by layer, sharpness against its limit."""
 
+from itertools import islice
+
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
@@ -34,6 +36,7 @@ from models.training_lab import (
 TRAINABLE = (*(kind for kind in KINDS if kind != "lbfgs"), "muon")
 SHARPNESS_EVERY = 10
 EARLIER_KEPT = 4
+PREVIEW = 20  # steps that are shown before a run is started
 
 
 def kind_label(kind: str) -> str:
@@ -100,7 +103,7 @@ def training_now(page: Page) -> Training:
 def training_run(page: Page) -> None:
     asked = training_now(page)
     held = run_controls(page, "training", asked, lambda: train(asked), asked.steps)
-    seen: list[Progress] = held.seen if held is not None else []
+    seen: list[Progress] = held.seen if held is not None else preview(asked)
     first, second, third = st.columns(3, gap="small")
     with first:
         live_figure(
@@ -132,6 +135,12 @@ def training_run(page: Page) -> None:
         snippet(asked),
     )
     keep_going(page, "training", held)
+
+
+@st.cache_resource(max_entries=16, show_spinner=False)
+def preview(asked: Training) -> list[Progress]:
+    """The first steps of a run that nobody has started yet."""
+    return list(islice(train(asked), PREVIEW))
 
 
 def _remember(page: Page, asked: Training, seen: list[Progress]) -> None:
