@@ -212,6 +212,7 @@ def sharpness_figure(asked: Training, seen: list[Progress]) -> go.Figure:
                 place_of(asked.kind),
                 np.array([progress.step for progress in measured]),
                 np.maximum(values, 1e-3),
+                mark=len(values) - 1 if len(values) else None,
             )
         ],
         _("Step"),
