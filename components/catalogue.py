@@ -29,6 +29,7 @@ PAGES = (
     PageEntry("masks", mark("Attention and positions"), ":material/visibility_off:"),
     PageEntry("positions", mark("Attention and positions"), ":material/rotate_right:"),
     PageEntry("context", mark("Attention and positions"), ":material/expand:"),
+    PageEntry("optimizers", mark("Training"), ":material/route:"),
 )
 
 

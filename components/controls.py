@@ -71,6 +71,38 @@ def whole_number(label: str, low: int, high: int, key: str, default: int, **layo
     return state[key]
 
 
+def choose_several(
+    label: str,
+    options: Sequence[str],
+    key: str,
+    label_of: Callable[[str], str],
+    *,
+    default: Sequence[str],
+    most: int,
+    **layout: Any,
+) -> list[str]:
+    """Some of several options; the address holds their values between commas.
+
+    ``st.session_state[key]`` holds the values and outlives the widget. Without any that is an option,
+    the default is taken.
+    """
+    state, widget = st.session_state, f"{key}_widget"
+    asked = state[key] if key in state else [st.query_params.get(key, "")]
+    values = [value for item in asked for value in item.split(",")]
+    known = [value for value in dict.fromkeys(values) if value in options][:most]
+    state[key] = known or list(default)
+    state[widget] = state[key]
+
+    def take() -> None:
+        state[key] = state[widget]
+
+    st.multiselect(
+        label, options, format_func=label_of, key=widget, on_change=take, max_selections=most, **layout
+    )
+    remember(key, ",".join(state[key]), ",".join(default))
+    return state[key]
+
+
 def text_field(label: str, key: str, default: str, *, lines: int = 1, **layout: Any) -> str:
     """Typed text that stands in the address as far as it is not too long for one.
 

@@ -46,8 +46,8 @@ const LABEL = 10; // pixels that a slanted or stacked tick label needs
 
 // Rows of cells too narrow for what is written in them are left without it; hover still says it.
 function writtenIn(trace, width) {
-  if (!trace.texttemplate) return trace;
-  const letter = 0.55 * trace.textfont.size;
+  if (!trace.texttemplate || !Array.isArray(trace.text?.[0])) return trace;
+  const letter = 0.55 * (trace.textfont?.size ?? 12);
   const fits = (row) => letter * Math.max(...row.map((word) => word.length)) * row.length < 0.85 * width;
   return {
     ...trace,
@@ -55,6 +55,13 @@ function writtenIn(trace, width) {
     customdata: trace.text,
     hovertemplate: trace.hovertemplate.replace("%{text}", "%{customdata}"),
   };
+}
+
+// A scrubber's slider below its buttons, over the whole width.
+function lowered({ sliders, margin }) {
+  if (!sliders) return {};
+  const below = sliders.map((slider) => ({ ...slider, x: 0, len: 1, pad: { t: 92 } }));
+  return { sliders: below, margin: { ...margin, b: 170 } };
 }
 
 // Where there is little room, fewer token labels and no colour bar; hover still names every cell.
@@ -80,13 +87,13 @@ function inRoom(traces, layout, element) {
   traces = traces.map((trace) => writtenIn(trace, width));
   if (width >= NARROW) return { traces, layout: { ...layout, ...across(0.75 * width) } };
   return {
-    traces: traces.map((trace) => (trace.type === "heatmap" ? { ...trace, showscale: false } : trace)),
-    layout: { ...layout, ...across(0.6 * width) },
+    traces: traces.map((trace) => (/^(heatmap|contour)$/.test(trace.type) ? { ...trace, showscale: false } : trace)),
+    layout: { ...layout, ...lowered(layout), ...across(0.6 * width) },
   };
 }
 
 // What a figure is apart from the cells of its heatmaps, as text to compare.
-function frameOf(traces, layout) {
+function anatomyOf(traces, layout) {
   return JSON.stringify([layout, traces.map((trace) => (trace.type === "heatmap" ? { ...trace, z: 0 } : trace))]);
 }
 
@@ -111,6 +118,9 @@ function replaceCells(element, traces) {
   });
   for (const module of element._fullLayout._basePlotModules) module.plot(element);
 }
+
+const AT_ONCE = { mode: "immediate", frame: { duration: 0, redraw: false }, transition: { duration: 0 } };
+const REST_MS = 250; // without a further frame after the slider was let go, or when playing has ended
 
 // A change of theme shows as a new class on the app's own element.
 function onThemeChange(element, act) {
@@ -143,18 +153,24 @@ export default function ({ data, parentElement, setStateValue, setTriggerValue }
       const sent = JSON.parse(figure);
       const { traces, layout } = inRoom(sent.data, sent.layout, element);
       const themed = inTheme(layout, own.theme);
-      const frame = frameOf(traces, themed);
-      if (frame === own.frame) {
+      const { frames } = sent;
+      const anatomy = frames ? null : anatomyOf(traces, themed); // frames hold cells of their own
+      own.scrubber = layout.meta?.scrubber ?? null;
+      own.leads = Boolean(layout.sliders);
+      if (anatomy !== null && anatomy === own.anatomy) {
         replaceCells(element, traces);
       } else {
-        await Plotly.react(element, traces, themed, {
+        const isNew = !element._fullLayout;
+        const config = {
           displaylogo: false,
           responsive: true,
           modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
           toImageButtonOptions: { filename: name, scale: 2 },
-        });
+        };
+        await Plotly.react(element, { data: traces, layout: themed, config, frames });
+        if (isNew && frames) await Plotly.addFrames(element, frames); // react puts them into old figures only
       }
-      own.frame = frame;
+      own.anatomy = anatomy;
       own.drawnAt = performance.now();
       element.dataset.drawn = ++own.drawn;
     }
@@ -165,6 +181,12 @@ export default function ({ data, parentElement, setStateValue, setTriggerValue }
       .then(() => {
         if (own.listening || !own.drawn) return; // a second start while the first one still loads
         own.listening = true;
+        element.on("plotly_animatingframe", ({ name }) => own.animated(name));
+        element.on("plotly_sliderstart", () => (own.held = true));
+        element.on("plotly_sliderend", () => {
+          own.held = false;
+          own.report();
+        });
         element.on("plotly_click", ({ points: [point] }) =>
           setTriggerValue("click", {
             x: point.x,
@@ -179,8 +201,28 @@ export default function ({ data, parentElement, setStateValue, setTriggerValue }
         console.error(error);
         setStateValue("failed", true);
       });
+  // Figures of one scrubber show the same frame; the one with the slider leads, and tells Python
+  // which frame it came to rest at.
+  own.animated = (name) => {
+    if (!own.leads) return;
+    element.dataset.frame = name;
+    window.dispatchEvent(new CustomEvent("loupe:frame", { detail: { scrubber: own.scrubber, name } }));
+    own.frame = name;
+    own.report();
+  };
+  own.report = () => {
+    clearTimeout(own.resting);
+    if (own.held || own.frame === undefined) return;
+    own.resting = setTimeout(() => setTriggerValue("frame", own.frame), REST_MS);
+  };
+  const follow = ({ detail }) => {
+    if (own.leads || own.scrubber === null || detail.scrubber !== own.scrubber) return;
+    element.dataset.frame = detail.name;
+    window.Plotly.animate(element, [detail.name], AT_ONCE);
+  };
   start();
   own.stop?.();
+  window.addEventListener("loupe:frame", follow);
   const forgetTheme = onThemeChange(element, () => {
     const theme = readTheme(element);
     if (JSON.stringify(theme) === JSON.stringify(own.theme)) return;
@@ -200,6 +242,7 @@ export default function ({ data, parentElement, setStateValue, setTriggerValue }
   own.stop = () => {
     forgetTheme();
     window.removeEventListener("loupe:figures", onFigures);
+    window.removeEventListener("loupe:frame", follow);
   };
   return own.stop;
 }

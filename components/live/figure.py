@@ -4,10 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import orjson
 import plotly.graph_objects as go
 import plotly.io
 import streamlit as st
 
+from components.figures.frames import Scrubbing
 from components.live.address import app_route
 from components.live.follow import figures_asked_for
 
@@ -32,8 +34,11 @@ class Drawn:
     height: int
 
     @classmethod
-    def of(cls, figure: go.Figure) -> "Drawn":
-        return cls(figure.to_json(engine="orjson"), figure.layout.height or DEFAULT_HEIGHT)
+    def of(cls, figure: go.Figure, scrubbing: Scrubbing | None = None) -> "Drawn":
+        height = figure.layout.height or DEFAULT_HEIGHT
+        if scrubbing is None:
+            return cls(figure.to_json(engine="orjson"), height)
+        return cls(orjson.dumps(scrubbing.put_into(figure.to_dict())).decode(), height)
 
 
 def live_figure(
@@ -41,13 +46,15 @@ def live_figure(
     key: str,
     alt: str,
     on_click: Callable[[dict], None] | None = None,
+    on_frame: Callable[[str], None] | None = None,
     *,
     rest: int = 0,
 ) -> None:
     """Draw ``figure`` in place of what ``key`` last showed.
 
     ``alt`` says in words what is shown. ``on_click`` receives {x, y, curve, point, custom} of the
-    clicked point before the fragment reruns. ``rest`` is the least time between two redraws in
+    clicked point before the fragment reruns, ``on_frame`` the name of the frame at which scrubbing or
+    playing came to rest. ``rest`` is the least time between two redraws in
     milliseconds: a second figure that follows the same slider leaves the first the time. Where the
     component cannot load plotly.js, the figure is drawn by ``st.plotly_chart``, without clicks.
     """
@@ -65,6 +72,11 @@ def live_figure(
         if click and on_click is not None:
             on_click(click)
 
+    def scrubbed() -> None:
+        name = st.session_state.get(key, {}).get("frame")
+        if name is not None and on_frame is not None:
+            on_frame(str(name))
+
     _mount(
         key=key,
         data={
@@ -77,5 +89,6 @@ def live_figure(
             "answers": st.session_state.get(ANSWERS, {}),
         },
         on_click_change=clicked,
+        on_frame_change=scrubbed,
         on_failed_change=lambda: None,
     )

@@ -138,9 +138,14 @@ def test_every_note_of_a_page_is_written_and_shown(entry):
 
 
 def constant(page: str, name: str) -> object:
-    """A constant of a page, read without running the page."""
-    tree = ast.parse((ROOT / "pages" / f"{page}.py").read_text(encoding="utf-8"))
-    for statement in tree.body:
-        if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == name:
-            return ast.literal_eval(statement.value)
-    raise AssertionError(f"pages/{page}.py has no constant {name}")
+    """A constant of a page, without running the page: its imports and this assignment alone."""
+    path = ROOT / "pages" / f"{page}.py"
+    kept = [
+        statement
+        for statement in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(statement, ast.Import | ast.ImportFrom)
+        or (isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == name)
+    ]
+    names: dict[str, object] = {}
+    exec(compile(ast.Module(kept, []), str(path), "exec"), names)
+    return names[name]

@@ -78,7 +78,7 @@ def mask_controls(page: Page, tokens: int, live: Sequence[str], settled: Sequenc
         if pattern == "lambda":
             _slider(page, _("Sinks"), "sinks", 0, min(16, tokens), live, settled, _("tokens"))
         if pattern == "dilated":
-            _slider(page, _("Step"), "step", 1, 8, live, settled, _("tokens"))
+            _slider(page, _("Dilation"), "step", 1, 8, live, settled, _("tokens"))
         if pattern == "blocks":
             _slider(page, _("Block"), "block", 1, tokens, live, settled, _("tokens"))
         if side != "none":

@@ -1,0 +1,1 @@
+"""Panels of the optimizers page, one module a view."""
