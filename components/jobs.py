@@ -1,21 +1,41 @@
-"""Long work beside the page: a generator on a thread of its own, drawn as it yields, and stoppable."""
+"""Long work beside the page: a generator on a thread of its own, drawn as it yields, and stoppable.
 
+Jobs wait in the same queue as the runs that a page draws from (components.runs), so that no more than
+so many work in the process at once. A job whose person has left the page ends by itself.
+"""
+
+import atexit
 import logging
+import time
+import uuid
 from collections.abc import Callable, Hashable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from threading import Event
+from threading import Event, Thread
 from typing import Generic, TypeVar
+from weakref import WeakSet
 
 import streamlit as st
 
+from components.runs import PATIENCE, QUEUE
+from components.words import _
 from models.errors import InputError
 
 T = TypeVar("T")
 
-AT_ONCE = 2  # jobs in the process; others wait their turn
 POLL_SECONDS = 0.4
+TURN_SECONDS = 0.1  # between two questions whether it is this job's turn
 _log = logging.getLogger("loupe")
-_workers = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="loupe-job")
+
+
+_jobs: "WeakSet[Job]" = WeakSet()
+
+
+@atexit.register
+def stop_all() -> None:
+    """The process ends: torch must not be at work on a thread that is cut off."""
+    for job in list(_jobs):
+        job.stop()
+    for job in list(_jobs):
+        job._thread.join(timeout=10)
 
 
 class Job(Generic[T]):
@@ -23,23 +43,44 @@ class Job(Generic[T]):
 
     def __init__(self, settings: Hashable, steps: Iterator[T], total: int):
         self.settings, self.total = settings, total
-        self.results: list[T] = []
         self.error: Exception | None = None
         self._stop, self._finished = Event(), Event()
-        _workers.submit(self._run, steps)
+        self._name = uuid.uuid4().hex
+        self._held = QUEUE.start(self._name, settings, lambda: steps)
+        self._watched_at = time.monotonic()
+        self._thread = Thread(target=self._run, name="loupe-job", daemon=True)
+        _jobs.add(self)
+        self._thread.start()
 
-    def _run(self, steps: Iterator[T]) -> None:
+    @property
+    def results(self) -> list[T]:
+        return self._held.seen
+
+    @property
+    def place(self) -> int:
+        """0 while the job may work, else how many must leave before it."""
+        return 0 if self.finished else QUEUE.place(self._name)
+
+    def _run(self) -> None:
         try:
-            while not self._stop.is_set():
-                self.results.append(next(steps))
-        except StopIteration:
-            pass
+            while not (self._stop.is_set() or self._held.is_done):
+                if time.monotonic() - self._watched_at > PATIENCE:
+                    self.stop()
+                elif QUEUE.place(self._name):
+                    time.sleep(TURN_SECONDS)
+                else:
+                    self._held.draw(seconds=0)
         except Exception as error:  # shown by the page, in its own thread
             self.error = error
             if not isinstance(error, InputError):
                 _log.exception("A job failed.")
         finally:
+            QUEUE.stop(self._name)
             self._finished.set()
+
+    def watch(self) -> None:
+        """Somebody still looks at this job."""
+        self._watched_at = time.monotonic()
 
     def stop(self) -> None:
         """End before the next step; what was yielded stays."""
@@ -54,8 +95,12 @@ class Job(Generic[T]):
         return self._finished.is_set()
 
     def wait(self, seconds: float) -> bool:
-        """Wait for the end; whether it has come."""
-        return self._finished.wait(seconds)
+        """Look on until the end, for at most so long; whether it has come."""
+        end = time.monotonic() + seconds
+        while not self.finished and time.monotonic() < end:
+            self.watch()
+            self._finished.wait(POLL_SECONDS)
+        return self.finished
 
 
 def job_for(key: str, settings: Hashable, steps: Callable[[], Iterator[T]], total: int) -> Job[T]:
@@ -79,7 +124,10 @@ def followed(job: Job[T], draw: Callable[[Job[T]], None]) -> None:
     @st.fragment(run_every=POLL_SECONDS if running else None)
     def again() -> None:
         over = job.finished
+        job.watch()
         draw(job)
+        if place := job.place:
+            st.info(_("Other runs are at work. Your place in the queue: {place}").format(place=place))
         if job.error is not None:
             raise job.error
         if running and over:

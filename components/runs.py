@@ -30,13 +30,15 @@ class Held:
     asked_at: float = 0.0
 
     def draw(self, seconds: float) -> None:
-        """Let the generator work for about so long."""
+        """Let the generator work for about so long, by one step at least."""
         end = time.monotonic() + seconds
-        while not self.is_done and time.monotonic() < end:
+        while not self.is_done:
             try:
                 self.seen.append(next(self.iterator))
             except StopIteration:
                 self.is_done = True
+            if time.monotonic() >= end:
+                return
 
 
 class Queue:

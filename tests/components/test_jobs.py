@@ -3,7 +3,11 @@
 from collections.abc import Iterator
 from threading import Event
 
+import pytest
+
+from components import jobs
 from components.jobs import Job
+from components.runs import SLOTS
 
 PATIENCE = 60  # seconds, no measure of speed
 
@@ -30,6 +34,30 @@ def test_a_stopped_job_ends_before_its_next_step_and_keeps_the_rest():
     go_on.set()
     assert job.wait(PATIENCE)
     assert job.results == [1]
+
+
+def test_no_more_jobs_than_slots_work_at_once():
+    begun, go_on = [Event() for _ in range(SLOTS + 1)], Event()
+
+    def steps(number: int) -> Iterator[int]:
+        begun[number].set()
+        go_on.wait(PATIENCE)
+        yield number
+
+    waiting = [Job(number, steps(number), 1) for number in range(SLOTS + 1)]
+    assert all(event.wait(PATIENCE) for event in begun[:SLOTS])
+    assert waiting[-1].place == 1
+    assert not begun[-1].is_set()
+    go_on.set()
+    assert all(job.wait(PATIENCE) for job in waiting)
+    assert [job.results for job in waiting] == [[number] for number in range(SLOTS + 1)]
+
+
+def test_a_job_that_nobody_looks_at_ends(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(jobs, "PATIENCE", 0.0)
+    job = Job("settings", iter(int, 1), 1)  # without end
+    assert job._finished.wait(PATIENCE)
+    assert job.stopped
 
 
 def test_an_error_ends_the_job_and_is_kept_for_the_page():
