@@ -19,6 +19,7 @@ export default function ({ data, parentElement, setStateValue, setTriggerValue }
     return Math.min(data.high, Math.max(data.low, Number(stepped.toPrecision(12))));
   };
   const text = (value) => {
+    if (data.log && value < 1e-4) return value.toExponential(1) + (data.unit ? " " + data.unit : "");
     const digits = data.log && data.step < 1 ? Math.max(0, 2 - Math.floor(Math.log10(value))) : data.digits;
     return value.toFixed(Math.min(digits, 12)) + (data.unit ? " " + data.unit : "");
   };
