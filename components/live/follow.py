@@ -3,7 +3,7 @@
 A rerun costs the browser some 20 ms of React, whatever it shows. While a slider is dragged, its
 value therefore goes to a route of the app; the live panels that it names are drawn there with that
 value, and only their figures come back. When it is let go, a rerun writes the value down. A panel
-that shows anything besides figures, a refusal for example, follows by reruns instead.
+whose words change with the slider, by a refusal for example, follows by reruns instead.
 """
 
 import copy
@@ -33,13 +33,24 @@ _KEY = "loupe_following"
 _log = logging.getLogger("loupe")
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class _Panel:
     """A live panel as it was last drawn, with what it needs to be drawn again."""
 
     draw: Callable[[], None]
     context: Context
     script: ScriptRunContext
+    words: list[bytes] | None = None  # what it shows besides figures; known from the first time on
+
+    def figures_at(self, changed: dict[str, float]) -> list[dict] | None:
+        """Its figures with some controls changed; None where it fails, or says something else."""
+        if self.words is None:
+            self.words = self._drawn({})[1]
+        figures, words = self._drawn(changed)
+        return figures if words is not None and words == self.words else None
+
+    def _drawn(self, changed: dict[str, float]) -> tuple[list[dict], list[bytes] | None]:
+        return self.context.copy().run(_draw, self, changed)
 
 
 @dataclass(frozen=True)
@@ -106,18 +117,21 @@ def follow(token: str, key: str, value: float) -> list[dict] | None:
     for name in slider.panels:
         panel = following.panels.get(name)
         clamped = min(slider.high, max(slider.low, value))
-        if panel is None or not panel.context.copy().run(_draw, panel, key, clamped, figures):
+        drawn = None if panel is None else panel.figures_at({key: clamped})
+        if drawn is None:
             return None
+        figures += drawn
     return figures
 
 
-def _draw(panel: _Panel, key: str, value: float, figures: list[dict]) -> bool:
-    """Draw a panel with one control changed; whether its figures were all that it showed."""
-    elements: list[ForwardMsg] = []
+def _draw(panel: _Panel, changed: dict[str, float]) -> tuple[list[dict], list[bytes] | None]:
+    """Draw a panel with some controls changed: its figures, and all else that it shows."""
+    figures: list[dict] = []
+    messages: list[ForwardMsg] = []
     script = copy.copy(panel.script)
-    known = script.session_state.filtered_state | {key: value}
+    known = script.session_state.filtered_state | changed
     script.session_state = SafeSessionState(SessionState(_new_session_state=known), lambda: None)
-    script._enqueue = elements.append
+    script._enqueue = messages.append
     script.cursors = {}
     _figures.set(figures)
     with _running(script):
@@ -125,8 +139,9 @@ def _draw(panel: _Panel, key: str, value: float, figures: list[dict]) -> bool:
             panel.draw()
         except Exception:
             _log.exception("A live panel failed.")
-            return False
-    return not any(message.delta.HasField("new_element") for message in elements)
+            return [], None
+    elements = [message.delta.new_element for message in messages if message.delta.HasField("new_element")]
+    return figures, [element.SerializeToString(deterministic=True) for element in elements]
 
 
 @contextmanager

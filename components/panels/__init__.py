@@ -29,8 +29,8 @@ def panel(draw: Callable[P, None]) -> Callable[P, None]:
 def live_panel(draw: Callable[P, None]) -> Callable[P, None]:
     """A panel that is drawn again and again while a slider is dragged.
 
-    It holds live figures only: words, tables and checks wait for the release, in another panel. One
-    that shows more than figures is still correct, and several times slower.
+    Only its figures change: words, tables and checks that follow the slider wait for the release, in
+    another panel. One whose words change is still correct, and several times slower.
     """
 
     def drawn(*args: P.args, **kwargs: P.kwargs) -> None:

@@ -41,7 +41,7 @@ def page_with_a_slider():
 
 @pytest.fixture
 def screen():
-    return AppTest.from_function(page_with_a_slider).run()
+    return AppTest.from_function(page_with_a_slider, default_timeout=60).run()
 
 
 def token(screen):
@@ -80,7 +80,7 @@ def test_unknown_sessions_and_sliders_ask_for_a_rerun(screen):
 
 
 def test_two_sessions_do_not_see_each_other(screen):
-    other = AppTest.from_function(page_with_a_slider).run()
+    other = AppTest.from_function(page_with_a_slider, default_timeout=60).run()
     assert token(other) != token(screen)
 
 
@@ -103,3 +103,30 @@ def test_the_route(screen):
     assert client.post(FOLLOW_ROUTE, json=[1]).status_code == 400
     assert client.post(FOLLOW_ROUTE, content=b"{").status_code == 400
     assert client.post(FOLLOW_ROUTE, json=asked | {"key": "k" * 2000}).status_code == 413
+
+
+def page_with_constant_words():
+    import plotly.graph_objects as go
+    import streamlit as st
+
+    from components.live.figure import live_figure
+    from components.live.slider import live_slider
+    from components.panels import live_panel
+
+    @live_panel
+    def curve() -> None:
+        st.caption("Bars.")
+        width = st.session_state["page_width"]
+        live_figure(go.Figure(go.Bar(y=[width])), "page_curve", "bars")
+        st.write(f"{min(width, 4.0)}")
+
+    live_slider("Width", "page_width", 0.0, 10.0, 5.0, live=("curve",))
+    curve()
+
+
+def test_words_that_stay_as_they_are_need_no_rerun():
+    screen = AppTest.from_function(page_with_constant_words, default_timeout=60).run()
+    for width in (6.0, 8.0):
+        [figure] = follow(token(screen), "page_width", width)
+        assert json.loads(figure["figure"])["data"][0]["y"] == [width]
+    assert follow(token(screen), "page_width", 2.0) is None

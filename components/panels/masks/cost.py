@@ -21,7 +21,7 @@ from models.networks.loading import load
 
 BYTES = 2  # bfloat16
 BLOCKS = (16, 32, 64, 128)  # FlexAttention's own is 128
-LIVE, SETTLED = ("live_cost",), ("live_cost", "cost_details")
+LIVE, SETTLED = ("live_cost",), ("live_cost", "cost_numbers", "cost_details")
 
 
 @panel
@@ -39,7 +39,8 @@ def cost(page: Page, choice: Choice) -> None:
             _("Block of the kernel"), BLOCKS, f"{page.name}_kernel", str, default=page.default("kernel")
         )
     settings_now(page)  # what cannot be read is refused here, once for all that follows
-    live_cost(page, choice, block)
+    live_cost(page, block)
+    cost_numbers(page, choice, block)
     page.note("cost")
     cost_details(page, choice, block)
 
@@ -58,7 +59,7 @@ def rule_now(page: Page) -> tuple[MaskSettings, int, torch.Tensor]:
 
 
 @live_panel
-def live_cost(page: Page, choice: Choice, block: int) -> None:
+def live_cost(page: Page, block: int) -> None:
     _settings, length, visible = rule_now(page)
     causal = Causal().to_tensor(length, length)
     left, right = st.columns([3, 2], gap="medium")
@@ -74,6 +75,13 @@ def live_cost(page: Page, choice: Choice, block: int) -> None:
         blocks = visible_blocks(visible, block).numpy()
         alt = _("Blocks of pairs that a block-sparse kernel computes")
         live_figure(block_map(blocks, block), f"{page.name}_blocks", alt, rest=60)
+
+
+@panel
+def cost_numbers(page: Page, choice: Choice, block: int) -> None:
+    """The table beside full causal attention."""
+    _settings, length, visible = rule_now(page)
+    causal = Causal().to_tensor(length, length)
     shape = shape_of(choice.network)
     found = mask_cost(visible, shape, BYTES, block)
     st.markdown(cost_table(found, mask_cost(causal, shape, BYTES, block)))

@@ -18,6 +18,7 @@ from models.attention import largest_difference
 from models.hiding import WAYS, Outcome, Way, fully_masked_row, hide
 from models.mask_effects import empty_rows
 
+LIVE, SETTLED = ("live_hiding",), ("live_hiding", "sums_of_rows")
 TOPS = (0.1, 0.25, 0.5, 1.05)  # of the axis: few, so that it seldom changes while a slider moves
 
 
@@ -42,7 +43,7 @@ def outcome_label(outcome: Outcome) -> str:
 def hiding(page: Page, choice: Choice) -> None:
     """One row of one head under the mask, hidden in three ways; below, a row without any key."""
     base, name = choice.trace, page.name
-    mask_controls(page, base.tokens_shown, ("live_hiding",))
+    mask_controls(page, base.tokens_shown, LIVE, SETTLED)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         layers, heads = len(base.layers), len(base.layers[0].query)
         layer, head = (
@@ -60,6 +61,7 @@ def hiding(page: Page, choice: Choice) -> None:
     row = query if query >= 0 else base.tokens_shown // 2
     settings_now(page)  # what cannot be read is refused here, once for all that follows
     live_hiding(page, choice, layer, head, row)
+    sums_of_rows(page, choice, layer, head, row)
     page.note("hiding")
     empty_row(page, choice, layer, row)
 
@@ -75,7 +77,6 @@ def weights_now(page: Page, choice: Choice, layer: int, head: int, row: int) -> 
 @live_panel
 def live_hiding(page: Page, choice: Choice, layer: int, head: int, row: int) -> None:
     base = choice.trace
-    _settings, visible = mask_now(page, base.tokens_shown)
     found = weights_now(page, choice, layer, head, row)
     largest = max(float(weights.max()) for weights in found.values())
     figure = by_token(
@@ -86,6 +87,14 @@ def live_hiding(page: Page, choice: Choice, layer: int, head: int, row: int) -> 
         height=360,
     )
     live_figure(figure, f"{page.name}_ways", _("Weights of one row, hidden in three ways"))
+
+
+@panel
+def sums_of_rows(page: Page, choice: Choice, layer: int, head: int, row: int) -> None:
+    """What each way makes of the row's sum, and how much it leaves on hidden keys."""
+    base = choice.trace
+    _settings, visible = mask_now(page, base.tokens_shown)
+    found = weights_now(page, choice, layer, head, row)
     heads = _("How"), _("Sum of the row"), _("Weight on hidden keys")
     lines = [
         f"| {' | '.join(heads)} |",

@@ -40,7 +40,7 @@ SHORTEST_STREAM, SHORTEST_TEXT = 16, 8  # tokens: the slider's least, and what a
 SCORED = 256  # tokens of the text's beginning, on which heads are scored
 SMOOTHED = 64  # tokens of the running mean
 LIVE = ("cache_picture",)
-SETTLED = (*LIVE, "stream_losses", "stream_decode")
+SETTLED = (*LIVE, "cache_numbers", "stream_losses", "stream_decode")
 BELOW, ABOVE = 0.7, 1.3  # nats left free under and over the curve with all keys
 
 
@@ -82,6 +82,7 @@ def stream(page: Page, choice: Choice) -> None:
     left, right = st.columns([2, 3], gap="medium")
     with left:
         cache_picture(page, len(token_ids))
+        cache_numbers(page, len(token_ids))
         page.note("stream_cache")
     with right:
         stream_losses(page, choice, token_ids)
@@ -151,12 +152,22 @@ def stream_now(page: Page, choice: Choice, token_ids: tuple[int, ...]) -> Stream
 @live_panel
 def cache_picture(page: Page, tokens: int) -> None:
     """The shape of the cache while its sliders are dragged."""
-    window, sinks = (round(st.session_state[f"{page.name}_stream_{name}"]) for name in ("window", "sinks"))
-    cache, places = KeyCache(window, sinks), sampled(tokens)
-    figure = cache_shape(visible_pairs(torch.from_numpy(places), cache).numpy(), places, sinks)
+    cache, places = cache_now(page), sampled(tokens)
+    figure = cache_shape(visible_pairs(torch.from_numpy(places), cache).numpy(), places, cache.sinks)
     alt = _("Keys kept for each token: the last {window} and the first {sinks}")
-    live_figure(figure, f"{page.name}_stream_shape", alt.format(window=window, sinks=sinks))
-    kept = cache.kept(tokens)
+    live_figure(figure, f"{page.name}_stream_shape", alt.format(window=cache.window, sinks=cache.sinks))
+
+
+def cache_now(page: Page) -> KeyCache:
+    """The cache that the sliders ask for."""
+    window, sinks = (round(st.session_state[f"{page.name}_stream_{name}"]) for name in ("window", "sinks"))
+    return KeyCache(window, sinks)
+
+
+@panel
+def cache_numbers(page: Page, tokens: int) -> None:
+    """How many keys are kept, and how many pairs were read."""
+    kept = cache_now(page).kept(tokens)
     told = _(
         "{kept} keys in the cache after {tokens} tokens, {share} of all; {pairs} of causal pairs read."
     )
