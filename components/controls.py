@@ -70,6 +70,39 @@ def whole_number(label: str, low: int, high: int, key: str, default: int, **layo
     return state[key]
 
 
+def choose_several(
+    label: str,
+    options: Sequence[str],
+    key: str,
+    label_of: Callable[[str], str],
+    *,
+    default: Sequence[str],
+    most: int,
+    least: int = 1,
+    **layout: Any,
+) -> list[str]:
+    """Some of several options; the address holds their values between commas.
+
+    ``st.session_state[key]`` holds the values and outlives the widget. Without any that is an option,
+    the default is taken, unless ``least`` is 0.
+    """
+    state, widget = st.session_state, f"{key}_widget"
+    asked = state[key] if key in state else [st.query_params.get(key, ",".join(default))]
+    values = [value for item in asked for value in item.split(",")]
+    known = [value for value in dict.fromkeys(values) if value in options][:most]
+    state[key] = known if len(known) >= least else list(default)
+    state[widget] = state[key]
+
+    def take() -> None:
+        state[key] = state[widget]
+
+    st.multiselect(
+        label, options, format_func=label_of, key=widget, on_change=take, max_selections=most, **layout
+    )
+    remember(key, ",".join(state[key]), ",".join(default))
+    return state[key]
+
+
 def parse_link(query: str, defaults: Mapping[str, Any]) -> dict[str, Any]:
     """The controls that a link names, each as the type of its default.
 

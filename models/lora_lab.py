@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from models.errors import InputError
-from models.lora import Scaling, capacity_floor, dora_weight, scale
+from models.lora import Scaling, dora_weight, scale
 from models.lora_initialisations import Initialisation, initialise
 
 Optimizer = Literal["adam", "sgd"]
@@ -247,102 +247,3 @@ def check_runs(task: Task, runs: tuple[Run, ...], recipe: Recipe) -> None:
         )
     if not (1 <= recipe.steps <= 2_000 and recipe.ratio > 0 and all(run.learning_rate > 0 for run in runs)):
         raise InputError("A run takes 1 to 2,000 steps, and learning rates are greater than 0.")
-
-
-def grid(
-    initialisations: tuple[Initialisation, ...],
-    ranks: tuple[int, ...],
-    learning_rates: tuple[float, ...],
-    seeds: tuple[int, ...],
-) -> tuple[Run, ...]:
-    """Every combination, initialisation by initialisation; odd ranks are left out for ``orthogonal``."""
-    return tuple(
-        Run(name, rank, rate, seed)
-        for name in initialisations
-        for rank in ranks
-        if not (name == "orthogonal" and rank % 2)
-        for rate in learning_rates
-        for seed in seeds
-    )
-
-
-def floor_of(task: Task, run: Run, recipe: Recipe) -> float:
-    """The least loss that a run's rank can reach, from its own base weight (Eckart–Young)."""
-    drawn = problem(task, run.seed)
-    s = scale(recipe.alpha, run.rank, recipe.scaling)
-    generator = torch.Generator().manual_seed(1_000 + run.seed)
-    base = initialise(run.initialisation, drawn.weight, run.rank, s, generator).base  # type: ignore[arg-type]  # not asked for "full"
-    missing = drawn.weight + drawn.change - base
-    share = capacity_floor(missing, run.rank)
-    return float(share * missing.square().sum() / drawn.change.square().sum())
-
-
-@dataclass(frozen=True, eq=False)
-class FirstSteps:
-    """Norms of the gradients before each of the first steps, and what they have led to."""
-
-    gradient_a: Float[Tensor, "runs steps"]
-    gradient_b: Float[Tensor, "runs steps"]
-    change: Float[Tensor, "runs steps"]  # ‖W − W₀‖, before the step
-    loss: Float[Tensor, "runs steps"]
-
-
-def first_steps(task: Task, runs: tuple[Run, ...], recipe: Recipe, steps: int = 3) -> FirstSteps:
-    """‖∇A‖, ‖∇B‖, ‖W − W₀‖ and the loss at steps 0, 1, 2, …"""
-    batch = Batch(task, runs, recipe)
-    start = torch.stack([problem(task, run.seed).weight for run in runs])
-    rows = []
-    for _step in range(steps):
-        loss, (gradient_a, gradient_b, *_magnitude) = batch.gradients()
-        moved = (batch.weights() - start).norm(dim=(1, 2))
-        rows.append((gradient_a.norm(dim=(1, 2)), gradient_b.norm(dim=(1, 2)), moved, loss))
-        batch.step()
-    return FirstSteps(*(torch.stack(column, dim=1) for column in zip(*rows, strict=True)))
-
-
-def summarise(final: Float[Tensor, " runs"], runs: tuple[Run, ...]) -> dict[tuple[str, int], list[tuple]]:
-    """(initialisation, rank) → [(learning rate, mean, sample deviation)], in the order of the grid.
-
-    A loss that is not finite counts as infinite.
-    """
-    groups: dict[tuple[str, int], dict[float, list[float]]] = {}
-    for run, loss in zip(runs, final.nan_to_num(nan=torch.inf, posinf=torch.inf).tolist(), strict=True):
-        rates = groups.setdefault((run.initialisation, run.rank), {})
-        rates.setdefault(run.learning_rate, []).append(loss)
-    return {key: [_mean_and_deviation(r, v) for r, v in rates.items()] for key, rates in groups.items()}
-
-
-def _mean_and_deviation(rate: float, losses: list[float]) -> tuple[float, float, float]:
-    values = torch.tensor(losses, dtype=torch.float64)
-    spread = float(values.std()) if len(losses) > 1 and values.isfinite().all() else 0.0
-    return rate, float(values.mean()), spread
-
-
-# Student's t, two-sided 5 %, for n − 1 degrees of freedom
-_CRITICAL = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262}
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Two ways on the same seeds: the mean ratio of their losses, and whether it could be chance."""
-
-    ratio: float  # geometric mean of loss / other loss
-    t: float  # of the paired differences of log losses; infinite without any spread
-    critical: float
-
-    @property
-    def within_noise(self) -> bool:
-        return abs(self.t) <= self.critical
-
-
-def compare(losses: Float[Tensor, " seeds"], others: Float[Tensor, " seeds"]) -> Comparison:
-    """Student's paired t-test on log losses, two-sided, at 5 %.
-
-    Raises InputError with fewer than 2 or more than 10 seeds: one run says nothing about noise.
-    """
-    if len(losses) not in _CRITICAL:
-        raise InputError("Noise is judged from 2 to 10 seeds; {count} were given.", count=len(losses))
-    difference = (losses.double().clamp_min(1e-12) / others.double().clamp_min(1e-12)).log()
-    mean, spread = difference.mean(), difference.std()
-    t = mean / (spread / math.sqrt(len(difference))) if spread > 0 else mean.sign() * torch.inf
-    return Comparison(float(mean.exp()), float(t.nan_to_num()), _CRITICAL[len(losses)])

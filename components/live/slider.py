@@ -28,6 +28,13 @@ def _from_address(key: str, low: float, high: float, default: float) -> float:
     return min(high, max(low, asked)) if math.isfinite(asked) else default
 
 
+def slider_value(key: str, low: float, high: float, default: float) -> float:
+    """The value of a live slider, also where it is not on screen."""
+    if key not in st.session_state:
+        st.session_state[key] = _from_address(key, low, high, default)
+    return min(high, max(low, st.session_state[key]))
+
+
 def live_slider(
     label: str,
     key: str,

@@ -15,20 +15,19 @@ from torch.testing import assert_close
 
 from models.errors import InputError
 from models.lora import scale
-from models.lora_initialisations import INITIALISATIONS, initialise
-from models.lora_lab import (
-    OPTIMIZERS,
-    Recipe,
-    Run,
-    Task,
+from models.lora_comparison import (
+    Grid,
     compare,
+    final_weights,
     first_steps,
     floor_of,
     grid,
-    problem,
     summarise,
-    train,
+    train_grid,
+    trained_by_torch,
 )
+from models.lora_initialisations import INITIALISATIONS, initialise
+from models.lora_lab import OPTIMIZERS, Recipe, Run, Task, problem, train
 from models.lora_scaling import Knobs, first_step, turned
 
 SMALL = Task(width=16, target_rank=4)
@@ -296,3 +295,33 @@ def test_refusals_of_the_scaling_view():
         first_step(8, (4,), 8.0, "alpha/r", 0.0, 0)
     with pytest.raises(InputError):
         turned(Knobs(1.0, 1.0, 1.0), 0.0, "adam")
+
+
+# Whole comparisons
+
+
+def test_a_comparison_holds_every_run_and_full_fine_tuning_beside_them():
+    settings = Grid(SMALL, ("kaiming", "orthogonal"), (1, 2), RATES, (0, 1), Recipe(steps=20))
+    seen = list(train_grid(settings))
+    assert [progress.done for progress in seen] == [0, 10, 20]
+    assert len(settings.runs) == 12
+    assert torch.equal(seen[-1].losses, losses(SMALL, settings.runs, settings.recipe))
+    assert torch.equal(seen[-1].full, losses(SMALL, settings.full_runs, settings.recipe))
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_the_pages_check_is_the_batch(optimizer):
+    run, recipe = Run("gaussian", 3, 3e-3, 1, 2.0, 0.5), Recipe(steps=20, optimizer=optimizer, ratio=2.0)
+    assert_close(
+        trained_by_torch(SMALL, run, recipe), losses(SMALL, [run], recipe)[0], rtol=1e-3, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("name", ["kaiming", "pissa", "full"])
+def test_final_weights_have_the_final_loss(name):
+    run, recipe = Run(name, 4, 1e-2, 0), Recipe(steps=20)
+    before, after = final_weights(SMALL, run, recipe)
+    drawn = problem(SMALL, 0)
+    assert torch.equal(before, drawn.weight)
+    loss = (after - before - drawn.change).square().sum() / drawn.change.square().sum()
+    assert_close(loss, losses(SMALL, [run], recipe)[0, -1])

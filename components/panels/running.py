@@ -1,0 +1,93 @@
+"""A long run on a page: started by hand or by itself, stoppable, with progress and a place in the queue.
+
+The panel that shows a run draws from it a little at each of its reruns. Changed settings, another view
+or another page end it: nobody asks any more, and nothing works on.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import streamlit as st
+
+from components.page import Page
+from components.runs import QUEUE, Held, name_here
+from components.words import _
+
+SHARE = 0.35  # seconds of work between two drawings
+WAITING = 0.5  # seconds between two questions for a slot
+
+
+def forget_running(page: Page) -> None:
+    """Begin a full run of the page: what was running pauses, and is not gone."""
+    st.session_state.pop(f"{page.name}_going", None)
+
+
+def run_of(
+    page: Page, name: str, settings: object, make: Callable[[], Iterator[Any]], *, by_itself: bool = False
+) -> Held | None:
+    """The run of these settings, as far as it has come; a run of other settings is ended.
+
+    ``by_itself`` starts it at once; else ``run_buttons`` do.
+    """
+    key, going = name_here(name), f"{page.name}_going"
+    held = QUEUE.find(key)
+    if held is not None and held.settings != settings:
+        QUEUE.stop(key)
+        st.session_state.pop(going, None)
+        held = None
+    if by_itself and held is None:
+        held = QUEUE.start(key, settings, make)
+    if by_itself and not held.is_done:
+        st.session_state[going] = name
+    return held
+
+
+def run_buttons(
+    page: Page, name: str, settings: object, make: Callable[[], Iterator[Any]], held: Held | None
+) -> None:
+    """Start, stop and go on."""
+    key, going = name_here(name), f"{page.name}_going"
+
+    def start() -> None:
+        QUEUE.start(key, settings, make)
+        st.session_state[going] = name
+
+    def go_on() -> None:
+        if QUEUE.find(key) is None:
+            QUEUE.start(key, settings, make)
+        st.session_state[going] = name
+
+    def stop() -> None:
+        st.session_state.pop(going, None)
+
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.button(_("Start"), key=f"{page.name}_{name}_start", icon=":material/play_arrow:", on_click=start)
+        if is_going(page, name):
+            st.button(_("Stop"), key=f"{page.name}_{name}_stop", icon=":material/stop:", on_click=stop)
+        elif held is not None and held.seen and not held.is_done:
+            st.button(_("Go on"), key=f"{page.name}_{name}_on", icon=":material/resume:", on_click=go_on)
+
+
+def is_going(page: Page, name: str) -> bool:
+    return st.session_state.get(f"{page.name}_going") == name
+
+
+def show_progress(done: int, total: int) -> None:
+    st.progress(min(1.0, done / total), _("{done} of {total} steps").format(done=done, total=total))
+
+
+def keep_going(page: Page, name: str, panel_name: str, held: Held | None) -> None:
+    """Work a little and draw the panel again, while the run is going; at most so many do at once."""
+    if held is None or not is_going(page, name):
+        return
+    if held.is_done:
+        st.session_state.pop(f"{page.name}_going", None)
+        st.rerun((panel_name,))
+    place = QUEUE.place(name_here(name))
+    if place:
+        st.info(_("Other runs are at work. Your place in the queue: {place}").format(place=place))
+        time.sleep(WAITING)
+    else:
+        held.draw(SHARE)
+    st.rerun((panel_name,))
