@@ -1,4 +1,4 @@
-"""Comparing adapters honestly: whole grids with a learning-rate axis, and seeds to tell noise from merit."""
+"""Comparing adapters: whole grids with a learning-rate axis, and seeds to tell noise from merit."""
 
 import math
 from collections.abc import Iterator
@@ -139,7 +139,7 @@ class Grid:
 class Trained:
     """A comparison so far: losses of the adapters, and of full fine-tuning (trained first)."""
 
-    full: Float[Tensor, "runs steps"]
+    full: Float[Tensor, "full_runs steps"]
     losses: Float[Tensor, "runs steps"]
     done: int  # steps of the adapters
     steps: int
@@ -180,11 +180,9 @@ def trained_by_torch(task: Task, run: Run, recipe: Recipe) -> Float[Tensor, " st
         {"params": [a], "lr": run.learning_rate},
         {"params": [b], "lr": run.learning_rate * recipe.ratio},
     ]
-    optimizer: torch.optim.Optimizer = (
-        torch.optim.Adam(groups, eps=recipe.epsilon)
-        if recipe.optimizer == "adam"
-        else torch.optim.SGD(groups)
-    )
+    optimizer: torch.optim.Optimizer = torch.optim.SGD(groups)
+    if recipe.optimizer == "adam":
+        optimizer = torch.optim.Adam(groups, eps=recipe.epsilon)
     losses = []
     for _step in range(recipe.steps + 1):
         error = start.base + s * b @ a - drawn.weight - drawn.change

@@ -133,7 +133,7 @@ def train(task: Task, runs: tuple[Run, ...], recipe: Recipe, every: int = 20) ->
     for step in range(recipe.steps + 1):
         losses[:, step] = batch.step() if step < recipe.steps else batch.loss()
         if step % every == 0 or step == recipe.steps:
-            yield Progress(losses, step, recipe.steps)
+            yield Progress(losses.clone(), step, recipe.steps)
 
 
 class Batch:

@@ -38,7 +38,7 @@ def run_of(
         held = None
     if by_itself and held is None:
         held = QUEUE.start(key, settings, make)
-    if by_itself and not held.is_done:
+    if by_itself and held is not None and not held.is_done:
         st.session_state[going] = name
     return held
 

@@ -312,9 +312,8 @@ def test_a_comparison_holds_every_run_and_full_fine_tuning_beside_them():
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_the_pages_check_is_the_batch(optimizer):
     run, recipe = Run("gaussian", 3, 3e-3, 1, 2.0, 0.5), Recipe(steps=20, optimizer=optimizer, ratio=2.0)
-    assert_close(
-        trained_by_torch(SMALL, run, recipe), losses(SMALL, [run], recipe)[0], rtol=1e-3, atol=1e-5
-    )
+    found = trained_by_torch(SMALL, run, recipe)
+    assert_close(found, losses(SMALL, [run], recipe)[0], rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["kaiming", "pissa", "full"])
