@@ -59,7 +59,7 @@ def curves(
     level: tuple[float, str] | None = None,
     height: int = 400,
 ) -> go.Figure:
-    """Curves with bands over their seeds; ``level`` is a named horizontal line. Ranges are in plain units."""
+    """Curves with bands over their seeds; ``level`` is a named horizontal line; ranges are plain."""
     traces: list[go.Scatter] = []
     for curve in shown:
         if curve.low is not None and curve.high is not None:
@@ -70,7 +70,7 @@ def curves(
                 y=curve.y.astype(np.float32),
                 name=curve.name,
                 mode="lines+markers" if curve.markers else "lines",
-                hovertemplate=f"{curve.name}<br>{x_title} %{{x:.4g}}<br>{y_title} %{{y:.4g}}<extra></extra>",
+                hovertemplate=f"{curve.name}<br>{x_title} %{{x:.4g}}<br>%{{y:.4g}}<extra></extra>",
                 **look(curve.place),
             )
         )

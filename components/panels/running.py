@@ -9,12 +9,14 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import streamlit as st
+from streamlit.errors import StreamlitAPIException
 
 from components.page import Page
 from components.runs import QUEUE, Held, name_here
 from components.words import _
 
 SHARE = 0.35  # seconds of work between two drawings
+TICK = 0.2  # seconds between two questions of a timer
 WAITING = 0.5  # seconds between two questions for a slot
 
 
@@ -77,17 +79,43 @@ def show_progress(done: int, total: int) -> None:
     st.progress(min(1.0, done / total), _("{done} of {total} steps").format(done=done, total=total))
 
 
-def keep_going(page: Page, name: str, panel_name: str, held: Held | None) -> None:
-    """Work a little and draw the panel again, while the run is going; at most so many do at once."""
+def timer_for(page: Page, name: str, settings: object) -> float | None:
+    """How often a panel asks again for its run; None once that is done.
+
+    A run that starts by itself begins in a rerun of the whole page, from which no panel can ask for
+    a rerun of itself.
+    """
+    held = QUEUE.find(name_here(name))
+    is_done = held is not None and held.settings == settings and held.is_done
+    st.session_state[f"{page.name}_timed"] = not is_done
+    return None if is_done else TICK
+
+
+def keep_going(page: Page, name: str, held: Held | None) -> None:
+    """Work a little and draw the panel again, while the run is going; at most so many do at once.
+
+    The last line of a panel: whatever stands after it would not be drawn.
+    """
     if held is None or not is_going(page, name):
         return
     if held.is_done:
         st.session_state.pop(f"{page.name}_going", None)
-        st.rerun((panel_name,))
+        if st.session_state.pop(f"{page.name}_timed", False):
+            st.rerun()  # the whole page, so that the timer ends
+        _again()
+        return
     place = QUEUE.place(name_here(name))
     if place:
         st.info(_("Other runs are at work. Your place in the queue: {place}").format(place=place))
         time.sleep(WAITING)
     else:
         held.draw(SHARE)
-    st.rerun((panel_name,))
+    _again()
+
+
+def _again() -> None:
+    """Rerun this panel, unless it was drawn as part of the page: then its timer does."""
+    try:
+        st.rerun(scope="fragment")
+    except StreamlitAPIException:
+        return

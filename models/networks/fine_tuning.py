@@ -198,10 +198,11 @@ def peft_config(run: FineTuning, rank: int, alpha: float, initialisation: bool |
 
 
 def fine_tune(run: FineTuning, every: int = 0) -> Iterator[Tuned]:
-    """Train, and yield the curves before the first step, every few steps, and at the end with weights.
+    """Train, and yield the curves before each step, and at the end with the weights.
 
-    ``every`` 0 means a tenth of the steps. Closing the generator ends the run. The network is a copy
-    of the default one: nothing that other sessions use is touched. Raises InputError before any work.
+    Held-out losses are taken every so many steps; ``every`` 0 means a tenth of all. Closing the
+    generator ends the run. The network is a copy of the default one: nothing that other sessions use
+    is touched. Raises InputError before any work.
     """
     check(run)
     every = every or max(1, run.steps // 10)
@@ -217,15 +218,22 @@ def fine_tune(run: FineTuning, every: int = 0) -> Iterator[Tuned]:
     for step in range(run.steps + 1):
         if step % every == 0 or step == run.steps:
             points.append((step, held_out_loss(model, new.held_out), held_out_loss(model, old.held_out)))
-            if step < run.steps:
-                yield _so_far(points, step, count, seconds)
         if step < run.steps:
+            yield _so_far(points, step, count, seconds)
             began = time.perf_counter()
             _step(model, [p for _, p in trained], optimizer, new, generator)
             seconds += time.perf_counter() - began
     adapter = saved_adapter(run, model, start) if isinstance(model, PeftModel) else b""
     merged = model.merge_and_unload() if isinstance(model, PeftModel) else model
     yield _so_far(points, run.steps, count, seconds, before, target_weights(merged, TARGETS), adapter)
+
+
+def replayed_loss(run: FineTuning, tuned: Tuned) -> float:
+    """The new-domain loss of a fresh copy into which the trained matrices are put."""
+    model = fresh_copy(DEFAULT)
+    for name, weight in target_weights(model, TARGETS).items():
+        weight.copy_(tuned.after[name])
+    return held_out_loss(model, texts(run.domain).held_out)
 
 
 def _base(run: FineTuning) -> PreTrainedModel:
