@@ -1,6 +1,7 @@
 """What an adapter costs at inference: two branches, one merged matrix, or bottlenecks in series."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
 
@@ -63,9 +64,9 @@ def measure(targets: tuple[str, ...], rank: int, bottleneck: int, repeats: int =
 
 def with_bottlenecks(model: nn.Module, bottleneck: int) -> nn.Module:
     """Put one behind the attention and one behind the MLP of every layer; changes ``model``."""
-    width = model.get_input_embeddings().weight.shape[1]
+    width = next(p.shape[1] for name, p in model.named_parameters() if "embed" in name)
 
-    def behind(adapter: Bottleneck):  # type: ignore[no-untyped-def]  # a hook of torch
+    def behind(adapter: Bottleneck) -> Callable[..., Tensor | tuple]:
         def hook(_module: nn.Module, _inputs: object, output: Tensor | tuple) -> Tensor | tuple:
             if isinstance(output, tuple):
                 return (adapter(output[0]), *output[1:])

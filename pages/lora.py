@@ -63,7 +63,7 @@ DEFAULTS = {
     "lora_real_steps": 100,
     "lora_real_rank": 8,
     "lora_real_alpha": 16,
-    "lora_real_start": "kaiming",
+    "lora_real_init": "kaiming",
     "lora_real_ratio": 1,
     "lora_real_dora": False,
     "lora_qlora": False,

@@ -64,7 +64,7 @@ def real_lab(page: Page) -> None:
         )  # fmt: skip
         whole_number(_("Rank"), 0, 512, f"{name}_real_rank", 8, width=110)
         whole_number(_("α"), 0, 512, f"{name}_real_alpha", 16, width=110)
-        choose_initialisation(page, "real_start")
+        choose_initialisation(page, "real_init")
         choose_scaling(page)
         whole_number(_("LoRA+: learning rate of B / of A"), 1, 64, f"{name}_real_ratio", 1, width=150)
         st.toggle("DoRA", key=f"{name}_real_dora", bind="query-params")
@@ -95,7 +95,7 @@ def asked_now(page: Page) -> FineTuning:
         rank=state[f"{name}_real_rank"],
         alpha=float(state[f"{name}_real_alpha"]),
         scaling=state[f"{name}_scaling"],
-        initialisation=state[f"{name}_real_start"],
+        initialisation=state[f"{name}_real_init"],
         dora=bool(state[f"{name}_real_dora"]),
         ratio=float(state[f"{name}_real_ratio"]),
         four_bit=bool(state[f"{name}_qlora"]),
