@@ -8,6 +8,9 @@ from plotly.colors import get_colorscale, sample_colorscale, unlabel_rgb
 
 from components.catalogue import PAGES
 from components.figures.style import SEQUENTIAL
+from models.lora_comparison import grid
+from models.lora_initialisations import Initialisation
+from models.lora_lab import Recipe, Task, train
 from models.networks.catalogue import DEFAULT
 from models.networks.evaluation import head_figures
 from models.networks.loading import load
@@ -31,6 +34,21 @@ def attention() -> Image.Image:
     return coloured(np.concatenate([maps[0], np.full((TOKENS, 2), np.nan), maps[1]], axis=1))
 
 
+def lora() -> Image.Image:
+    """Losses of three initialisations against the step, as the task turns from one end to the other."""
+    names: tuple[Initialisation, ...] = ("kaiming", "pissa", "milora")
+    columns = []
+    for alignment in np.linspace(-1, 1, 24):
+        runs = grid(names, (8,), (1e-2,), (0,))
+        *_steps, last = train(Task(width=32, alignment=float(alignment)), runs, Recipe(steps=60), 60)
+        columns.append(last.losses[:, ::3].T.numpy())
+    curves = np.stack(columns)  # alignment, step, initialisation
+    shown = 1 + np.log10(np.clip(curves, 1e-4, 1)) / 4
+    gap = np.full((1, shown.shape[1]), np.nan)
+    rows = [np.concatenate([shown[:, :, index], gap]) for index in range(len(names))]
+    return coloured(np.concatenate(rows)[:-1])
+
+
 def coloured(values: np.ndarray) -> Image.Image:
     """Values between 0 and 1 in the sequential colours; NaN is transparent."""
     steps = np.array(
@@ -45,7 +63,7 @@ def coloured(values: np.ndarray) -> Image.Image:
     return Image.fromarray(pixels, "RGBA").resize(SIZE, Image.Resampling.NEAREST)
 
 
-DRAWINGS = {"attention": attention}
+DRAWINGS = {"attention": attention, "lora": lora}
 
 
 def main() -> None:

@@ -48,7 +48,7 @@ DEFAULTS = {
     "lora_source": "task",
     "lora_matrix": "",
     "lora_spectrum_start": "kaiming",
-    "lora_spectrum_rank": 8,
+    "lora_spectrum_rank": 4,
     "lora_spectrum_rate": "0.01",
     "lora_epsilon": 0.5,
     "lora_leading": 10.0,

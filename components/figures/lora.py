@@ -22,7 +22,7 @@ from components.figures.style import (
 )
 from components.words import _
 
-LEGEND_BELOW = {"orientation": "h", "x": 0, "y": -0.22, "yanchor": "top"}
+LEGEND_BELOW = {"orientation": "h", "x": 0, "y": 0, "yref": "container", "yanchor": "bottom"}
 
 
 @dataclass(frozen=True)
@@ -226,7 +226,7 @@ def directions(
             "title": {"text": _("Number of the direction, largest first")},
             "range": [0.4, len(values) + 0.6],
         },
-        yaxis={"title": {"text": _("Share, and σ as part of W₀'s largest")}, "range": [0, 1.25]},
+        yaxis={"title": {"text": _("Share · σ / largest σ")}, "range": [0, 1.25]},
         margin=MARGIN | {"b": 92, "t": 12},
     )
 
@@ -282,7 +282,7 @@ def horizontal_bars(
     axis: dict[str, Any] = {"title": {"text": title}, "type": "log" if log else "linear"}
     top = float(sizes.max()) if len(sizes) else 1.0
     if log:
-        axis |= {"range": [0, float(np.log10(top)) + 1.2], "dtick": 1, "exponentformat": "power"}
+        axis |= {"range": [0, float(np.log10(top)) * 1.45], "dtick": 1, "exponentformat": "power"}
     else:
         axis["range"] = [0, 1.25 * top]
     return drawing(
@@ -344,7 +344,7 @@ def layer_sketch(blocks: Sequence[Block], methods: Mapping[str, int], height: in
         height,
         showlegend=False,
         xaxis={"visible": False, "range": [0, 100], "fixedrange": True},
-        yaxis={"visible": False, "range": [0, 62], "fixedrange": True},
+        yaxis={"visible": False, "range": [-2, 60], "fixedrange": True},
         margin={"l": 4, "r": 4, "t": 4, "b": 4},
         shapes=shapes,
         annotations=annotations,

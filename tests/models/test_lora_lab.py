@@ -202,6 +202,17 @@ def test_turning_one_knob_alone_changes_the_curve():
         assert float((one - two).abs().max()) > 1e-2
 
 
+def test_lora_plus_is_a_change_of_alpha_where_b_begins_at_zero():
+    """Rates (η, λη) at α are (η, η) at λα under Adam: write B = λ·B'."""
+    for name, is_same in (("kaiming", True), ("random", False)):
+        run = Run(name, 4, 1e-2, 0)
+        plus, alpha = (
+            losses(SMALL, [run], Recipe(steps=50, epsilon=1e-30, **knobs))
+            for knobs in ({"ratio": 16.0}, {"alpha": 128.0})
+        )
+        assert torch.allclose(plus, alpha, rtol=1e-5) == is_same
+
+
 def test_golden_first_step_by_rule():
     """At d = 512: α/r keeps the progress and shrinks ‖∇B‖; α/√r keeps ‖∇B‖ and grows the progress."""
     ranks = (16, 64, 256)

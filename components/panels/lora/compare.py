@@ -140,15 +140,17 @@ def grid_run(page: Page) -> None:
         seen = next(train_grid(settings))
     if seen.done < seen.steps:
         show_progress(seen.done, seen.steps)
-    rank = choose(
-        _("Rank in the curves"),
-        settings.ranks,
-        f"{page.name}_rank",
-        str,
-        default=page.default("rank"),
-        style="segments",
-    )
     left, right = st.columns(2, gap="medium")
+    with right:
+        rank = choose(
+            _("Rank in the curves"),
+            settings.ranks,
+            f"{page.name}_rank",
+            lambda rank: _("rank {rank}").format(rank=rank),
+            default=page.default("rank"),
+            style="segments",
+            label_visibility="collapsed",
+        )
     with left:
         heat_map(page, settings, seen, rank)
     with right:
@@ -325,13 +327,13 @@ def verdict_table(settings: Grid, seen: Trained, rank: int) -> pd.DataFrame:
         rows.append(
             {
                 _("Initialisation"): initialisation_label(name),
-                _("Best learning rate"): f"{best[0]:g}",
+                _("Best rate"): f"{best[0]:g}",
                 _("Mean loss"): f"{best[1][:, -1].mean():.2g}",
-                _("Least possible"): f"{floor:.2g}",
-                _("× {first}").format(first=initialisation_label(settings.initialisations[0])): (
-                    f"{found.ratio:.2g}"
+                _("Least possible"): f"{floor if floor > FLOOR else 0:.2g}",
+                _("Against “{first}”").format(first=initialisation_label(settings.initialisations[0])): (
+                    f"× {found.ratio:.2g} · "
+                    + (_("within noise") if found.within_noise else _("a difference"))
                 ),
-                _("Verdict"): _("within noise") if found.within_noise else _("a difference"),
             }
         )
     return pd.DataFrame(rows)

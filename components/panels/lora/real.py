@@ -66,7 +66,7 @@ def real_lab(page: Page) -> None:
         whole_number(_("α"), 0, 512, f"{name}_real_alpha", 16, width=110)
         choose_initialisation(page, "real_init")
         choose_scaling(page)
-        whole_number(_("LoRA+: learning rate of B / of A"), 1, 64, f"{name}_real_ratio", 1, width=150)
+        whole_number(_("LoRA+: learning rate of B / of A"), 1, 64, f"{name}_real_ratio", 1, width=260)
         st.toggle("DoRA", key=f"{name}_real_dora", bind="query-params")
         st.toggle(
             _("QLoRA: base in 4 bits (NF4)"),

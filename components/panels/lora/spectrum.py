@@ -18,6 +18,7 @@ from components.panels.lora.setup import (
     choose_rate,
     initialisation_label,
     task_now,
+    task_sliders,
 )
 from components.words import _
 from models.errors import InputError
@@ -60,9 +61,10 @@ def autopsy(page: Page) -> None:
 def task_pairs(page: Page) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
     """(W₀, W) of one adapter and of full fine-tuning on the task of the first view."""
     name = page.name
+    task_sliders(page, live=(), settled=("autopsy",))
     with st.container(horizontal=True, vertical_alignment="bottom"):
         chosen = choose_initialisation(page, "spectrum_start")
-        rank = whole_number(_("Rank"), 0, 128, f"{name}_spectrum_rank", 8, width=110)
+        rank = whole_number(_("Rank"), 0, 128, f"{name}_spectrum_rank", 4, width=110)
         rate = choose_rate(page, "spectrum_rate", 1e-2)
         seed = whole_number(_("First seed"), 0, 9_999, f"{name}_seed", 0, width=110)
     task = task_now(page, WIDTH)
@@ -188,7 +190,7 @@ def snippet(page: Page) -> str:
     state, name = st.session_state, page.name
     run = Run(
         state.get(f"{name}_spectrum_start", "kaiming"),
-        state.get(f"{name}_spectrum_rank", 8),
+        state.get(f"{name}_spectrum_rank", 4),
         float(state.get(f"{name}_spectrum_rate", "0.01")),
         state.get(f"{name}_seed", 0),
     )
