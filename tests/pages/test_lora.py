@@ -11,6 +11,7 @@ from components.catalogue import lesson
 from components.controls import parse_link
 from components.lesson import Link
 from components.panels.lora.finished import FINISHED
+from components.panels.lora.setup import RATES
 from components.runs import QUEUE
 from components.words import LANGUAGES
 from models.lora_comparison import Grid, summarise, train_grid
@@ -57,9 +58,8 @@ def test_the_snippet_of_a_view_runs_and_prints_numbers(view):
 def test_the_grid_grows_and_ends_with_the_models_numbers():
     screen = finished_grid()
     settings = Grid(
-        Task(width=32), ("kaiming", "orthogonal", "pissa"), (2, 8), (1e-3, 3e-3, 1e-2, 3e-2, 1e-1), (0, 1, 2),
-        Recipe(steps=20),
-    )  # fmt: skip
+        Task(width=32), ("kaiming", "orthogonal", "pissa"), (2, 8), RATES, (0, 1, 2), Recipe(steps=20)
+    )
     *_progress, last = train_grid(settings)
     table = summarise(last.losses[:, -1], settings.runs)
     expected = [
