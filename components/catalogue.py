@@ -30,6 +30,7 @@ PAGES = (
     PageEntry("positions", mark("Attention and positions"), ":material/rotate_right:"),
     PageEntry("context", mark("Attention and positions"), ":material/expand:"),
     PageEntry("optimizers", mark("Training"), ":material/route:"),
+    PageEntry("lora", mark("Training"), ":material/tune:"),
 )
 
 

@@ -79,18 +79,19 @@ def choose_several(
     *,
     default: Sequence[str],
     most: int,
+    least: int = 1,
     **layout: Any,
 ) -> list[str]:
     """Some of several options; the address holds their values between commas.
 
     ``st.session_state[key]`` holds the values and outlives the widget. Without any that is an option,
-    the default is taken.
+    the default is taken, unless ``least`` is 0.
     """
     state, widget = st.session_state, f"{key}_widget"
-    asked = state[key] if key in state else [st.query_params.get(key, "")]
+    asked = state[key] if key in state else [st.query_params.get(key, ",".join(default))]
     values = [value for item in asked for value in item.split(",")]
     known = [value for value in dict.fromkeys(values) if value in options][:most]
-    state[key] = known or list(default)
+    state[key] = known if len(known) >= least else list(default)
     state[widget] = state[key]
 
     def take() -> None:

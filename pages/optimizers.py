@@ -10,9 +10,9 @@ from components.panels.optimizers.matrices import matrices
 from components.panels.optimizers.momentum import momentum_on_quadratics
 from components.panels.optimizers.paths import paths
 from components.panels.optimizers.rotation import rotation
-from components.panels.optimizers.running import forget_running
 from components.panels.optimizers.setup import defaults
 from components.panels.optimizers.training import training
+from components.panels.running import forget_running
 from components.refusal import refusals
 from components.words import _
 

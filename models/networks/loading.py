@@ -87,6 +87,26 @@ def load(name: str, device: str | None = None, dtype: torch.dtype | None = None)
     return network
 
 
+def fresh_copy(name: str) -> PreTrainedModel:
+    """A network of one's own, to be trained: float32 on the CPU, plain transformers, no tracing.
+
+    Nothing of it is shared or kept. Raises InputError as ``load`` does, and on an encoder.
+    """
+    network = load(name)
+    if network.entry.kind != "causal":
+        raise InputError("{name} is an encoder: it has no next token to learn.", name=name)
+    with _load_lock:
+        model = AutoModelForCausalLM.from_pretrained(
+            _folder(network.entry),
+            dtype=torch.float32,
+            attn_implementation="sdpa",
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+        )
+    return model.eval()
+
+
 def _cached(key: tuple[object, ...]) -> Network | None:
     with _cache_lock:
         if key in _networks:

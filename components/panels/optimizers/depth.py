@@ -14,8 +14,8 @@ from components.live.figure import live_figure
 from components.live.slider import live_slider, slider_value
 from components.page import Page, checked_against, take_with_you
 from components.panels import live_panel, panel
-from components.panels.optimizers.running import keep_going, run_controls
 from components.panels.optimizers.training import checks
+from components.panels.running import keep_going, run_controls
 from components.words import _
 from models.schedules import Schedule
 from models.training_lab import NORMS, Progress, Training, gradient_norms_at_start, side_by_side

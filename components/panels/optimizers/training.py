@@ -14,8 +14,8 @@ from components.live.figure import live_figure
 from components.live.slider import live_slider, slider_value
 from components.page import Check, Page, checked_against, take_with_you
 from components.panels import panel
-from components.panels.optimizers.running import keep_going, run_controls
 from components.panels.optimizers.setup import schedule_label
+from components.panels.running import keep_going, run_controls
 from components.words import _
 from models.optimizers import KINDS
 from models.schedules import SHAPES, Schedule

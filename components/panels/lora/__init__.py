@@ -1,0 +1,1 @@
+"""Panels of the LoRA page, one module a view."""

@@ -1,0 +1,39 @@
+"""The LoRA page for its tests: opened by address, its views and what each of them shows."""
+
+from streamlit.testing.v1 import AppTest
+
+from tests.pages.screen import constant, open_page
+
+VIEWS = {
+    "compare": {"lora_directions", "lora_quick", "lora_heatmap", "lora_curves", "lora_basins"},
+    "zero": {"lora_gradients", "lora_zero_loss"},
+    "scaling": {"lora_gradient", "lora_change", "lora_progress"},
+    "invariance": {"lora_invariance"},
+    "spectrum": {"lora_values", "lora_cosines_0", "lora_cosines_1"},
+    "audit": {"lora_audit"},
+    "merge": {"lora_sketch", "lora_counts"},
+    "real": {"lora_new", "lora_old"},
+}
+
+
+DEFAULTS = constant("lora", "DEFAULTS")
+
+
+def lora(**query: str) -> AppTest:
+    """The page opened by address; names without their prefix."""
+    return open_page("lora", **{f"lora_{key}": value for key, value in query.items()})
+
+
+def finished_grid(**query: str) -> AppTest:
+    """The comparison of a small grid, run after run of the page until it is done."""
+    small = {"names": "kaiming,pissa,orthogonal", "ranks": "2,8", "width": "32", "steps": "20"}
+    screen = lora(**{**small, **query})
+    for _attempt in range(40):
+        if screen.dataframe:
+            return screen
+        screen.run()
+    raise AssertionError("The grid did not come to its end.")
+
+
+def checks(screen: AppTest) -> list[str]:
+    return [caption.value for caption in screen.caption if "allowed" in caption.value]
