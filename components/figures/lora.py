@@ -81,10 +81,16 @@ def curves(
         legend=LEGEND_BELOW,
         xaxis=_axis(x_title, x_log, x_range),
         yaxis=_axis(y_title, y_log, y_range),
-        margin=MARGIN | {"b": 60 + 22 * -(-len(shown) // 4), "t": 16},
+        margin=MARGIN | {"b": 52 + 20 * _legend_rows([curve.name for curve in shown]), "t": 16},
         shapes=[] if level is None else [_level(level[0])],
         annotations=[] if level is None else [_level_name(*level, y_log)],
     )
+
+
+def _legend_rows(names: Sequence[str]) -> int:
+    """Rows of a legend below a figure of half a page's width."""
+    across = 2 if max((len(name) for name in names), default=0) > 18 else 3
+    return -(-len(names) // across)
 
 
 def _band(curve: Curve) -> go.Scatter:
