@@ -62,7 +62,7 @@ def comparison(page: Page) -> None:
             _("Ranks"), RANKS, f"{page.name}_ranks", str, default=page.default("ranks"), most=6, width=220
         )
         choose_scaling(page)
-        live_slider(_("α"), f"{page.name}_alpha", *ALPHA, log=True, settled=("grid_run",))
+        live_slider("α", f"{page.name}_alpha", *ALPHA, log=True, settled=("grid_run",))
         live_slider(
             _("LoRA+: learning rate of B / of A"), f"{page.name}_ratio", *RATIO, log=True,
             settled=("grid_run",),

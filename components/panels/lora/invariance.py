@@ -73,7 +73,7 @@ def invariance(page: Page) -> None:
     name = page.name
     with st.container(horizontal=True, vertical_alignment="bottom"):
         live_slider("p", f"{name}_p", *P, log=True, live=live, settled=settled)
-        live_slider(_("α"), f"{name}_knob_alpha", *ALPHA, log=True, live=live, settled=settled)
+        live_slider("α", f"{name}_knob_alpha", *ALPHA, log=True, live=live, settled=settled)
         live_slider(
             _("Initial size of A"), f"{name}_knob_start", *START, log=True, live=live, settled=settled
         )

@@ -142,7 +142,7 @@ def sketch(targets: tuple[str, ...]) -> list[Block]:
             blocks.append(Block((x + width * 0.66, y, x + width, y + 8), "BA", "lora"))
     blocks += [
         Block((5, 26, 20, 29.5), _("attention")),
-        Block((5, 48.5, 20, 51.5), _("MLP")),
+        Block((5, 48.5, 20, 51.5), "MLP"),
     ]
     return blocks
 

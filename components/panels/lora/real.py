@@ -63,7 +63,7 @@ def real_lab(page: Page) -> None:
             default=page.default("targets"), most=7, least=0, width=520,
         )  # fmt: skip
         whole_number(_("Rank"), 0, 512, f"{name}_real_rank", 8, width=110)
-        whole_number(_("α"), 0, 512, f"{name}_real_alpha", 16, width=110)
+        whole_number("α", 0, 512, f"{name}_real_alpha", 16, width=110)
         choose_initialisation(page, "real_init")
         choose_scaling(page)
         whole_number(_("LoRA+: learning rate of B / of A"), 1, 64, f"{name}_real_ratio", 1, width=260)

@@ -51,7 +51,7 @@ def step_now(page: Page, rule: Scaling) -> FirstStep:
 def referee(page: Page) -> None:
     live, settled = ("scaling_figures",), ("scaling_figures", "scaling_words")
     with st.container(horizontal=True):
-        live_slider(_("α"), f"{page.name}_scale_alpha", *ALPHA, log=True, live=live, settled=settled)
+        live_slider("α", f"{page.name}_scale_alpha", *ALPHA, log=True, live=live, settled=settled)
         live_slider(
             _("Learning rate"), f"{page.name}_scale_rate", *RATE, log=True, live=live, settled=settled
         )

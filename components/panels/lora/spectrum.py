@@ -162,7 +162,7 @@ def spectrum_words(page: Page, pairs: dict[str, tuple[torch.Tensor, torch.Tensor
         rows.append(
             {
                 _("Weights of"): name,
-                _("‖ΔW‖ / ‖W₀‖"): f"{one.delta.norm() / one.before.norm():.3g}",
+                "‖ΔW‖ / ‖W₀‖": f"{one.delta.norm() / one.before.norm():.3g}",
                 _("rank of ΔW (σ > σ₁/1000)"): int((one.delta > one.delta[0] / 1000).sum()),
                 _("stable rank ‖ΔW‖²/σ₁²"): f"{squares.sum() / squares[0].clamp_min(1e-30):.3g}",
                 _("foreign directions"): len(intruders(one.cosine, min(top, len(one.cosine)), epsilon)),

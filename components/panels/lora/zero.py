@@ -38,7 +38,7 @@ def runs_now(page: Page) -> tuple[Run, ...]:
 def zeros(page: Page) -> None:
     live, settled = ("zero_figures",), ("zero_figures", "zero_words")
     with st.container(horizontal=True):
-        live_slider(_("α"), f"{page.name}_zero_alpha", *ALPHA, log=True, live=live, settled=settled)
+        live_slider("α", f"{page.name}_zero_alpha", *ALPHA, log=True, live=live, settled=settled)
         live_slider(
             _("Learning rate"), f"{page.name}_zero_rate", *RATE, log=True, live=live, settled=settled
         )
