@@ -42,10 +42,7 @@ def sqnr(x: Float[Tensor, "*shape"], quantized: Float[Tensor, "*shape"]) -> floa
 
 
 def _energy(x: Float[Tensor, "*shape"]) -> float:
-    flat = x.flatten()
-    return (
-        float(flat.double() @ flat.double()) if len(flat) < 4_096 else float(torch.linalg.norm(flat)) ** 2
-    )
+    return float(torch.linalg.vector_norm(x, dtype=torch.float64)) ** 2
 
 
 def decibels(signal: float, noise: float) -> float:

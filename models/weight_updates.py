@@ -35,8 +35,12 @@ def update_paths(weight: float, step: float, steps: int, seed: int) -> UpdatePat
         )
     generator = torch.Generator().manual_seed(seed)
     noise = torch.randint(0, 2**16, (steps,), generator=generator, dtype=torch.int32)
-    paths = [_path(weight, step, steps, dtype) for dtype in (torch.float32, torch.float16, torch.bfloat16)]
-    return UpdatePaths(*paths, _stochastic_path(weight, step, noise))
+    return UpdatePaths(
+        _path(weight, step, steps, torch.float32),
+        _path(weight, step, steps, torch.float16),
+        _path(weight, step, steps, torch.bfloat16),
+        _stochastic_path(weight, step, noise),
+    )
 
 
 def _path(weight: float, step: float, steps: int, dtype: torch.dtype) -> Float[Tensor, " steps"]:
