@@ -117,7 +117,7 @@ def token_ids(network: Network, text: str) -> Int[Tensor, " query"]:
     return torch.tensor(tokenize(network.tokenizer, text, most).token_ids)
 
 
-def held_out(network: Network, length: int = HELD_OUT_TOKENS) -> Int[Tensor, "passages query"]:
+def held_out(network: Network, length: int = HELD_OUT_TOKENS) -> Int[Tensor, "passages length"]:
     """The beginnings of the English passages, which were written for Loupe and never trained on."""
     most = min(network.context, length)
     texts = [passage.text for passage in passages() if passage.language == "en"]
@@ -163,7 +163,7 @@ def measure(
     network: Network,
     tokens: Int[Tensor, " query"],
     before: Float[Tensor, "query vocabulary"],
-    passages_tokens: Int[Tensor, "passages query"],
+    passages_tokens: Int[Tensor, "passages length"],
     replaced: Replaced,
 ) -> Measured:
     """KL, flipped choices and loss with some weights replaced."""

@@ -1,0 +1,377 @@
+"""Figures of the quantization page on a whole network: outliers, the way down, GPTQ, budget, cache."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+from components.figures.attention import HATCH
+from components.figures.style import (
+    BLUE,
+    DASHES,
+    DIVERGING,
+    GREY,
+    INK,
+    LETTER,
+    MARGIN,
+    MARKERS,
+    ORANGE,
+    RED,
+    SEQUENTIAL,
+    SERIES,
+    drawing,
+    escaped,
+    token_axis,
+    token_categories,
+)
+from components.words import _
+
+
+def channel_peaks(
+    series: dict[str, np.ndarray], threshold: float, channel: int, height: int = 360
+) -> go.Figure:
+    """The largest magnitude of each input channel, as it is and as a remedy leaves it."""
+    traces = [
+        go.Scatter(
+            y=values.astype(np.float32),
+            name=name,
+            mode="lines",
+            line={"color": SERIES[index], "dash": DASHES[index], "width": 1.5},
+            hovertemplate=f"{name}<br>" + _("channel") + " %{x}: %{y:.3g}<extra></extra>",
+        )
+        for index, (name, values) in enumerate(series.items())
+    ]
+    first = next(iter(series.values()))
+    marked = go.Scatter(
+        x=[channel],
+        y=[first[channel]],
+        mode="markers",
+        name=_("the chosen channel"),
+        marker={"color": RED, "size": 12, "symbol": "diamond-open", "line": {"width": 3}},
+        hoverinfo="skip",
+    )
+    line = {"type": "line", "x0": 0, "x1": 1, "xref": "paper", "y0": threshold, "y1": threshold}
+    return drawing(
+        [*traces, marked],
+        height,
+        xaxis={"title": {"text": _("Input channel")}, "range": [-1, len(first)]},
+        yaxis={"title": {"text": _("Largest magnitude over the text")}, "type": "log", "range": [-1.5, 3]},
+        shapes=[line | {"line": {"color": INK, "dash": "dot", "width": 2}}],
+        margin=MARGIN | {"t": 56},
+    )
+
+
+def method_bars(
+    names: Sequence[str], errors: np.ndarray, notes: Sequence[str], height: int = 360
+) -> go.Figure:
+    """Output error under each remedy, on a fixed logarithmic scale, with a note beside each bar."""
+    bars = go.Bar(
+        y=list(names),
+        x=errors.astype(np.float32),
+        orientation="h",
+        text=list(notes),
+        textposition="auto",
+        marker={"color": [SERIES[index % 6] for index in range(len(names))]},
+        hovertemplate="%{y}<br>%{x:.3%}<extra></extra>",
+    )
+    return drawing(
+        [bars],
+        height,
+        xaxis={
+            "title": {"text": _("Output error ‖Y − Ŷ‖ / ‖Y‖")},
+            "type": "log",
+            "range": [-3, 0.1],
+            "tickformat": ".1%",
+        },
+        yaxis={"autorange": "reversed"},
+        margin=MARGIN | {"l": round(20 + LETTER * max(map(len, names)) * 1.1)},
+    )
+
+
+def errors_by_module(
+    labels: Sequence[str], weight: np.ndarray, output: np.ndarray, top: float, height: int = 320
+) -> go.Figure:
+    """Relative error of each matrix and of what it writes."""
+    pairs = ((_("of the weights"), weight, BLUE, "circle"), (_("of the output"), output, ORANGE, "diamond"))
+    traces = [
+        go.Scatter(
+            x=np.arange(len(values)),
+            y=values.astype(np.float32),
+            name=name,
+            mode="markers+lines",
+            marker={"color": colour, "symbol": symbol, "size": 8},
+            line={"color": colour, "width": 1, "dash": "dot"},
+            customdata=list(labels),
+            hovertemplate=f"%{{customdata}}<br>{name}: %{{y:.2%}}<extra></extra>",
+        )
+        for name, values, colour, symbol in pairs
+    ]
+    step = max(1, -(-len(labels) // 30))
+    return drawing(
+        traces,
+        height,
+        xaxis={
+            "tickvals": list(range(0, len(labels), step)),
+            "ticktext": list(labels)[::step],
+            "tickangle": -60,
+            "tickfont": {"size": 10},
+            "zeroline": False,
+            "range": [-0.6, len(labels) - 0.4],
+        },
+        yaxis={"title": {"text": _("Relative error")}, "tickformat": ".0%", "range": [0, top]},
+        margin=MARGIN | {"b": 96},
+    )
+
+
+def stream(errors: np.ndarray, height: int = 320) -> go.Figure:
+    """How the error grows along the residual stream."""
+    line = go.Scatter(
+        y=errors.astype(np.float32),
+        mode="lines+markers",
+        line={"color": BLUE, "width": 3},
+        marker={"size": 9},
+        hovertemplate="%{x}: %{y:.2%}<extra></extra>",
+    )
+    return drawing(
+        [line],
+        height,
+        xaxis={"title": {"text": _("Blocks passed")}, "dtick": max(1, len(errors) // 8)},
+        yaxis={
+            "title": {"text": _("Relative error of the residual stream")},
+            "tickformat": ".0%",
+            "range": [0, 1.3],
+        },
+        margin=MARGIN | {"t": 16},
+    )
+
+
+def kl_bars(labels: Sequence[str], kl: np.ndarray, flipped: np.ndarray, height: int = 320) -> go.Figure:
+    """KL of the next token after each token; where the greedy choice flips, hatched and another colour."""
+    shown = np.maximum(kl, 1e-6).astype(np.float32)
+    traces = [
+        go.Bar(
+            x=token_categories(labels),
+            y=np.where(mask, shown, np.nan),
+            name=name,
+            marker={"color": colour, "pattern": HATCH | {"shape": shape}},
+            hovertemplate="%{x}<br>KL %{y:.3g} nats<extra></extra>",
+        )
+        for name, mask, colour, shape in (
+            (_("same next token"), ~flipped, BLUE, ""),
+            (_("another next token"), flipped, RED, "/"),
+        )
+    ]
+    return drawing(
+        traces,
+        height,
+        barmode="overlay",
+        xaxis=token_axis(labels, "", tickangle=-60),
+        yaxis={"title": {"text": _("KL (nats)")}, "type": "log", "range": [-6, 1.3]},
+        margin=MARGIN | {"b": 96},
+    )
+
+
+def loss_bars(names: Sequence[str], losses: Sequence[float], title: str, height: int = 320) -> go.Figure:
+    """Losses side by side, with their values."""
+    bars = go.Bar(
+        x=list(names),
+        y=np.array(losses, np.float32),
+        text=[f"{loss:.4f}" for loss in losses],
+        textposition="outside",
+        marker={"color": [GREY, ORANGE, BLUE, *SERIES][: len(names)]},
+        width=0.6,
+        hovertemplate="%{x}: %{y:.4f}<extra></extra>",
+    )
+    return drawing(
+        [bars],
+        height,
+        title={"text": title, "font": {"size": 14}, "x": 0, "xref": "paper", "y": 0.97},
+        xaxis={},
+        yaxis={"title": {"text": _("Loss (nats a token)")}, "range": [0, 9]},
+        showlegend=False,
+        margin=MARGIN | {"t": 56},
+    )
+
+
+def sensitivity_map(
+    values: np.ndarray, layers: Sequence[int], modules: Sequence[str], title: str, height: int
+) -> go.Figure:
+    """Layers down, modules across; matrices that are not measured yet are empty."""
+    heatmap = go.Heatmap(
+        z=values.astype(np.float32),
+        x=list(modules),
+        y=[str(layer) for layer in layers],
+        colorscale=SEQUENTIAL,
+        zmin=0,
+        hoverongaps=False,
+        xgap=2,
+        ygap=2,
+        texttemplate="%{z:.2g}",
+        colorbar={"title": {"text": title, "side": "right"}, "thickness": 12, "outlinewidth": 0},
+        hovertemplate=_("layer") + " %{y} · %{x}<br>%{z:.5f}<extra></extra>",
+    )
+    return drawing(
+        [heatmap],
+        height,
+        xaxis={"type": "category", "side": "top", "showgrid": False, "tickangle": -30},
+        yaxis={
+            "type": "category",
+            "autorange": "reversed",
+            "title": {"text": _("Layer")},
+            "showgrid": False,
+        },
+        margin={"l": 56, "r": 8, "t": 110, "b": 12},
+    )
+
+
+def pushed_error(
+    moved: np.ndarray, done: Sequence[int], column: int, top: float, height: int = 440
+) -> go.Figure:
+    """W now − W as it was: columns that are rounded are framed, the last of them heavily."""
+    heatmap = go.Heatmap(
+        z=moved.astype(np.float32),
+        zmin=-top,
+        zmax=top,
+        colorscale=DIVERGING,
+        colorbar={
+            "title": {"text": _("change of the weight"), "side": "right"},
+            "thickness": 12,
+            "outlinewidth": 0,
+        },
+        hovertemplate=_("output") + " %{y} · " + _("input") + " %{x}<br>%{z:.4f}<extra></extra>",
+    )
+    rounded = go.Scatter(
+        x=list(done),
+        y=np.full(len(done), -1.2),
+        mode="markers",
+        hoverinfo="skip",
+        marker={
+            "symbol": "triangle-down",
+            "size": 9,
+            "color": [RED if c == column else GREY for c in done],
+        },
+    )
+    rows, columns = moved.shape
+    return drawing(
+        [heatmap, rounded],
+        height,
+        showlegend=False,
+        xaxis={
+            "title": {"text": _("Input channel (▾ rounded)")},
+            "range": [-0.5, columns - 0.5],
+            "showgrid": False,
+            "zeroline": False,
+        },
+        yaxis={
+            "title": {"text": _("Output channel")},
+            "range": [rows - 0.5, -2],
+            "showgrid": False,
+            "zeroline": False,
+        },
+        margin=MARGIN | {"t": 12},
+    )
+
+
+def growing_error(curves: dict[str, np.ndarray], now: int, height: int = 440) -> go.Figure:
+    """Output error after each rounded column, for several ways; a line where the stepper stands."""
+    traces = [
+        go.Scatter(
+            x=np.arange(1, len(values) + 1),
+            y=values.astype(np.float32),
+            name=name,
+            mode="lines+markers",
+            line={"color": SERIES[index], "dash": DASHES[index]},
+            marker={"symbol": MARKERS[index], "size": 6},
+            hovertemplate=f"{name}<br>%{{x}}: %{{y:.2%}}<extra></extra>",
+        )
+        for index, (name, values) in enumerate(curves.items())
+    ]
+    line = {"type": "line", "x0": now, "x1": now, "y0": 0, "y1": 1, "yref": "paper"}
+    top = max([0.05, *(float(np.nanmax(values)) for values in curves.values())])
+    return drawing(
+        traces,
+        height,
+        xaxis={"title": {"text": _("Columns rounded")}},
+        yaxis={
+            "title": {"text": _("Output error ‖Y − Ŷ‖ / ‖Y‖")},
+            "tickformat": ".0%",
+            "range": [0, 1.1 * top],
+        },
+        shapes=[line | {"line": {"color": INK, "dash": "dot", "width": 2}}],
+    )
+
+
+def allocations(
+    parts: Sequence[str], named: dict[str, Sequence[int]], effects: dict[str, str], height: int = 360
+) -> go.Figure:
+    """Bits of each part under several allocations; what each really costs stands in its name."""
+    patterns = ("", "/", "x", ".")
+    bars = [
+        go.Bar(
+            x=list(parts),
+            y=np.array(bits, np.float32),
+            name=f"{name} · {effects.get(name, '…')}",
+            marker={"color": SERIES[index], "pattern": HATCH | {"shape": patterns[index % 4]}},
+            text=[str(value) for value in bits],
+            textposition="outside",
+            hovertemplate=f"{name}<br>%{{x}}: %{{y}}<extra></extra>",
+        )
+        for index, (name, bits) in enumerate(named.items())
+    ]
+    return drawing(
+        bars,
+        height,
+        barmode="group",
+        xaxis={"title": {"text": _("Layers")}, "type": "category"},
+        yaxis={"title": {"text": _("Bits")}, "range": [0, 9]},
+        margin=MARGIN | {"t": 90},
+    )
+
+
+def cost_curves(costs: dict[str, tuple[Sequence[int], np.ndarray]], height: int = 360) -> go.Figure:
+    """KL of each part alone against its bits."""
+    traces: list[Any] = [
+        go.Scatter(
+            x=list(bits),
+            y=np.maximum(values, 1e-7).astype(np.float32),
+            name=escaped(name),
+            mode="lines+markers",
+            line={"color": SERIES[index % 6], "dash": DASHES[index % 6]},
+            marker={"symbol": MARKERS[index % 6], "size": 9},
+            hovertemplate=f"{escaped(name)}<br>%{{x}} bits: KL %{{y:.3g}}<extra></extra>",
+        )
+        for index, (name, (bits, values)) in enumerate(costs.items())
+    ]
+    return drawing(
+        traces,
+        height,
+        showlegend=True,
+        xaxis={"title": {"text": _("Bits of this part, all others exact")}, "range": [1.7, 8.3]},
+        yaxis={"title": {"text": _("KL (nats)")}, "type": "log", "range": [-6.5, 1.2]},
+    )
+
+
+def loss_by_position(curves: dict[str, np.ndarray], height: int = 420) -> go.Figure:
+    """Mean loss over the passages along the text, averaged over runs of eight positions."""
+    traces = []
+    for index, (name, losses) in enumerate(curves.items()):
+        count = len(losses) // 8
+        means = losses[: 8 * count].reshape(count, 8).mean(1)
+        traces.append(
+            go.Scatter(
+                x=np.arange(count) * 8 + 4,
+                y=means.astype(np.float32),
+                name=name,
+                mode="lines+markers",
+                line={"color": SERIES[index], "dash": DASHES[index], "width": 2.5},
+                marker={"symbol": MARKERS[index], "size": 7},
+                hovertemplate=f"{name}<br>" + _("position") + " %{x}: %{y:.3f}<extra></extra>",
+            )
+        )
+    return drawing(
+        traces,
+        height,
+        xaxis={"title": {"text": _("Position in the text")}},
+        yaxis={"title": {"text": _("Loss (nats a token)")}, "rangemode": "tozero"},
+    )
