@@ -28,7 +28,7 @@ FLOAT8 = {"E4M3": torch.float8_e4m3fn, "E5M2": torch.float8_e5m2}
 
 @cache
 def nf4_levels() -> Float[Tensor, "16"]:
-    """NormalFloat: quantiles of the standard normal, eight below zero, zero, seven above, over the largest.
+    """NormalFloat: quantiles of the standard normal, seven below zero, zero, eight above, over the largest.
 
     The tails end at the quantile 0.9677083 = 1 − ½ (1/30 + 1/32), midway between those of 15 and of
     16 equal parts, as both the negative and the positive side get a zero of which one is dropped.

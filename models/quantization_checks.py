@@ -24,7 +24,7 @@ def difference_from_torch(x: Float[Tensor, "rows columns"], found: Quantized, se
         return float((round_to(x, form) - found.dequantized).abs().nan_to_num().max()) / largest
     if setting.format == "int":
         return _from_fake_quantize(x, found, setting) / largest
-    return _from_all_levels(x, found) / largest
+    return _from_all_levels(x, found, setting.format in ("nf4", "fp4")) / largest
 
 
 def _groups(x: Tensor, found: Quantized) -> Tensor:
@@ -40,14 +40,19 @@ def _from_fake_quantize(x: Tensor, found: Quantized, setting: Setting) -> float:
     return float((theirs - _groups(found.dequantized, found)).abs().max())
 
 
-def _from_all_levels(x: Tensor, found: Quantized) -> float:
-    """How much farther the chosen level is than the nearest: the same where two are equally near."""
+def _from_all_levels(x: Tensor, found: Quantized, by_largest: bool) -> float:
+    """How much farther the chosen level is than the nearest: the same where two are equally near.
+
+    Codebooks choose the level before their scale, the group's largest magnitude, is quantized itself.
+    """
     groups, chosen = _groups(x, found), _groups(found.dequantized, found)
     count = max(1, CHECKED // groups.shape[1])
     units = found.levels / found.scale[0]
     worst = 0.0
     for group, taken, scale in zip(groups[:count], chosen[:count], found.scale[:count], strict=False):
         group, taken = group[:CHECKED], taken[:CHECKED]
+        if by_largest and scale > 0:
+            taken, scale = taken / scale * group.abs().max(), group.abs().max()
         nearest = torch.cdist(group[:, None], (units * scale)[:, None]).amin(1)
         worst = max(worst, float(((group - taken).abs() - nearest).abs().max()))
     return worst

@@ -32,7 +32,7 @@ from models.quantization import (
 
 Format = Literal["int", "nf4", "fp4", "mxfp4", "nvfp4", "e4m3", "e5m2", "mxfp8", "bfloat16", "float16"]
 FORMATS: tuple[Format, ...] = get_args(Format)
-SMALLEST_GROUP, LARGEST_GROUP = 8, 4096
+SMALLEST_GROUP = 8
 
 
 @dataclass(frozen=True)
@@ -107,18 +107,19 @@ CONTENDERS = {
 FIXED = {"mxfp4": 4.25, "nvfp4": 4.5, "mxfp8": 8.25}  # effective bits of formats without an option
 
 
-def at_budget(setting: Setting, budget: float) -> Setting | None:
-    """The setting with the smallest group that costs at most ``budget`` bits a weight; None if none does.
+def at_budget(setting: Setting, budget: float, columns: int) -> Setting | None:
+    """The setting with the smallest groups that cost at most ``budget`` bits a weight; None if none do.
 
-    Groups of 8 to 4,096 weights; a matrix-wide scale is not counted.
+    Rows of ``columns`` weights are cut into groups of 8 or more. What is kept once for a matrix, or for
+    every 256 scales beyond their share, is not counted.
     """
     if setting.format in FIXED:
         return setting if FIXED[setting.format] <= budget else None
-    spare = budget - setting.nominal_bits
-    if spare <= 0:
+    groups = int((budget - setting.nominal_bits) * columns / bits_a_group(setting) + 1e-9)
+    if groups < 1:
         return None
-    size = max(SMALLEST_GROUP, -int(-bits_a_group(setting) / spare // 1))
-    return replace(setting, granularity="group", group_size=size) if size <= LARGEST_GROUP else None
+    size = max(SMALLEST_GROUP, -(-columns // groups))
+    return replace(setting, granularity="group", group_size=size)
 
 
 def bits_a_group(setting: Setting) -> float:

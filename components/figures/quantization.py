@@ -147,7 +147,7 @@ def ranges(
             name=name,
             marker=marker,
             customdata=np.stack([low, high], 1),
-            hovertemplate=f"%{{y}}<br>{name}: %{{customdata[0]:.3g}} – %{{customdata[1]:.3g}}<extra></extra>",
+            hovertemplate=f"%{{y}} {name}: %{{customdata[0]:.3g}} – %{{customdata[1]:.3g}}<extra></extra>",
         )
 
     text = go.Scatter(
@@ -330,7 +330,8 @@ def bits_against_quality(
         height,
         xaxis={"title": {"text": _("Effective bits a weight")}, "range": [0.5, 9.5]},
         yaxis={"title": {"text": "SQNR (dB)"}, "range": [0, 56]},
-        margin=MARGIN | {"t": 78},
+        margin=MARGIN | {"t": 12},
+        legend={"x": 0.01, "y": 0.99, "xanchor": "left", "yanchor": "top", "bgcolor": "rgba(0,0,0,0)"},
     )
 
 

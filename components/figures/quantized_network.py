@@ -82,6 +82,7 @@ def method_bars(
             "title": {"text": _("Output error ‖Y − Ŷ‖ / ‖Y‖")},
             "type": "log",
             "range": [-3, 0.1],
+            "tickvals": [0.001, 0.01, 0.1, 1],
             "tickformat": ".1%",
         },
         yaxis={"autorange": "reversed"},

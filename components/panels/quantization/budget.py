@@ -88,10 +88,10 @@ def budget_run(page: Page, choice: Choice, mine: tuple[int, ...], cap: float) ->
         costs = cost_table(seen, len(parts))
         named[_("greedy")] = greedy_allocation(costs, sizes, cap)
         named[_("best sum of single costs")] = best_allocation(costs, sizes, cap)
-    effects = {
-        name: f"{mean_bits(bits, sizes):.2f} bits, KL {allocated(choice.network, choice.text, tuple(bits), SETTING).mean_kl:.4f}"
-        for name, bits in named.items()
-    }
+    effects = {}
+    for name, bits in named.items():
+        real = allocated(choice.network, choice.text, tuple(bits), SETTING)
+        effects[name] = f"{mean_bits(bits, sizes):.2f} bits, KL {real.mean_kl:.4f}"
     left, right = st.columns(2, gap="medium")
     with left:
         figure = allocations(names, named, effects)

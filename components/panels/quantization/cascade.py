@@ -157,10 +157,11 @@ def flips(choice: Choice, found: Cascade, before: torch.Tensor, after: torch.Ten
 
 
 def snippet(choice: Choice, scope: str, setting: Setting) -> str:
+    is_attention = '("attn" in w.module or "attention" in w.module)'
     chosen = {
         "all": "weights_of(network)",
-        "attention": 'tuple(w for w in weights_of(network) if "attn" in w.module or "attention" in w.module)',
-        "mlp": 'tuple(w for w in weights_of(network) if "attn" not in w.module and "attention" not in w.module)',
+        "attention": f"tuple(w for w in weights_of(network) if {is_attention})",
+        "mlp": f"tuple(w for w in weights_of(network) if not {is_attention})",
     }[scope]
     return f"""from models.networks.loading import load
 from models.quantized_network import cascade, token_ids, weights_of

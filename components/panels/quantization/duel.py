@@ -62,7 +62,8 @@ def contest(source: Source, setting: Setting) -> tuple[float, float, float]:
 
 def contenders(source: Source, budget: float) -> dict[str, tuple[Setting, float, float, float]]:
     """Who fits the budget: integers of the widest two widths, and every other format."""
-    fitting = {name: at_budget(setting, budget) for name, setting in CONTENDERS.items()}
+    columns = values(source).shape[1]
+    fitting = {name: at_budget(setting, budget, columns) for name, setting in CONTENDERS.items()}
     found = {}
     for name, setting in fitting.items():
         is_narrow = setting is not None and setting.nominal_bits < budget - 1.6
@@ -128,7 +129,7 @@ network = load({source.network!r})
 weight = next(w for w in weights_of(network) if (w.layer, w.module) == {(source.layer, source.module)!r})
 x = matrix(network, weight)
 for name, contender in CONTENDERS.items():
-    if setting := at_budget(contender, {budget!r}):
+    if setting := at_budget(contender, {budget!r}, x.shape[1]):
         found = quantize(x, setting)
         print(name, setting.group_size, found.effective_bits, sqnr(x, found.dequantized))
 """

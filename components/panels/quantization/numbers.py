@@ -186,7 +186,7 @@ def value_facts(page: Page, typed: float, own: FloatFormat, overflow: str) -> No
     table = facts_table(value, forms, overflow)
     left, right = st.columns([3, 2], gap="medium")
     with left:
-        st.dataframe(table, hide_index=True)
+        st.dataframe(table, hide_index=True, height=38 + 35 * len(table))
     with right:
         arithmetic(value, own if own not in FORMATS else FLOAT16)
     everything = [facts(form) for form in forms]
