@@ -189,7 +189,7 @@ def loss_bars(names: Sequence[str], losses: Sequence[float], title: str, height:
         height,
         title={"text": title, "font": {"size": 14}, "x": 0, "xref": "paper", "y": 0.97},
         xaxis={},
-        yaxis={"title": {"text": _("Loss (nats a token)")}, "range": [0, 9]},
+        yaxis={"title": {"text": _("Loss (nats a token)")}, "range": [0, 12]},
         showlegend=False,
         margin=MARGIN | {"t": 56},
     )

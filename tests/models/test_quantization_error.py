@@ -106,7 +106,8 @@ def test_contenders_keep_within_the_budget_and_use_it(name, budget, columns):
     assert spent <= budget + once
     if setting.format == "int" and setting.group_size > 8:
         groups = -(-columns // setting.group_size)
-        smaller = Setting(bits=setting.bits, mapping=setting.mapping, group_size=-(-columns // (groups + 1)))
+        size = -(-columns // (groups + 1))
+        smaller = Setting(bits=setting.bits, mapping=setting.mapping, group_size=size)
         if -(-columns // smaller.group_size) > groups:
             assert quantize(x, smaller).effective_bits > budget
 
