@@ -13,6 +13,8 @@ from models.networks.evaluation import head_figures
 from models.networks.loading import load
 from models.networks.texts import passages
 from models.networks.tracing import trace
+from models.quantized_network import matrix, weights_of
+from models.weight_formats import Setting, quantize
 
 SIZE = (640, 320)
 TOKENS = 40
@@ -31,6 +33,21 @@ def attention() -> Image.Image:
     return coloured(np.concatenate([maps[0], np.full((TOKENS, 2), np.nan), maps[1]], axis=1))
 
 
+def quantization() -> Image.Image:
+    """The same corner of a weight matrix in 8, 4, 3 and 2 bits, from left to right."""
+    network = load(DEFAULT)
+    corner = matrix(network, weights_of(network)[0])[:TOKENS, :18]
+    limit = float(corner.abs().max()) / 2
+    parts = []
+    for bits in (8, 4, 3, 2):
+        setting = Setting(bits=bits, granularity="channel", clipping="mse")
+        parts += [
+            quantize(corner, setting).dequantized.numpy() / limit / 2 + 0.5,
+            np.full((TOKENS, 2), np.nan),
+        ]
+    return coloured(np.concatenate(parts[:-1], axis=1))
+
+
 def coloured(values: np.ndarray) -> Image.Image:
     """Values between 0 and 1 in the sequential colours; NaN is transparent."""
     steps = np.array(
@@ -45,7 +62,7 @@ def coloured(values: np.ndarray) -> Image.Image:
     return Image.fromarray(pixels, "RGBA").resize(SIZE, Image.Resampling.NEAREST)
 
 
-DRAWINGS = {"attention": attention}
+DRAWINGS = {"attention": attention, "quantization": quantization}
 
 
 def main() -> None:

@@ -168,7 +168,12 @@ def kl_bars(labels: Sequence[str], kl: np.ndarray, flipped: np.ndarray, height: 
         height,
         barmode="overlay",
         xaxis=token_axis(labels, "", tickangle=-60),
-        yaxis={"title": {"text": _("KL (nats)")}, "type": "log", "range": [-6, 1.3]},
+        yaxis={
+            "title": {"text": _("KL (nats)")},
+            "type": "log",
+            "exponentformat": "power",
+            "range": [-6, 1.3],
+        },
         margin=MARGIN | {"b": 96},
     )
 
@@ -349,7 +354,12 @@ def cost_curves(costs: dict[str, tuple[Sequence[int], np.ndarray]], height: int 
         height,
         showlegend=True,
         xaxis={"title": {"text": _("Bits of this part, all others exact")}, "range": [1.7, 8.3]},
-        yaxis={"title": {"text": _("KL (nats)")}, "type": "log", "range": [-6.5, 1.2]},
+        yaxis={
+            "title": {"text": _("KL (nats)")},
+            "type": "log",
+            "exponentformat": "power",
+            "range": [-6.5, 1.2],
+        },
     )
 
 
