@@ -1,4 +1,4 @@
-"""The quantization page: redraws while bits and groups are dragged, quantizers beside libraries, the map."""
+"""The quantization page: redraws while a slider is dragged, quantizers beside libraries, the map."""
 
 import time
 from collections.abc import Callable
