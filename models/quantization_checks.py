@@ -8,6 +8,7 @@ from models.number_formats import BFLOAT16, FLOAT16, round_to
 from models.quantization import Quantized, grouped
 from models.weight_formats import Setting
 
+EXACTLY = "donot_use_mm_for_euclid_dist"
 CHECKED = 4_096  # weights that every level is tried for
 
 
@@ -53,6 +54,7 @@ def _from_all_levels(x: Tensor, found: Quantized, by_largest: bool) -> float:
         group, taken = group[:CHECKED], taken[:CHECKED]
         if by_largest and scale > 0:
             taken, scale = taken / scale * group.abs().max(), group.abs().max()
-        nearest = torch.cdist(group[:, None], (units * scale)[:, None]).amin(1)
+        levels = (units * scale).double()
+        nearest = torch.cdist(group[:, None].double(), levels[:, None], compute_mode=EXACTLY).amin(1)
         worst = max(worst, float(((group - taken).abs() - nearest).abs().max()))
     return worst

@@ -206,14 +206,24 @@ def loss_bars(names: Sequence[str], losses: Sequence[float], title: str, height:
     )
 
 
+def names_at(names: Sequence[str], *, down: bool = False) -> dict[str, Any]:
+    """An axis with one named cell after another, there also while the cells are empty."""
+    ends = [-0.5, len(names) - 0.5]
+    return {
+        "tickvals": list(range(len(names))),
+        "ticktext": list(names),
+        "range": ends[::-1] if down else ends,
+        "showgrid": False,
+        "zeroline": False,
+    }
+
+
 def sensitivity_map(
     values: np.ndarray, layers: Sequence[int], modules: Sequence[str], title: str, height: int
 ) -> go.Figure:
     """Layers down, modules across; matrices that are not measured yet are empty."""
     heatmap = go.Heatmap(
         z=values.astype(np.float32),
-        x=list(modules),
-        y=[str(layer) for layer in layers],
         colorscale=SEQUENTIAL,
         zmin=0,
         hoverongaps=False,
@@ -221,18 +231,14 @@ def sensitivity_map(
         ygap=2,
         texttemplate="%{z:.2g}",
         colorbar={"title": {"text": title, "side": "right"}, "thickness": 12, "outlinewidth": 0},
-        hovertemplate=_("layer") + " %{y} · %{x}<br>%{z:.5f}<extra></extra>",
+        customdata=np.array([[f"{layer} · {module}" for module in modules] for layer in layers]),
+        hovertemplate="%{customdata}<br>%{z:.5f}<extra></extra>",
     )
     return drawing(
         [heatmap],
         height,
-        xaxis={"type": "category", "side": "top", "showgrid": False, "tickangle": -30},
-        yaxis={
-            "type": "category",
-            "autorange": "reversed",
-            "title": {"text": _("Layer")},
-            "showgrid": False,
-        },
+        xaxis=names_at(modules) | {"side": "top", "tickangle": -30},
+        yaxis=names_at([str(layer) for layer in layers], down=True) | {"title": {"text": _("Layer")}},
         margin={"l": 56, "r": 8, "t": 110, "b": 12},
     )
 
@@ -369,8 +375,8 @@ def cost_curves(costs: dict[str, tuple[Sequence[int], np.ndarray]], height: int 
     )
 
 
-def loss_by_position(curves: dict[str, np.ndarray], height: int = 420) -> go.Figure:
-    """Mean loss over the passages along the text, averaged over runs of eight positions."""
+def loss_by_position(curves: dict[str, np.ndarray], y_title: str, height: int = 360) -> go.Figure:
+    """Means over the passages along the text, averaged over runs of eight positions."""
     traces = []
     for index, (name, losses) in enumerate(curves.items()):
         count = len(losses) // 8
@@ -390,5 +396,5 @@ def loss_by_position(curves: dict[str, np.ndarray], height: int = 420) -> go.Fig
         traces,
         height,
         xaxis={"title": {"text": _("Position in the text")}},
-        yaxis={"title": {"text": _("Loss (nats a token)")}, "rangemode": "tozero"},
+        yaxis={"title": {"text": y_title}, "rangemode": "tozero"},
     )

@@ -5,6 +5,7 @@ import ast
 import numpy as np
 from streamlit.testing.v1 import AppTest
 
+from components.runs import QUEUE
 from tests.pages.screen import ROOT, figures, open_page
 
 TEXT = "The keeper lit the lamp, and the keeper slept."
@@ -17,7 +18,7 @@ VIEWS = {
     "sensitivity": {"map"},
     "gptq": {"pushed", "growing"},
     "budget": {"allocations", "costs"},
-    "cache": {"positions"},
+    "cache": {"positions", "added"},
 }
 LIVE = {
     "bits": ("matrix", ("levels", "quality", "staircase", "error"), 6.0),
@@ -63,6 +64,16 @@ def title(screen: AppTest, name: str) -> str:
 
 def cells(screen: AppTest, name: str) -> np.ndarray:
     return np.asarray(trace(screen, name)["z"])
+
+
+def finish(screen: AppTest, run: str) -> None:
+    """Start a run and let it come to its end: AppTest reruns whole pages, which pauses what runs."""
+    screen.button(key=f"quantization_{run}_start").click().run()
+    held = QUEUE.find(f"{screen.session_state['loupe_runner']}:{run}")
+    assert held is not None
+    held.draw(600)
+    assert held.is_done
+    screen.run()
 
 
 def checks(screen: AppTest) -> list[str]:

@@ -200,7 +200,7 @@ def test_an_encoder_is_answered_with_one_sentence_where_there_is_no_loss():
 def test_the_map_is_measured_when_it_is_asked_for():
     screen = quantization(view="sensitivity", bits="2")
     assert np.isnan(np.asarray(cells(screen, "map"), float)).all()
-    screen.button(key="quantization_sensitivity_start").click().run(timeout=120)
+    finish(screen, "sensitivity")
     assert not screen.exception
     shown = cells(screen, "map")
     network = load("loupe-llama")
@@ -212,7 +212,7 @@ def test_the_map_is_measured_when_it_is_asked_for():
 def test_the_budget_is_solved_when_its_costs_are_measured():
     screen = quantization(view="budget", cap="3", part0="8", part1="8")
     assert any("over the cap" in sentence for sentence in said(screen))
-    screen.button(key="quantization_budget_start").click().run(timeout=120)
+    finish(screen, "budget")
     assert not screen.exception
     bars = figures(screen)["quantization_allocations"]["data"]
     assert len(bars) == 3

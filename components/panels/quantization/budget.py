@@ -54,8 +54,8 @@ def bit_budget(page: Page, choice: Choice) -> None:
             cap = live_slider(
                 _("Cap: bits a weight, scales not counted"),
                 f"{page.name}_cap",
-                2,
-                8,
+                2.0,
+                8.0,
                 page.default("cap"),
                 0.25,
             )
@@ -99,6 +99,8 @@ def budget_run(page: Page, choice: Choice, mine: tuple[int, ...], cap: float) ->
     with right:
         figure = cost_figure(seen, names)
         live_figure(figure, f"{page.name}_costs", _("KL of every part alone"))
+    if not seen:
+        st.caption(_("No costs are measured yet: Start measures every layer at every number of bits."))
     page.note("budget")
     if is_done:
         budget_facts(page, choice, named, seen)

@@ -43,6 +43,9 @@ def kv_cache(page: Page, choice: Choice) -> None:
         live_figure(
             figure, f"{page.name}_positions", _("Loss by position with the cache exact and quantized")
         )
+        live_figure(
+            added_figure(found, swapped), f"{page.name}_added", _("Loss that the cache adds by position")
+        )
     with right:
         table = numbers(choice, setting, found, swapped)
         st.dataframe(table, hide_index=True)
@@ -110,7 +113,15 @@ def curve_figure(found: CacheEffect, swapped: CacheEffect | None):
     curves = {_("exact cache"): found.before.numpy(), _("quantized cache"): found.after.numpy()}
     if swapped is not None:
         curves[_("axes of keys and values exchanged")] = swapped.after.numpy()
-    return loss_by_position(curves)
+    return loss_by_position(curves, _("Loss (nats a token)"))
+
+
+def added_figure(found: CacheEffect, swapped: CacheEffect | None):
+    """The same curves less the exact cache's."""
+    curves = {_("quantized cache"): (found.after - found.before).numpy()}
+    if swapped is not None:
+        curves[_("axes of keys and values exchanged")] = (swapped.after - swapped.before).numpy()
+    return loss_by_position(curves, _("Added loss (nats a token)"), height=300)
 
 
 def numbers(

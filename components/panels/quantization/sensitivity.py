@@ -56,6 +56,8 @@ def sensitivity_run(page: Page, choice: Choice) -> None:
     seen: list[Sensitivity] = held.seen if held is not None else []
     figure = map_figure(choice, seen, measure)
     live_figure(figure, f"{page.name}_map", _("Sensitivity of every matrix"))
+    if not seen:
+        st.caption(_("Nothing is measured yet: Start fills the map, matrix by matrix."))
     page.note("sensitivity")
     if held is not None and held.is_done:
         sensitivity_facts(page, choice, seen, setting, measure)
