@@ -13,7 +13,6 @@ from components.figures.style import (
     DIVERGING,
     GREY,
     INK,
-    LETTER,
     MARGIN,
     MARKERS,
     ORANGE,
@@ -86,7 +85,7 @@ def method_bars(
             "tickformat": ".1%",
         },
         yaxis={"autorange": "reversed"},
-        margin=MARGIN | {"l": round(20 + LETTER * max(map(len, names)) * 1.1)},
+        margin=MARGIN | {"l": 120},
     )
 
 

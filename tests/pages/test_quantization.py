@@ -20,6 +20,7 @@ from tests.pages.quantization_screen import (
     cells,
     checks,
     drawn,
+    finish,
     quantization,
     title,
     trace,

@@ -44,11 +44,11 @@ SETTLED = (*LIVE, "outlier_facts")
 
 def method_label(method: Method) -> str:
     return {
-        "tensor": _("one scale for all"),
-        "token": _("a scale a token, a scale a row"),
-        "llm_int8": _("LLM.int8: outliers in 16 bits"),
+        "tensor": _("per tensor"),
+        "token": _("per token and row"),
+        "llm_int8": "LLM.int8",
         "smoothquant": "SmoothQuant",
-        "hadamard": _("Hadamard rotation"),
+        "hadamard": "Hadamard",
     }[method]
 
 
@@ -94,7 +94,14 @@ def outliers(page: Page, choice: Choice) -> None:
             settled=SETTLED,
         )
         live_slider(
-            "SmoothQuant α", f"{name}_alpha", 0, 1, page.default("alpha"), 0.01, live=LIVE, settled=SETTLED
+            "SmoothQuant α",
+            f"{name}_alpha",
+            0.0,
+            1.0,
+            page.default("alpha"),
+            0.01,
+            live=LIVE,
+            settled=SETTLED,
         )
     live_outliers(page, choice, source, channel)
     page.note("outliers")
