@@ -12,6 +12,7 @@ from models.errors import InputError
 from models.networks.loading import Network
 from models.quantized_network import (
     Measured,
+    Replaced,
     Weight,
     check_decoder,
     held_out,
@@ -124,7 +125,7 @@ def measure_allocation(
     parts = parts_of(network)
     if len(allocation) != len(parts):
         raise InputError("There are {parts} parts; each needs its bits.", parts=len(parts))
-    replaced = {}
+    replaced: Replaced = {}
     for part, bits in zip(parts, allocation, strict=True):
         replaced |= quantized(network, part.weights, replace(setting, format="int", bits=bits))[0]
     before = logits_with(network, tokens[None], {})[0]

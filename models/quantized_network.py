@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy
+from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from models.errors import InputError
@@ -82,7 +83,7 @@ def weights_of(network: Network) -> tuple[Weight, ...]:
 def matrix(network: Network, weight: Weight) -> Float[Tensor, "out in"]:
     """A weight as [out, in] in float32 on the CPU; GPT-2's Conv1D holds it the other way round."""
     module = network.model.get_submodule(weight.name.removesuffix(".weight"))
-    held = module.weight.detach().to(device="cpu", dtype=torch.float32)
+    held = module.get_parameter("weight").detach().to(device="cpu", dtype=torch.float32)
     return held.T.contiguous() if isinstance(module, Conv1D) else held
 
 
@@ -105,7 +106,7 @@ def quantized(network: Network, chosen: tuple[Weight, ...], setting: Setting) ->
     return replaced, bits / max(1, count)
 
 
-def private_copy(model: nn.Module) -> nn.Module:
+def private_copy(model: PreTrainedModel) -> PreTrainedModel:
     """Modules of one's own that share the network's tensors."""
     shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
     return copy.deepcopy(model, shared)

@@ -252,13 +252,14 @@ def staircase(before: np.ndarray, after: np.ndarray, limit: float, height: int =
 def pooled(values: np.ndarray, most: int = CELLS) -> np.ndarray:
     """A matrix of at most ``most`` rows and columns, each cell the root mean square of what it covers."""
     rows, columns = values.shape
-    squares = values.astype(np.float32) ** 2
+    squares: np.ndarray = values.astype(np.float32) ** 2
     for axis, size in ((0, rows), (1, columns)):
         if size > most:
             edges = np.linspace(0, size, most + 1).astype(int)
             shape = [1, 1]
             shape[axis] = -1
-            squares = np.add.reduceat(squares, edges[:-1], axis) / np.diff(edges).reshape(shape)
+            sizes = np.diff(edges).astype(np.float32).reshape(shape)
+            squares = np.add.reduceat(squares, edges[:-1], axis) / sizes
     return np.sqrt(squares)
 
 

@@ -13,7 +13,7 @@ from components.live.figure import live_figure
 from components.live.slider import live_slider
 from components.page import Check, Page, checked_against, take_with_you
 from components.panels import panel
-from components.panels.quantization.reading import allocated, followed_down, part_names
+from components.panels.quantization.reading import allocated, followed_down, part_label, part_names
 from components.panels.running import keep_going, run_controls
 from components.panels.text import Choice
 from components.words import _
@@ -41,7 +41,7 @@ def bit_budget(page: Page, choice: Choice) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         mine = tuple(
             choose(
-                _("Layers {layers}").format(layers=name),
+                part_label(name),
                 OPTIONS,
                 f"{page.name}_part{number}",
                 str,
@@ -82,7 +82,7 @@ def budget_run(page: Page, choice: Choice, mine: tuple[int, ...], cap: float) ->
     )
     seen: list[Cost] = held.seen if held is not None else []
     names = part_names(choice.network)
-    named = {_("yours"): mine}
+    named: dict[str, Sequence[int]] = {_("yours"): mine}
     is_done = held is not None and held.is_done
     if is_done:
         costs = cost_table(seen, len(parts))
@@ -116,17 +116,15 @@ def cost_table(seen: Sequence[Cost], parts: int) -> torch.Tensor:
 
 
 def cost_figure(seen: Sequence[Cost], names: Sequence[str]):
-    curves = {}
+    curves: dict[str, tuple[Sequence[int], np.ndarray]] = {}
     for number, name in enumerate(names):
         own = [cost for cost in seen if cost.part == number]
-        label = _("Layers {layers}").format(layers=name)
+        label = part_label(name)
         curves[label] = ([cost.bits for cost in own], np.array([cost.kl for cost in own]))
     return cost_curves(curves)
 
 
-def budget_facts(
-    page: Page, choice: Choice, named: dict[str, tuple[int, ...]], seen: Sequence[Cost]
-) -> None:
+def budget_facts(page: Page, choice: Choice, named: dict[str, Sequence[int]], seen: Sequence[Cost]) -> None:
     sizes = part_sizes(load(choice.network), parts_of(load(choice.network)))
     costs = cost_table(seen, len(sizes))
     rows = []
@@ -158,7 +156,7 @@ def budget_facts(
     )
 
 
-def snippet(choice: Choice, named: dict[str, tuple[int, ...]]) -> str:
+def snippet(choice: Choice, named: dict[str, Sequence[int]]) -> str:
     return f"""from models.bit_budget import measure_allocation
 from models.networks.loading import load
 from models.quantized_network import token_ids

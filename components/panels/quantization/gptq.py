@@ -6,7 +6,7 @@ import streamlit as st
 import torch
 
 from components.controls import choose
-from components.figures.quantized_network import growing_error, pushed_error
+from components.figures.quantized_layer import growing_error, pushed_error
 from components.live.figure import live_figure
 from components.live.slider import live_slider
 from components.page import Check, Page, checked_against, take_with_you

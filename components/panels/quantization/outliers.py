@@ -7,7 +7,7 @@ import torch
 
 from components.controls import whole_number
 from components.figures.attention import lines
-from components.figures.quantized_network import channel_peaks, method_bars
+from components.figures.quantized_layer import channel_peaks, method_bars
 from components.live.figure import live_figure
 from components.live.slider import live_slider
 from components.page import Check, Page, checked_against, take_with_you

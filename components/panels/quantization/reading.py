@@ -3,6 +3,7 @@
 import streamlit as st
 import torch
 
+from components.words import _
 from models.bit_budget import measure_allocation, parts_of
 from models.networks.loading import load
 from models.networks.tokens import labels
@@ -62,3 +63,8 @@ def part_names(network: str) -> list[str]:
     """Layers of each part of the bit budget, such as "0" or "0–3"."""
     parts = parts_of(load(network))
     return [str(p.first) if p.first == p.last else f"{p.first}–{p.last}" for p in parts]
+
+
+def part_label(name: str) -> str:
+    """A part's name as a heading."""
+    return (_("Layers {layers}") if "–" in name else _("Layer {layers}")).format(layers=name)
