@@ -95,6 +95,8 @@ def dragging(opened: Browser, loupe: Server, module: str, name: str, key: str, g
     page.goto(f"{loupe.address}/quantization?quantization_module={module}")
     ready(page)
     control = f"quantization_{key}"
+    # bits have seven places: as fast a hand as it takes to reach another with every move
+    sweeps = DRAG_SECONDS * EVENTS_A_SECOND / 14 if key == "bits" else 4
     slider(page, control).scroll_into_view_if_needed()
     start_stopwatch(page, "input", f".st-key-{MAIN} .figure[data-drawn]")
     with held(page, control, 0.5):
@@ -103,7 +105,7 @@ def dragging(opened: Browser, loupe: Server, module: str, name: str, key: str, g
         moves = EVENTS_A_SECOND * DRAG_SECONDS
         begun = time.perf_counter()
         for step in range(1, moves + 1):
-            phase = 4 * step / moves % 1
+            phase = sweeps * step / moves % 1
             page.mouse.move(left + width * (0.05 + 1.8 * min(phase, 1 - phase)), middle)
             time.sleep(max(0.0, begun + step / EVENTS_A_SECOND - time.perf_counter()))
         seconds = time.perf_counter() - begun

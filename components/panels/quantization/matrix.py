@@ -113,17 +113,17 @@ def live_matrix(page: Page, source: Source) -> None:
     left, right = st.columns(2, gap="medium")
     with left:
         figure = level_histogram(counts, limit, found.levels.numpy(), title)
-        live_figure(figure, f"{page.name}_levels", _("Histogram of the weights with the levels"))
+        live_figure(figure, f"{page.name}_levels", _("Histogram of the weights with the levels"), rest=100)
         error = pooled((x - found.dequantized).numpy())
         top = float(x.std()) / 4
         figure = error_map(error, (x.shape[0], x.shape[1]), top)
         live_figure(figure, f"{page.name}_error", _("Map of the error"), choose_cell)
     with right:
         figure = quality_figure(source, setting, (found.effective_bits, quality))
-        live_figure(figure, f"{page.name}_quality", _("SQNR against effective bits"), rest=120)
+        live_figure(figure, f"{page.name}_quality", _("SQNR against effective bits"), rest=300)
         count = min(512, x.shape[1])
         figure = staircase(x[0, :count].numpy(), found.dequantized[0, :count].numpy(), limit)
-        live_figure(figure, f"{page.name}_staircase", _("Weights before and after"), rest=120)
+        live_figure(figure, f"{page.name}_staircase", _("Weights before and after"), rest=300)
 
 
 @panel
