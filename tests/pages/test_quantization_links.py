@@ -1,0 +1,100 @@
+"""The quantization page: its snippets repeat it, and its scenes and answers set what they name."""
+
+import contextlib
+import io
+
+import pytest
+
+from components.catalogue import lesson
+from components.controls import parse_link
+from components.lesson import Link
+from components.words import LANGUAGES
+from tests.pages.quantization_screen import DEFAULTS, KEPT, TEXT, VIEWS, drawn, quantization, title
+from tests.pages.screen import figures, live, open_page, said
+
+
+def printed(screen) -> str:
+    """What the page's Python prints, run as a person would."""
+    (code,) = screen.code
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        exec(code.value, {})
+    return out.getvalue()
+
+
+def test_the_snippet_of_the_matrix_repeats_its_decibels():
+    for query in ({}, {"format": "nvfp4"}, {"module": "random", "bits": "5"}):
+        screen = quantization(view="matrix", **query)
+        quality = float(printed(screen).split("sqnr=")[1].split(",")[0])
+        assert f"{quality:.2f} dB" in title(screen, "levels")
+
+
+def test_the_snippets_of_the_other_views_repeat_their_tables():
+    screen = quantization(view="duel")
+    lines = printed(screen).splitlines()
+    for row in screen.dataframe[0].value.to_dict("records"):
+        line = next(line for line in lines if line.startswith(row["Format"] + " "))
+        assert float(line.split()[-1]) == pytest.approx(float(row["SQNR, this matrix (dB)"]), abs=1e-3)
+    screen = quantization(view="outliers")
+    errors = [float(line.split()[1]) for line in printed(screen).splitlines()]
+    assert errors == pytest.approx(list(figures(screen)["quantization_methods"]["data"][0]["x"]), rel=1e-4)
+    screen = quantization(view="cascade")
+    words = printed(screen).split()
+    losses = figures(screen)["quantization_loss"]["data"][0]["y"]
+    assert [float(word) for word in words[1:3]] == pytest.approx(list(losses), rel=1e-5)
+    screen = quantization(view="gptq")
+    steps = [float(line.split()[1]) for line in printed(screen).splitlines()]
+    assert steps == pytest.approx(list(figures(screen)["quantization_growing"]["data"][0]["y"]), rel=1e-3)
+    assert "tensor" in printed(quantization(view="cache"))
+    assert "FormatFacts" in printed(quantization(view="numbers", value="nan"))
+
+
+@pytest.mark.parametrize("view", [view for view in VIEWS if view not in ("sensitivity", "budget")])
+def test_every_view_can_be_taken_along(view):
+    screen = quantization(view=view)
+    name = f"quantization_{view}"
+    assert {button.key for button in screen.get("download_button")} == {f"{name}_csv", f"{name}_html"}
+    assert f"{name}_link" in live(screen)
+
+
+def check_link(screen, link: Link) -> None:
+    """The link was followed: it set what it names, and the view that it names is drawn."""
+    assert not screen.exception, link
+    assert said(screen) == [], link
+    values = parse_link(link.query, DEFAULTS)
+    for name, value in values.items():
+        assert screen.session_state[name] == value, (link, name)
+    assert set(figures(screen)) == drawn(values.get("quantization_view", "matrix")), link
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_scene_sets_what_it_names_and_can_be_played_again(language):
+    screen = open_page("quantization", lang=language)
+    scenes = lesson("quantization", language).scenes
+    for number, link in [*enumerate(scenes), (0, scenes[0])]:
+        screen.pills(key="quantization_scene").set_value(number).run()
+        check_link(screen, link)
+
+
+@pytest.mark.parametrize("kind", ["questions", "claims"])
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_answer_is_shown_and_its_buttons_demonstrate_it(kind, language):
+    screen = open_page("quantization", lang=language)
+    screen.session_state["quantization_asked"] = kind
+    for item in getattr(lesson("quantization", language), kind):
+        screen.session_state[f"quantization_{kind}"] = item.identifier
+        screen.run()
+        assert any(item.text in text.value for text in screen.markdown), item.identifier
+        for number, link in enumerate(item.links):
+            screen.button(key=f"quantization_{item.identifier}_{number}").click().run()
+            check_link(screen, link)
+
+
+def test_a_scene_puts_back_what_it_does_not_name_and_keeps_network_and_text():
+    screen = quantization(bits="7", format="nf4", layer="2", double="true")
+    screen.pills(key="quantization_scene").set_value(4).run()
+    named = parse_link(lesson("quantization", "en").scenes[4].query, DEFAULTS)
+    for name, default in DEFAULTS.items():
+        if name not in KEPT:
+            assert screen.session_state[name] == named.get(name, default), name
+    assert screen.text_area[0].value == TEXT
