@@ -1,12 +1,10 @@
 """The quantization page for its tests: opened by address, its views and what each draws."""
 
-import ast
-
 import numpy as np
 from streamlit.testing.v1 import AppTest
 
 from components.runs import QUEUE
-from tests.pages.screen import ROOT, figures, open_page
+from tests.pages.screen import constant, figures, open_page
 
 TEXT = "The keeper lit the lamp, and the keeper slept."
 VIEWS = {
@@ -37,15 +35,7 @@ def drawn(view: str) -> set[str]:
     return {f"quantization_{name}" for name in VIEWS[view]}
 
 
-def constant(name: str) -> object:
-    """A constant of the page, read without running it."""
-    tree = ast.parse((ROOT / "pages" / "quantization.py").read_text(encoding="utf-8"))
-    values = {ast.unparse(s.targets[0]): s.value for s in tree.body if isinstance(s, ast.Assign)}
-    value = values[name]
-    return ast.literal_eval(value.args[0] if isinstance(value, ast.Call) else value)
-
-
-DEFAULTS, KEPT = constant("DEFAULTS"), constant("KEPT")
+DEFAULTS, KEPT = constant("quantization", "DEFAULTS"), constant("quantization", "KEPT")
 
 
 def quantization(**query: str) -> AppTest:
