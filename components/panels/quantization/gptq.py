@@ -116,7 +116,7 @@ def live_gptq(page: Page, choice: Choice, source: Source, scheme: GptqScheme) ->
 
 def error_figure(steps: list[GptqStep], nearest: np.ndarray, count: int):
     curves = {
-        _("GPTQ"): np.array([step.output_error for step in steps]),
+        "GPTQ": np.array([step.output_error for step in steps]),
         _("rounded to nearest"): nearest,
     }
     return growing_error(curves, count)
