@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from unicodedata import east_asian_width
 
 import numpy as np
 import plotly.graph_objects as go
@@ -281,7 +282,9 @@ def horizontal_bars(
         orientation="h",
         marker={"color": [SERIES[index % 6] for index in range(len(names))]},
         text=list(texts) or [f"{size:,.4g}" for size in sizes],
-        textposition="outside",
+        textposition="auto",  # inside where it fits: on a phone there is no room beside the bars
+        insidetextanchor="start",
+        textangle=0,
         cliponaxis=False,
         hovertemplate="%{y}<br>%{text}<extra></extra>",
     )
@@ -297,8 +300,13 @@ def horizontal_bars(
         showlegend=False,
         xaxis=axis,
         yaxis={"autorange": "reversed"},
-        margin=MARGIN | {"l": 24 + round(7 * max(len(name) for name in names)), "t": 12},
+        margin=MARGIN | {"l": 24 + round(7 * max(map(columns_of, names))), "t": 12},
     )
+
+
+def columns_of(name: str) -> int:
+    """How many Latin letters a name is wide; a Chinese one counts as two."""
+    return sum(2 if east_asian_width(letter) in "FW" else 1 for letter in name)
 
 
 @dataclass(frozen=True)
@@ -325,7 +333,7 @@ def layer_sketch(blocks: Sequence[Block], methods: Mapping[str, int], height: in
             {
                 "x": (x0 + x1) / 2,
                 "y": (y0 + y1) / 2,
-                "text": block.text,
+                "text": block.text.replace(": ", ":<br>"),
                 "showarrow": False,
                 "font": {"size": 11},
             }
