@@ -14,7 +14,6 @@ from models.networks.texts import passages
 from tests.browser.driving import (
     click_cell,
     figure,
-    fits_the_window,
     held,
     move,
     pick,
@@ -321,18 +320,6 @@ def test_the_language_switch_turns_the_whole_page_and_back(page: Page) -> None:
     shows_head(page, 1, 4)
 
 
-@pytest.mark.parametrize("view", VIEWS)
-def test_every_figure_says_what_it_shows(page: Page, view: str) -> None:
-    open_link(page, f"/attention?attention_view={view}")
-    figures = page.locator(".figure")
-    if view != "find":  # a table only
-        assert figures.count() > 0
-    assert page.get_by_role("figure").count() >= figures.count()
-    for shown in figures.all():
-        expect(shown).to_have_attribute("role", "figure")
-        expect(shown).to_have_attribute("aria-label", re.compile(r"\w{3}"))
-
-
 @pytest.mark.parametrize(("scheme", "darkest", "lightest"), [("light", 200, 255), ("dark", 0, 60)])
 def test_figures_are_drawn_on_the_theme_s_paper(
     new_context: Callable[..., BrowserContext], scheme: str, darkest: int, lightest: int
@@ -353,16 +340,6 @@ def test_figures_are_drawn_on_the_theme_s_paper(
 
 def _rgb(colour: str) -> list[int]:
     return [int(part) for part in re.findall(r"\d+", colour)[:3]]
-
-
-@pytest.mark.parametrize("view", VIEWS)
-@pytest.mark.parametrize("language", ["en", "zh"])
-def test_no_view_scrolls_sideways(page: Page, view: str, language: str) -> None:
-    page.set_viewport_size({"width": 390, "height": 900})
-    open_link(page, f"/attention?attention_view={view}&lang={language}")
-    fits_the_window(page)
-    page.set_viewport_size({"width": 1280, "height": 900})
-    fits_the_window(page)
 
 
 # Bad input

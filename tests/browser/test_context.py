@@ -10,7 +10,6 @@ from components.catalogue import lesson
 from tests.browser.driving import (
     click_cell,
     figure,
-    fits_the_window,
     held,
     move,
     pick,
@@ -127,22 +126,3 @@ def test_a_scene_sets_the_controls_that_it_names(page: Page) -> None:
     wait_for_change(page, WAVELENGTHS, before)
     expect(slider(page, BASE)).to_have_attribute("aria-valuetext", re.compile("500,?000"))
     ready(page)
-
-
-@pytest.mark.parametrize("view", VIEWS)
-def test_every_figure_says_what_it_shows(page: Page, view: str) -> None:
-    open_link(page, f"context_view={view}&context_length=512")
-    assert page.locator(".figure").count() > 0
-    for shown in page.locator(".figure").all():
-        expect(shown).to_have_attribute("role", "figure")
-        expect(shown).to_have_attribute("aria-label", re.compile(r"\w{3}"))
-
-
-@pytest.mark.parametrize("view", VIEWS)
-@pytest.mark.parametrize("language", ["en", "zh"])
-def test_no_view_scrolls_sideways(page: Page, view: str, language: str) -> None:
-    page.set_viewport_size({"width": 390, "height": 900})
-    open_link(page, f"context_view={view}&context_length=512&lang={language}")
-    fits_the_window(page)
-    page.set_viewport_size({"width": 1280, "height": 900})
-    fits_the_window(page)

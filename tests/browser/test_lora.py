@@ -2,10 +2,9 @@
 
 import re
 
-import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.driving import PATIENCE, figure, fits_the_window, held, move, ready, redraws, values
+from tests.browser.driving import PATIENCE, figure, held, move, ready, redraws, values
 
 DIRECTIONS, QUICK, CURVES, NEW = "lora_directions", "lora_quick", "lora_curves", "lora_new"
 SMALL = "lora_names=kaiming,pissa&lora_ranks=2,8&lora_width=32&lora_steps=20"
@@ -71,12 +70,3 @@ def test_a_short_real_run_ends_with_a_checked_adapter(page: Page) -> None:
     with page.expect_download() as download:
         adapter.click()
     assert download.value.suggested_filename == "loupe-kaiming-r2.zip"
-
-
-@pytest.mark.parametrize("view", ["zero", "scaling", "invariance", "spectrum", "audit", "merge", "real"])
-@pytest.mark.parametrize("width", [1280, 390])
-def test_no_view_needs_a_sideways_scroll(page: Page, view: str, width: int) -> None:
-    page.set_viewport_size({"width": width, "height": 900})
-    open_link(page, f"/lora?lora_view={view}")
-    ready(page)
-    fits_the_window(page)

@@ -11,7 +11,6 @@ from components.catalogue import lesson
 from tests.browser.driving import (
     click_cell,
     figure,
-    fits_the_window,
     held,
     move,
     pick,
@@ -138,20 +137,6 @@ def test_the_language_switch_keeps_the_mask(page: Page) -> None:
     expect(page.get_by_role("heading", name=lesson("masks", "zh").title, exact=True)).to_be_visible()
     ready(page)
     assert values(page, MATRIX) == matrix
-
-
-@pytest.mark.parametrize("view", VIEWS)
-@pytest.mark.parametrize("language", ["en", "zh"])
-def test_no_view_scrolls_sideways_and_every_figure_says_what_it_shows(
-    page: Page, view: str, language: str
-) -> None:
-    page.set_viewport_size({"width": 390, "height": 900})
-    open_link(page, f"/masks?masks_view={view}&lang={language}")
-    fits_the_window(page)
-    page.set_viewport_size({"width": 1280, "height": 900})
-    fits_the_window(page)
-    for shown in page.locator(".figure").all():
-        expect(shown).to_have_attribute("aria-label", re.compile(r"\S{3}"))
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -4,7 +4,7 @@ import re
 
 from playwright.sync_api import Page, WebSocket, expect
 
-from tests.browser.driving import click_cell, figure, fits_the_window, held, move, ready, redraws, values
+from tests.browser.driving import click_cell, figure, held, move, ready, redraws, values
 
 CONTOUR, LOSS = "optimizers_contour", "optimizers_loss"
 RAIL = f".st-key-{CONTOUR} .slider-rail-touch-rect"
@@ -115,11 +115,3 @@ def test_a_network_trains_before_ones_eyes_and_can_be_stopped(page: Page) -> Non
     y = loss.evaluate("figure => figure.calcdata[0].map(point => point.y)")
     assert 20 < len(y) < 1000
     assert y[-1] < y[0]
-
-
-def test_nothing_reaches_past_the_edge_at_either_width(page: Page) -> None:
-    for width, height in ((1280, 1600), (390, 844)):
-        page.set_viewport_size({"width": width, "height": height})
-        for view in ("paths", "basin", "momentum", "matrices", "training"):
-            open_link(page, f"optimizers_view={view}&optimizers_steps=50")
-            fits_the_window(page)

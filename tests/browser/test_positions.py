@@ -10,7 +10,6 @@ from components.catalogue import lesson
 from tests.browser.driving import (
     click_cell,
     figure,
-    fits_the_window,
     held,
     move,
     ranges,
@@ -128,15 +127,6 @@ def test_a_scene_and_an_answer_set_the_page(page: Page) -> None:
     expect(figure(page, "positions_matrix")).to_be_visible()
     ready(page)
     expect(slider(page, BASE)).to_have_attribute("aria-valuetext", "100")
-
-
-@pytest.mark.parametrize("view", VIEWS)
-def test_every_view_fits_a_laptop_and_a_phone(page: Page, view: str) -> None:
-    for width in (1280, 390):
-        page.set_viewport_size({"width": width, "height": 900})
-        open_link(page, f"/positions?positions_view={view}")
-        expect(figure(page, VIEWS[view])).to_be_visible()
-        fits_the_window(page)
 
 
 @pytest.mark.parametrize(

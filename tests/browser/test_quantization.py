@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from components.catalogue import lesson
-from tests.browser.driving import figure, fits_the_window, held, move, ready, redraws, slider, values
+from tests.browser.driving import figure, held, move, ready, redraws, slider, values
 
 BITS, GROUP = "quantization_bits", "quantization_group"
 VIEWS = ("numbers", "matrix", "duel", "outliers", "cascade", "sensitivity", "gptq", "budget", "cache")
@@ -78,14 +78,6 @@ def test_a_run_can_be_started_and_ends_in_a_map(page: Page) -> None:
     page.get_by_role("button", name="Start").click()
     expect(page.get_by_text("the largest one, measured again on its own")).to_be_visible()
     assert "NaN" not in values(page, "quantization_map")
-
-
-@pytest.mark.parametrize("view", VIEWS)
-def test_every_view_fits_wide_and_narrow_windows(page: Page, view: str) -> None:
-    for width in (1280, 390):
-        page.set_viewport_size({"width": width, "height": 1200})
-        open_view(page, view)
-        fits_the_window(page)
 
 
 def test_in_chinese(page: Page) -> None:

@@ -1,0 +1,49 @@
+"""Every view of every page fits a laptop and a phone in both languages, and says what it shows."""
+
+import ast
+import re
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from components.catalogue import PAGES
+from components.words import LANGUAGES
+from tests.browser.driving import fits_the_window, pick, ready
+from tests.pages.screen import ROOT
+
+PHONE, LAPTOP = {"width": 390, "height": 900}, {"width": 1280, "height": 900}
+# Long work made short: how much is computed does not matter here.
+SHORT = {
+    "context": "&context_length=512",
+    "lora": "&lora_names=kaiming,pissa&lora_ranks=2,8&lora_width=32&lora_steps=20",
+    "masks": "&masks_stream_tokens=96&masks_stream_prefill=64",
+}
+
+
+def views(page: str) -> list[str]:
+    """The names of a page's views, read without running it."""
+    tree = ast.parse((ROOT / "pages" / f"{page}.py").read_text(encoding="utf-8"))
+    [value] = [
+        s.value for s in tree.body if isinstance(s, ast.Assign) and ast.unparse(s.targets[0]) == "VIEWS"
+    ]
+    names = value.keys if isinstance(value, ast.Dict) else value.elts
+    return [ast.literal_eval(name) for name in names]
+
+
+@pytest.mark.parametrize(
+    ("name", "view"), [(entry.name, view) for entry in PAGES for view in views(entry.name)]
+)
+def test_every_view_fits_and_says_what_it_shows(page: Page, name: str, view: str) -> None:
+    page.set_viewport_size(PHONE)
+    page.goto(f"/{name}?{name}_view={view}{SHORT.get(name, '')}&lang=en")
+    ready(page)
+    for language in LANGUAGES.values():
+        pick(page, "Language · 语言", language)
+        ready(page)
+        for size in (PHONE, LAPTOP):
+            page.set_viewport_size(size)
+            fits_the_window(page)
+        for shown in page.locator(".figure").all():
+            expect(shown).to_have_attribute("role", "figure")
+            expect(shown).to_have_attribute("aria-label", re.compile(r"\S{2}"))
+        page.set_viewport_size(PHONE)
