@@ -49,12 +49,10 @@ function writtenIn(trace, width) {
   if (!trace.texttemplate || !Array.isArray(trace.text?.[0])) return trace;
   const letter = 0.55 * (trace.textfont?.size ?? 12);
   const fits = (row) => letter * Math.max(...row.map((word) => word.length)) * row.length < 0.85 * width;
-  return {
-    ...trace,
-    text: trace.text.map((row) => (fits(row) ? row : row.map(() => ""))),
-    customdata: trace.text,
-    hovertemplate: trace.hovertemplate.replace("%{text}", "%{customdata}"),
-  };
+  const text = trace.text.map((row) => (fits(row) ? row : row.map(() => "")));
+  if (!trace.hovertemplate?.includes("%{text}")) return { ...trace, text };
+  const hovertemplate = trace.hovertemplate.replace("%{text}", "%{customdata}");
+  return { ...trace, text, customdata: trace.text, hovertemplate };
 }
 
 // A scrubber's slider below its buttons, over the whole width.

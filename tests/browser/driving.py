@@ -51,6 +51,11 @@ def figure(page: Page, key: str) -> Locator:
     return page.locator(f".st-key-{key} .figure[data-drawn]")
 
 
+def button(page: Page, label: str) -> Locator:
+    """A button of the page by its words; Streamlit's own "Stop" in the header is another one."""
+    return page.get_by_test_id("stMainBlockContainer").get_by_role("button", name=label, exact=True)
+
+
 def slider(page: Page, key: str) -> Locator:
     """A live slider by its key."""
     return page.locator(f"#slider-{key}")

@@ -8,6 +8,7 @@ from playwright.sync_api import Page, expect
 
 from components.catalogue import lesson
 from tests.browser.driving import (
+    button,
     click_cell,
     figure,
     held,
@@ -86,7 +87,7 @@ def test_losses_come_one_after_another_and_follow_the_factor_when_it_rests(page:
 
 def test_long_work_is_stopped_by_its_button_and_goes_on_with_another_control(page: Page) -> None:
     open_link(page, "context_view=needle&context_seed=77&context_trials=32")
-    page.get_by_role("button", name="Stop", exact=True).click()
+    button(page, "Stop").click()
     expect(page.get_by_text("Stopped.")).to_be_visible()
     pick(page, "Up to", "512")
     expect(page.get_by_text("Stopped.")).to_have_count(0)

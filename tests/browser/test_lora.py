@@ -4,7 +4,7 @@ import re
 
 from playwright.sync_api import Page, expect
 
-from tests.browser.driving import PATIENCE, figure, held, move, ready, redraws, values
+from tests.browser.driving import PATIENCE, button, figure, held, move, ready, redraws, values
 
 DIRECTIONS, QUICK, CURVES, NEW = "lora_directions", "lora_quick", "lora_curves", "lora_new"
 SMALL = "lora_names=kaiming,pissa&lora_ranks=2,8&lora_width=32&lora_steps=20"
@@ -42,7 +42,7 @@ def test_a_real_run_starts_shows_progress_and_stops(page: Page) -> None:
     ready(page)
     page.get_by_role("button", name="Start", exact=True).click()
     expect(page.get_by_text(PROGRESS)).to_be_visible(timeout=PATIENCE)
-    page.get_by_role("button", name="Stop", exact=True).click(timeout=PATIENCE)
+    button(page, "Stop").click(timeout=PATIENCE)
     expect(page.get_by_role("button", name="Go on", exact=True)).to_be_visible(timeout=PATIENCE)
     ready(page)
     drawn = redraws(page, NEW)
@@ -57,7 +57,7 @@ def test_a_moved_control_ends_a_real_run(page: Page) -> None:
     expect(page.get_by_text(PROGRESS)).to_be_visible(timeout=PATIENCE)
     page.get_by_text("arithmetic", exact=True).click()
     expect(page.get_by_text(PROGRESS)).to_have_count(0, timeout=PATIENCE)
-    expect(page.get_by_role("button", name="Stop", exact=True)).to_have_count(0)
+    expect(button(page, "Stop")).to_have_count(0)
 
 
 def test_a_short_real_run_ends_with_a_checked_adapter(page: Page) -> None:

@@ -4,7 +4,7 @@ import re
 
 from playwright.sync_api import Page, WebSocket, expect
 
-from tests.browser.driving import click_cell, figure, held, move, ready, redraws, values
+from tests.browser.driving import button, click_cell, figure, held, move, ready, redraws, values
 
 CONTOUR, LOSS = "optimizers_contour", "optimizers_loss"
 RAIL = f".st-key-{CONTOUR} .slider-rail-touch-rect"
@@ -107,9 +107,10 @@ def test_a_network_trains_before_ones_eyes_and_can_be_stopped(page: Page) -> Non
     page.get_by_role("button", name="Start").click()
     loss = figure(page, "optimizers_training_loss")
     page.wait_for_function(
-        "() => document.querySelector('.st-key-optimizers_training_loss .figure').calcdata[0].length > 20"
+        "() => document.querySelector('.st-key-optimizers_training_loss .figure')?.calcdata?.[0]"
+        ".length > 20"
     )
-    page.get_by_role("button", name="Stop").click()
+    button(page, "Stop").click()
     expect(page.get_by_role("button", name="Go on")).to_be_visible()
     ready(page)
     y = loss.evaluate("figure => figure.calcdata[0].map(point => point.y)")
