@@ -91,7 +91,7 @@ def library_rope_of_config(
 def _kept_pairs(settings: RopeSettings) -> ScaledRope:
     own = unscaled_frequencies(settings.width, settings.rope_theta)
     kept = int((scaled_rope(settings).inverse_frequencies == own).sum())
-    share = 2 * kept / settings.head_dim
+    share = min(1.0, (2 * kept + 0.5) / settings.head_dim)  # transformers rounds the pairs down
     proportional = replace(settings, rope_type="proportional", partial_rotary_factor=share, factor=None)
     computed = _computed(config_of(proportional), "proportional", None)
     return ScaledRope(computed.inverse_frequencies[:kept])
