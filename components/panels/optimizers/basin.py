@@ -6,7 +6,8 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from components.controls import choose
-from components.figures.optimizers import SMALLEST, Curve, curves, place_of
+from components.figures.optimizer_curves import Curve, curves
+from components.figures.optimizers import SMALLEST, place_of
 from components.live.figure import live_figure
 from components.page import Check, Page, checked_against, take_with_you
 from components.panels import panel

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from components.controls import whole_number
-from components.figures.optimizers import Curve, curves
+from components.figures.optimizer_curves import Curve, curves
 from components.live.figure import live_figure
 from components.live.slider import live_slider, slider_value
 from components.page import Page, checked_against, take_with_you

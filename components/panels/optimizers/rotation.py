@@ -10,7 +10,8 @@ import torch
 
 from components.controls import choose
 from components.figures import optimizers as figures
-from components.figures.optimizers import Curve, Path, curves, place_of
+from components.figures.optimizer_curves import Curve, curves
+from components.figures.optimizers import Path, place_of
 from components.live.figure import live_figure
 from components.live.slider import live_slider
 from components.page import Check, Page, checked_against, take_with_you

@@ -9,7 +9,8 @@ import streamlit as st
 import torch
 
 from components.controls import choose, whole_number
-from components.figures.optimizers import Curve, curves, place_of
+from components.figures.optimizer_curves import Curve, curves
+from components.figures.optimizers import place_of
 from components.live.figure import live_figure
 from components.live.slider import live_slider, slider_value
 from components.page import Check, Page, checked_against, take_with_you
