@@ -6,6 +6,7 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from transformers import Glm4MoeForCausalLM
 
 from models.moe_balance import expert_level_loss, expert_load, max_violation, updated_bias
 from models.networks.domains import DOMAINS, domain_texts
@@ -18,6 +19,7 @@ class MixtureRun(Resumable):
     """Network, tokenizer, optimizer and routers of one recipe."""
 
     recipe: MixtureRecipe
+    network: Glm4MoeForCausalLM
 
     def __init__(self, recipe: MixtureRecipe, prose: str, folder: Path, device: str):
         self.recipe, self.folder, self.device = recipe, folder, device

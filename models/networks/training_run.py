@@ -6,6 +6,7 @@ import torch
 from tokenizers import Tokenizer
 from torch import nn
 from torch.nn.functional import cross_entropy
+from transformers import LlamaForCausalLM
 
 from models.networks.recipe import Recipe
 from models.networks.resumable import Resumable
@@ -22,6 +23,7 @@ class Run(Resumable):
     """Network, tokenizer, optimizers and curriculum of one recipe."""
 
     recipe: Recipe
+    network: LlamaForCausalLM
     kept = ("longest_period",)
 
     def __init__(self, recipe: Recipe, text: str, folder: Path, device: str):
