@@ -24,7 +24,10 @@ class PageEntry:
 
 
 HOME = PageEntry("home", "", ":material/home:")
-PAGES = (PageEntry("attention", mark("Attention and positions"), ":material/grid_on:"),)
+PAGES = (
+    PageEntry("attention", mark("Attention and positions"), ":material/grid_on:"),
+    PageEntry("moe", mark("Experts"), ":material/hub:"),
+)
 
 
 @cache

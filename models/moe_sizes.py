@@ -5,7 +5,7 @@ shape is there and no weight is.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import torch
@@ -20,6 +20,7 @@ from transformers import (
 )
 
 from models.errors import InputError
+from models.moe import check_counts
 
 QWEN3 = {"num_hidden_layers": 48, "num_key_value_heads": 4, "head_dim": 128}
 PUBLISHED: dict[str, Callable[[], PreTrainedConfig]] = {  # what differs from the class's defaults
@@ -99,6 +100,12 @@ def mixture_size(config: PreTrainedConfig) -> MixtureSize:
         embedding=0 if is_tied else _count(model.get_input_embeddings()),
         routed=routed,
     )
+
+
+def with_chosen(size: MixtureSize, chosen: int) -> MixtureSize:
+    """The same network with another K. Raises InputError as ``check_counts`` does."""
+    check_counts(size.experts, chosen)
+    return replace(size, chosen=chosen)
 
 
 def _is_mixture(module: nn.Module) -> bool:

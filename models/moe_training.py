@@ -121,6 +121,7 @@ class Step:
     max_violation: float  # of this batch
     loss: float  # mean squared error of this batch, over that of answering 0
     bias: Float[Tensor, " experts"]
+    knobs: Knobs  # as they stood
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,7 +163,13 @@ class LayerTraining:
             rule: Literal["sign", "proportional"] = "sign" if knobs.balancing == "sign" else "proportional"
             self.layer.bias.copy_(updated_bias(self.layer.bias, load, knobs.bias_rate, rule))
         self.step += 1
-        return Step(self.step, load, float(max_violation(load)), task_loss.item(), self.layer.bias.clone())
+        violation, bias = float(max_violation(load)), self.layer.bias.clone()
+        return Step(self.step, load, violation, task_loss.item(), bias, knobs)
+
+    def run(self, knobs: Callable[[], Knobs], count: int = STEPS) -> Iterator[Step | Outcome]:
+        """Every step, and at the end what the layer does with tokens that it was not trained on."""
+        yield from self.steps(knobs, count)
+        yield self.outcome(knobs().push)
 
     @torch.no_grad()
     def outcome(self, push: float = 0.0) -> Outcome:
