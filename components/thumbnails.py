@@ -1,5 +1,6 @@
 """Draw the gallery's pictures from real numbers: ``python -m components.thumbnails``."""
 
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ from plotly.colors import get_colorscale, sample_colorscale, unlabel_rgb
 
 from components.catalogue import PAGES
 from components.figures.style import SEQUENTIAL
+from models.moe_training import Knobs, LayerSettings, LayerTraining
 from models.networks.catalogue import DEFAULT
 from models.networks.evaluation import head_figures
 from models.networks.loading import load
@@ -31,6 +33,17 @@ def attention() -> Image.Image:
     return coloured(np.concatenate([maps[0], np.full((TOKENS, 2), np.nan), maps[1]], axis=1))
 
 
+def moe() -> Image.Image:
+    """Load of a small layer's experts over its training: left unbalanced, right balanced by a bias."""
+    maps = []
+    for balancing in ("none", "sign"):
+        knobs = Knobs(balancing, bias_rate=0.01)
+        steps = LayerTraining(LayerSettings()).steps(repeat(knobs).__next__, 400)
+        load = np.stack([step.load.numpy() for step in steps]).reshape(40, 10, -1).mean(1)
+        maps.append((load / load.mean(1, keepdims=True)).T / 2.5)
+    return coloured(np.concatenate([maps[0], np.full((len(maps[0]), 2), np.nan), maps[1]], axis=1))
+
+
 def coloured(values: np.ndarray) -> Image.Image:
     """Values between 0 and 1 in the sequential colours; NaN is transparent."""
     steps = np.array(
@@ -45,7 +58,7 @@ def coloured(values: np.ndarray) -> Image.Image:
     return Image.fromarray(pixels, "RGBA").resize(SIZE, Image.Resampling.NEAREST)
 
 
-DRAWINGS = {"attention": attention}
+DRAWINGS = {"attention": attention, "moe": moe}
 
 
 def main() -> None:

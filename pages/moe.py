@@ -8,7 +8,7 @@ from components.panels.moe.groups import node_limited
 from components.panels.moe.loss_lab import loss_lab
 from components.panels.moe.route import route
 from components.panels.moe.sizes import sizes
-from components.panels.moe.source import choose_source
+from components.panels.moe.source import choose_mixture, choose_source
 from components.panels.moe.specialise import specialise
 from components.panels.moe.training import forget_running, training
 from components.refusal import refusals
@@ -35,7 +35,7 @@ DEFAULTS = {
     "moe_run_seed": 0,
     "moe_rounding": "floor",
     "moe_order": "position",
-    "moe_scope": "batch",
+    "moe_scope": "sequence",
     "moe_factor": 1.25,
     "moe_seed": 0,
     "moe_experts": 256,
@@ -54,7 +54,7 @@ DEFAULTS = {
 }
 KEPT = frozenset({"moe_network", "moe_other", "moe_passage", "moe_text"})
 VIEWS = ("route", "specialise", "duel", "train", "capacity", "groups", "loss", "sizes")
-ON_NETWORK = {"route": route, "specialise": specialise, "capacity": capacity}
+ON_SAMPLES = {"specialise": specialise, "capacity": capacity}
 WITHOUT_NETWORK = {
     "duel": balancer_duel, "train": training, "groups": node_limited, "loss": loss_lab, "sizes": sizes
 }  # fmt: skip
@@ -89,6 +89,8 @@ forget_running(page)
 with refusals():
     if view in WITHOUT_NETWORK:
         WITHOUT_NETWORK[view](page)
+    elif view in ON_SAMPLES:
+        ON_SAMPLES[view](page, choose_mixture(page))
     else:
-        ON_NETWORK[view](page, choose_source(page))
+        route(page, choose_source(page))
 page.questions()

@@ -30,7 +30,7 @@ TINTS = (
     "#9fd0f0", "#f5cf80", "#8fd6bd", "#eab98f", "#e3bcd2", "#c9ccd1", "#f2ea8c", "#b5b3e8",
     "#63a9d8", "#dba63a", "#55b595", "#cf8a55", "#c68aab", "#9aa0a8", "#cfc44e", "#8784cc",
 )  # fmt: skip
-TALLEST_LOAD = 4.0  # times the mean: where the colours of a load end
+TALLEST_LOAD = 3.0  # times the mean: where the colours of a load end
 
 
 def token_tiles(
@@ -117,7 +117,11 @@ def gate_bars(
         bars,
         height,
         barmode="overlay",
-        xaxis={"title": {"text": _("Expert")}, "dtick": 1 if len(scores) <= 16 else 8},
+        xaxis={
+            "title": {"text": _("Expert")},
+            "dtick": 1 if len(scores) <= 16 else 8,
+            "range": [-0.6, len(scores) - 0.4],
+        },
         yaxis={
             "title": {"text": _("Score")},
             "range": [min(0.0, float(min(0, *(wanted if wanted is not None else [0])))), 1.05],

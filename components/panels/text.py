@@ -52,7 +52,7 @@ def choose_text(
     with st.container(border=True):
         left, right = st.columns([1, 2], gap="medium")
         with left:
-            network = _choose_network(page, available() if networks is None else networks)
+            network = choose_network(page, available() if networks is None else networks)
             passage = _choose_passage(page, passages() if offered is None else offered)
         with right:
             text = _write_text(page, passage)
@@ -78,7 +78,8 @@ def _write_text(page: Page, passage: Offered) -> str:
     return text
 
 
-def _choose_network(page: Page, networks: Sequence[Entry]) -> str:
+def choose_network(page: Page, networks: Sequence[Entry]) -> str:
+    """A network by its name. Raises InputError on a typed one that cannot be."""
     entries = {entry.name: entry for entry in networks}
     name = choose(
         _("Network"),

@@ -18,7 +18,6 @@ from components.live.slider import live_slider
 from components.page import Page, take_with_you
 from components.panels import live_panel, panel
 from components.panels.moe.source import corpora, domain_label
-from components.panels.text import Choice
 from components.words import _
 from models.moe_balance import expert_load
 from models.moe_capacity import ORDERS, ROUNDINGS, SCOPES, CapacityRule, Dispatch, dispatch
@@ -32,8 +31,8 @@ SETTLED = (*LIVE, "capacity_said")
 
 
 @panel
-def capacity(page: Page, choice: Choice) -> None:
-    layers = len(next(iter(corpora(choice.network).values())).chosen)
+def capacity(page: Page, network: str) -> None:
+    layers = len(next(iter(corpora(network).values())).chosen)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         choose(_("Layer"), range(layers), f"{page.name}_layer", str, default=page.default("layer"),
                style="segments" if layers <= 8 else "select")  # fmt: skip
@@ -41,7 +40,7 @@ def capacity(page: Page, choice: Choice) -> None:
                style="segments")  # fmt: skip
         choose(_("Who comes first"), ORDERS, f"{page.name}_order", order_label, default="position",
                style="segments")  # fmt: skip
-        choose(_("Counted over"), SCOPES, f"{page.name}_scope", scope_label, default="batch",
+        choose(_("Counted over"), SCOPES, f"{page.name}_scope", scope_label, default="sequence",
                style="segments")  # fmt: skip
         whole_number(_("Seed"), 0, 9_999, f"{page.name}_seed", 0, width=110)
     live_slider(
@@ -49,8 +48,8 @@ def capacity(page: Page, choice: Choice) -> None:
         help=_("Places of an expert over its share of the routes; at 0 every token is dropped."),
         live=LIVE, settled=SETTLED,
     )  # fmt: skip
-    live_capacity(page, choice)
-    capacity_said(page, choice)
+    live_capacity(page, network)
+    capacity_said(page, network)
 
 
 def rounding_label(name: str) -> str:
@@ -88,24 +87,24 @@ def rule_now(page: Page) -> CapacityRule:
         state.get(f"{page.name}_factor", 1.25),
         state.get(f"{page.name}_rounding", "floor"),
         state.get(f"{page.name}_order", "position"),
-        state.get(f"{page.name}_scope", "batch"),
+        state.get(f"{page.name}_scope", "sequence"),
         state.get(f"{page.name}_seed", 0),
     )
 
 
-def dispatched(page: Page, choice: Choice) -> tuple[Dispatch, Int[Tensor, "rows tokens slots"], int]:
+def dispatched(page: Page, network: str) -> tuple[Dispatch, Int[Tensor, "rows tokens slots"], int]:
     layer = st.session_state[f"{page.name}_layer"]
-    chosen, weights, _tokens = sequences(choice.network, layer)
-    experts = expert_count(load(choice.network))
+    chosen, weights, _tokens = sequences(network, layer)
+    experts = expert_count(load(network))
     return dispatch(chosen, weights, experts, rule_now(page)), chosen, experts
 
 
 @live_panel
-def live_capacity(page: Page, choice: Choice) -> None:
+def live_capacity(page: Page, network: str) -> None:
     left, right = st.columns([3, 2], gap="medium")
-    sent, chosen, experts = dispatched(page, choice)
+    sent, chosen, experts = dispatched(page, network)
     with left:
-        figure = dropped_figure(page, choice, sent)
+        figure = dropped_figure(page, network, sent)
         live_figure(
             figure, f"{page.name}_dropped", _("For every token, how many of its experts had no room")
         )
@@ -117,10 +116,10 @@ def live_capacity(page: Page, choice: Choice) -> None:
         )
 
 
-def dropped_figure(page: Page, choice: Choice, sent: Dispatch) -> go.Figure:
-    names = [domain_label(name) for name in corpora(choice.network) for _row in range(EACH)]
+def dropped_figure(page: Page, network: str, sent: Dispatch) -> go.Figure:
+    names = [domain_label(name) for name in corpora(network) for _row in range(EACH)]
     rows = [f"{index} {name}" for index, name in enumerate(names)]
-    tokens = sequences(choice.network, st.session_state[f"{page.name}_layer"])[2]
+    tokens = sequences(network, st.session_state[f"{page.name}_layer"])[2]
     return dropped_tokens(sent.dropped.numpy(), rows, tokens, sent.kept.shape[-1])
 
 
@@ -142,9 +141,9 @@ def places_figure(
 
 
 @panel
-def capacity_said(page: Page, choice: Choice) -> None:
+def capacity_said(page: Page, network: str) -> None:
     """The same in numbers, once the slider rests."""
-    sent, chosen, experts = dispatched(page, choice)
+    sent, chosen, experts = dispatched(page, network)
     rule = rule_now(page)
     routes = chosen.numel()
     size = chosen.shape[1] if rule.scope == "sequence" else chosen.shape[0] * chosen.shape[1]
@@ -163,17 +162,17 @@ def capacity_said(page: Page, choice: Choice) -> None:
         help=_("Only the residual stream and a shared expert serve them."),
     )
     page.note("capacity")
-    figure = dropped_figure(page, choice, sent)
+    figure = dropped_figure(page, network, sent)
     layer = st.session_state[f"{page.name}_layer"]
     take_with_you(
         f"{page.name}_capacity",
         lambda: pd.DataFrame(np.asarray(sent.dropped)),
         lambda: figure,
-        snippet(choice, layer, rule),
+        snippet(network, layer, rule),
     )
 
 
-def snippet(choice: Choice, layer: int, rule: CapacityRule) -> str:
+def snippet(network: str, layer: int, rule: CapacityRule) -> str:
     """Python that repeats the dropped tokens."""
     return f"""import torch
 
@@ -183,7 +182,7 @@ from models.networks.loading import load
 from models.networks.mixture_evaluation import expert_count
 from models.networks.routing import route_corpus
 
-network = load({choice.network!r})
+network = load({network!r})
 parts = [route_corpus(network, text) for text in domain_samples().values()]
 first = slice(0, {EACH * LENGTH})
 chosen = torch.cat([part.chosen[{layer}, first].view({EACH}, {LENGTH}, -1) for part in parts])

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import streamlit as st
 
 from components.page import Page
-from components.panels.text import Choice, choose_text
+from components.panels.text import Choice, choose_network, choose_text
 from components.words import _
-from models.networks.catalogue import MIXTURES, available
+from models.networks.catalogue import MIXTURES, Entry, available
 from models.networks.domains import domain_samples
 from models.networks.loading import load
 from models.networks.mixture_evaluation import MixtureFigures, figures_of
@@ -46,8 +46,17 @@ def balancing_label(network: str) -> str:
 def choose_source(page: Page) -> Choice:
     """Network and text. Raises InputError on a network that cannot be."""
     offered = [DomainText(name, _beginning(text)) for name, text in domain_samples().items()]
-    networks = [entry for entry in available() if entry.name in MIXTURES]
-    return choose_text(page, networks, offered)
+    return choose_text(page, mixtures(), offered)
+
+
+def choose_mixture(page: Page) -> str:
+    """The network alone, for views that read the samples of the domains."""
+    with st.container(width=420):
+        return choose_network(page, mixtures())
+
+
+def mixtures() -> list[Entry]:
+    return [entry for entry in available() if entry.name in MIXTURES]
 
 
 def _beginning(text: str) -> str:

@@ -16,7 +16,6 @@ from components.live.figure import live_figure
 from components.page import Page, take_with_you
 from components.panels import panel
 from components.panels.moe.source import corpora, domain_label
-from components.panels.text import Choice
 from components.words import _
 from models.moe_specialisation import (
     coactivation_share,
@@ -32,9 +31,9 @@ DRAWS, SEED = 20, 0
 
 
 @panel
-def specialise(page: Page, choice: Choice) -> None:
-    parts = corpora(choice.network)
-    experts = expert_count(load(choice.network))
+def specialise(page: Page, network: str) -> None:
+    parts = corpora(network)
+    experts = expert_count(load(network))
     layers = len(next(iter(parts.values())).chosen)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         layer = choose(
@@ -74,7 +73,7 @@ def specialise(page: Page, choice: Choice) -> None:
     tokens(chosen[:, 0], ids, experts, least)
     shares = share_table(chosen, domains, experts, list(parts))
     st.dataframe(shares, hide_index=True)
-    take_with_you(f"{page.name}_specialise", lambda: shares, lambda: figure, snippet(choice, layer))
+    take_with_you(f"{page.name}_specialise", lambda: shares, lambda: figure, snippet(network, layer))
 
 
 def tokens(first: Int[Tensor, " tokens"], ids: Int[Tensor, " tokens"], experts: int, least: int) -> None:
@@ -101,7 +100,7 @@ def share_table(
     return pd.DataFrame(rows | {str(expert): shares[:, expert].round(3) for expert in range(experts)})
 
 
-def snippet(choice: Choice, layer: int) -> str:
+def snippet(network: str, layer: int) -> str:
     """Python that repeats the numbers of the bars."""
     return f"""import torch
 
@@ -111,7 +110,7 @@ from models.networks.loading import load
 from models.networks.mixture_evaluation import expert_count
 from models.networks.routing import route_corpus
 
-network = load({choice.network!r})
+network = load({network!r})
 parts = [route_corpus(network, text) for text in domain_samples().values()]
 chosen = torch.cat([part.chosen[{layer}] for part in parts])
 domains = torch.cat([torch.full((len(part.token_ids),), index) for index, part in enumerate(parts)])
