@@ -1,8 +1,6 @@
 """The attention page: redraws while a slider is dragged, tracing, many sessions, their memory."""
 
 import asyncio
-import time
-from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from statistics import median, quantiles
 from urllib.parse import quote
@@ -13,24 +11,22 @@ from transformers import AutoModelForCausalLM
 
 from models.networks.catalogue import DEFAULT, EMBEDDED
 from models.networks.loading import Network, load
-from models.networks.texts import passages
-from models.networks.tokens import tokenize
-from models.networks.tracing import trace, trace_ids
+from models.networks.tracing import trace_ids
 from tests.benchmarks.bare import CHART, bare
-from tests.benchmarks.browsing import browser, events, milliseconds_to_redraw, start_stopwatch
+from tests.benchmarks.browsing import browser, drag, events, milliseconds_to_redraw, start_stopwatch
 from tests.benchmarks.figures import Figure, Goal
+from tests.benchmarks.forwards import in_turns, text_of
 from tests.benchmarks.sessions import Session, keep_moving, sessions
-from tests.browser.driving import figure, held, move, ranges, ready, redraws, slider, track, zoom_in
+from tests.browser.driving import figure, held, move, ranges, ready, redraws, slider, zoom_in
 from tests.browser.server import Server, serving
 
 HEATMAP, TEMPERATURE = "attention_heatmap", "attention_temperature"
 LOW, HIGH = 0.2, 5.0  # temperatures that sessions ask for
 WINDOW = {"width": 1280, "height": 1600}
-EVENTS_A_SECOND, DRAG_SECONDS = 30, 5
+DRAG_SECONDS = 5
 SINGLE_MOVES = 20
 SESSIONS, INTERVAL, LOAD_SECONDS, ALONE_SECONDS = 40, 2.0, 40.0, 20.0
 FURTHER_SESSIONS, FIRST_SESSIONS = 20, 5
-FORWARDS = 60
 
 
 def measure() -> list[Figure]:
@@ -42,15 +38,6 @@ def measure() -> list[Figure]:
         with browser() as opened:
             figures += [*dragging(opened, loupe, text), single_move(opened, loupe, chart, text)]
         return figures + asyncio.run(many_sessions(loupe))
-
-
-def text_of(network: Network, tokens: int) -> str:
-    """The beginning of a passage that makes just so many tokens, the tokenizer's own included."""
-    text = tokenize(network.tokenizer, passages()[0].text, tokens).shown
-    shown = trace(network, text).tokens_shown
-    if shown != tokens:
-        raise RuntimeError(f"The text makes {shown} tokens, not {tokens}.")
-    return text
 
 
 # Tracing
@@ -77,18 +64,6 @@ def traced_forward(network: Network) -> list[Figure]:
     return figures
 
 
-def in_turns(*calls: Callable[[], None]) -> list[float]:
-    """Median milliseconds of each call, taken in turns so that a busy moment meets them all."""
-    taken: list[list[float]] = [[] for _ in calls]
-    for turn in range(FORWARDS + 5):
-        for call, times in zip(calls, taken, strict=True):
-            begun = time.perf_counter()
-            call()
-            if turn >= 5:  # the first are not measured
-                times.append(1000 * (time.perf_counter() - begun))
-    return [median(times) for times in taken]
-
-
 # In the browser
 
 
@@ -110,7 +85,7 @@ def dragging(opened: Browser, loupe: Server, text: str) -> list[Figure]:
     zoomed = ranges(page, HEATMAP)
     with held(page, TEMPERATURE, 0.5):
         before = redraws(page, HEATMAP), events(page)
-        seconds = drag(page)
+        seconds = drag(page, TEMPERATURE, DRAG_SECONDS)
         after = redraws(page, HEATMAP), events(page)
     kept = float(ranges(page, HEATMAP) == zoomed)
     page.close()
@@ -126,18 +101,6 @@ def dragging(opened: Browser, loupe: Server, text: str) -> list[Figure]:
         ),
         Figure("attention", "zoom kept while dragging", kept, "1 = yes", Goal("value", ">=", 1)),
     ]
-
-
-def drag(page: Page) -> float:
-    """Move the pressed mouse to and fro, EVENTS_A_SECOND times a second; the seconds it took."""
-    left, middle, width = track(page, TEMPERATURE)
-    moves = EVENTS_A_SECOND * DRAG_SECONDS
-    begun = time.perf_counter()
-    for step in range(1, moves + 1):
-        phase = 2 * step / moves % 1
-        page.mouse.move(left + width * (0.1 + 1.6 * min(phase, 1 - phase)), middle)
-        time.sleep(max(0.0, begun + step / EVENTS_A_SECOND - time.perf_counter()))
-    return time.perf_counter() - begun
 
 
 def single_move(opened: Browser, loupe: Server, chart: Server, text: str) -> Figure:

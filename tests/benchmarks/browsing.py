@@ -1,12 +1,15 @@
 """A browser for measuring, and a stopwatch inside its pages."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from tests.browser.driving import LAUNCH_ARGS
+from tests.browser.driving import LAUNCH_ARGS, track
 from tests.browser.find_chromium import NONE_FOUND, own_chromium, system_chromium
+
+EVENTS_A_SECOND = 30  # of the mouse, while something is dragged
 
 # Notes when an event of the person happened, and when a matching part of the page last changed.
 _STOPWATCH = """([event, selector]) => {
@@ -52,3 +55,15 @@ def milliseconds_to_redraw(page: Page, still: int) -> float:
 def events(page: Page) -> int:
     """How many events the stopwatch has noted."""
     return page.evaluate("() => stopwatch.events")
+
+
+def drag(page: Page, key: str, seconds: float) -> float:
+    """Move the pressed mouse to and fro on a live slider, EVENTS_A_SECOND times; the seconds it took."""
+    left, middle, width = track(page, key)
+    moves = round(EVENTS_A_SECOND * seconds)
+    begun = time.perf_counter()
+    for step in range(1, moves + 1):
+        phase = 2 * step / moves % 1
+        page.mouse.move(left + width * (0.1 + 1.6 * min(phase, 1 - phase)), middle)
+        time.sleep(max(0.0, begun + step / EVENTS_A_SECOND - time.perf_counter()))
+    return time.perf_counter() - begun
