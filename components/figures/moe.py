@@ -174,6 +174,7 @@ def load_over_time(load: np.ndarray, every: int, steps: int, height: int = 330) 
     return drawing(
         [heatmap],
         height,
+        meta={"begun": bool(np.isfinite(load).any())},  # Plotly drops an empty heatmap: draw anew after it
         xaxis={"title": {"text": _("Training step")}, "range": [0, steps], "showgrid": False},
         yaxis={"title": {"text": _("Expert")}, "autorange": "reversed", "showgrid": False, "dtick": 2},
         margin=MARGIN | {"t": 8},

@@ -30,7 +30,8 @@ from models.moe_training import (
 )
 
 RUN = "moe_layer"
-EVERY = 8  # steps in one column of the heatmap
+LENGTHS = (STEPS, 4 * STEPS, 16 * STEPS)
+COLUMNS, POINTS = 100, 400  # of the heatmap, and of a curve
 SHARE, WAITING = 0.25, 0.5  # seconds of work between two drawings; between two questions for a place
 TOP_VIOLATION = 7.0  # collapse of 16 experts with 2 chosen
 _one_at_a_time = Lock()
@@ -100,11 +101,11 @@ def knobs_now(page: Page) -> Knobs:
 def layer_training(page: Page) -> None:
     """Start, stop, progress; load, MaxVio and loss over the steps so far."""
     key, going = name_here(RUN), f"{page.name}_going"
-    seed = st.session_state.get(f"{page.name}_run_seed", 0)
 
     def start() -> None:
-        settings = LayerSettings(seed=st.session_state.get(f"{page.name}_run_seed", 0))
-        QUEUE.start(key, settings, lambda: LayerTraining(settings).run(lambda: knobs_now(page)))
+        settings = LayerSettings(seed=st.session_state[f"{page.name}_run_seed"])
+        count = st.session_state[f"{page.name}_steps"]
+        QUEUE.start(key, count, lambda: LayerTraining(settings).run(lambda: knobs_now(page), count))
         st.session_state[going] = True
 
     def stop() -> None:
@@ -114,14 +115,22 @@ def layer_training(page: Page) -> None:
         st.button(_("Start"), key=f"{page.name}_start", icon=":material/play_arrow:", on_click=start)
         if st.session_state.get(going):
             st.button(_("Stop"), key=f"{page.name}_stop", icon=":material/stop:", on_click=stop)
+        asked = choose(
+            _("Steps"), LENGTHS, f"{page.name}_steps", "{:,}".format, default=STEPS, style="segments",
+            help=_("A longer run leaves time to turn knobs."),
+        )  # fmt: skip
         seed = whole_number(_("Seed"), 0, 9_999, f"{page.name}_run_seed", 0, width=120)
         held = QUEUE.find(key)
+        total = held.settings if held is not None and isinstance(held.settings, int) else asked
         if held is not None:
             done = len(steps_of(held.seen))
-            st.progress(done / STEPS, _("{done} of {total} steps").format(done=done, total=STEPS))
-    seen = held.seen if held is not None else finished(LayerSettings(seed=seed), knobs_now(page))
-    draw(page, steps_of(seen))
-    say(page, seen)
+            st.progress(done / total, _("{done} of {total} steps").format(done=done, total=total))
+    if held is not None:
+        seen: Sequence[Step | Outcome] = held.seen
+    else:
+        total, seen = STEPS, finished(LayerSettings(seed=seed), knobs_now(page))
+    draw(page, steps_of(seen), total)
+    say(page, seen, total)
     keep_going(page)
 
 
@@ -136,40 +145,42 @@ def finished(settings: LayerSettings, knobs: Knobs) -> Sequence[Step | Outcome]:
         return list(LayerTraining(settings).run(lambda: knobs))
 
 
-def draw(page: Page, steps: list[Step]) -> None:
+def draw(page: Page, steps: list[Step], total: int) -> None:
     """Three figures on axes that stay."""
-    load = load_figure(steps)
+    load = load_figure(steps, total)
     live_figure(load, f"{page.name}_load_time", _("Load of each expert over the training steps"))
     left, right = st.columns(2, gap="medium")
-    violation = np.array([step.max_violation for step in steps], np.float32)
+    every = total // POINTS
+    violation = np.array([step.max_violation for step in steps[::every]], np.float32)
     turned = [late.step for early, late in pairwise(steps) if early.knobs != late.knobs]
     with left:
         figure = curves_over_time(
-            {_("MaxVio of the batch"): violation[::2]}, 2, STEPS, _("MaxVio of the batch"),
+            {_("MaxVio of the batch"): violation}, every, total, _("MaxVio of the batch"),
             top=1.0 if not len(violation) else max(2.0, min(TOP_VIOLATION, float(violation.max()) * 1.05)),
             turned=turned,
         )  # fmt: skip
         live_figure(figure, f"{page.name}_violation_time", _("MaxVio over the training steps"))
     with right:
-        loss = np.array([step.loss for step in steps], np.float32)
+        loss = np.array([step.loss for step in steps[::every]], np.float32)
         figure = curves_over_time(
-            {_("loss of the task"): loss[::2]}, 2, STEPS, _("Loss, as a share of its start"), 1.2, turned
+            {_("loss of the task"): loss}, every, total, _("Loss, as a share of its start"), 1.2, turned
         )
         live_figure(figure, f"{page.name}_loss_time", _("Loss over the training steps"))
 
 
-def load_figure(steps: list[Step]) -> go.Figure:
-    """Means over EVERY steps, in units of the mean load; empty where the run has not come."""
+def load_figure(steps: list[Step], total: int) -> go.Figure:
+    """Means over so many steps, in units of the mean load; empty where the run has not come."""
     experts = len(steps[0].load) if steps else LayerSettings().experts
-    table = np.full((STEPS // EVERY, experts), np.nan, np.float32)
-    whole = len(steps) // EVERY
+    table = np.full((COLUMNS, experts), np.nan, np.float32)
+    every = total // COLUMNS
+    whole = len(steps) // every
     if whole:
-        load = np.stack([step.load.numpy() for step in steps[: whole * EVERY]])
-        table[:whole] = (load / load.mean(1, keepdims=True)).reshape(whole, EVERY, experts).mean(1)
-    return load_over_time(table, EVERY, STEPS)
+        load = np.stack([step.load.numpy() for step in steps[: whole * every]])
+        table[:whole] = (load / load.mean(1, keepdims=True)).reshape(whole, every, experts).mean(1)
+    return load_over_time(table, every, total)
 
 
-def say(page: Page, seen: Sequence[Step | Outcome]) -> None:
+def say(page: Page, seen: Sequence[Step | Outcome], total: int) -> None:
     """With which knobs, and what came of it on tokens that were not trained on."""
     steps = steps_of(seen)
     if not steps:
@@ -192,7 +203,10 @@ def say(page: Page, seen: Sequence[Step | Outcome]) -> None:
         three.metric(_("MaxVio of the batch, mean of the last 100"), f"{late:.3f}")
     page.note("training")
     take_with_you(
-        f"{page.name}_training", lambda: step_table(steps), lambda: load_figure(steps), snippet(steps)
+        f"{page.name}_training",
+        lambda: step_table(steps),
+        lambda: load_figure(steps, total),
+        snippet(steps),
     )
 
 
