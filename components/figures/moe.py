@@ -15,6 +15,7 @@ from components.figures.style import (
     MARGIN,
     MARKERS,
     ORANGE,
+    RED,
     SEQUENTIAL,
     SERIES,
     SKY,
@@ -105,7 +106,7 @@ def gate_bars(
                 y=wanted.astype(np.float32),
                 mode="markers",
                 name=_("score + bias"),
-                marker={"symbol": "line-ew-open", "size": 14, "color": INK, "line": {"width": 2}},
+                marker={"symbol": "line-ew-open", "size": 14, "color": RED, "line": {"width": 2}},
                 hovertemplate=_("expert") + " %{x}<br>%{y:.4f}<extra></extra>",
             )
         )
@@ -279,7 +280,7 @@ def grouped_bars(
                 y=[level] * len(categories),
                 name=name,
                 mode="lines",
-                line={"color": INK, "dash": "dash", "width": 2},
+                line={"color": RED, "dash": "dash", "width": 2},
                 hoverinfo="skip",
             )
         )

@@ -161,8 +161,8 @@ def loss_said(page: Page) -> None:
     total = float((fraction * given).sum())
     found = values(page)
     st.latex(
-        rf"\begin{{aligned}}\textstyle\sum_i f_iP_i&={float(fraction[0]):.2f}\times{float(given[0]):.2f}+"
-        rf"{experts - 1}\times{float(fraction[-1]):.4f}\times{float(given[-1]):.4f}={total:.4f}\\"
+        rf"\begin{{aligned}}\textstyle\sum_i f_iP_i&={float(fraction[0]):.2f}\times{float(given[0]):.2f}\\"
+        rf"&\quad+{experts - 1}\times{float(fraction[-1]):.4f}\times{float(given[-1]):.4f}\\&={total:.4f}\\"
         rf"N\textstyle\sum f_iP_i&={found['transformers']:.4f}\quad(\text{{transformers}})\\"
         rf"\tfrac{{N}}{{K}}\textstyle\sum f_iP_i&={found['switch']:.4f}\quad(\text{{Switch, DeepSeek}})"
         r"\end{aligned}"
