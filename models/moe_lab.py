@@ -151,4 +151,4 @@ def collapsing_layers(
     logits = torch.randn(layers, tokens, experts, generator=generator)
     preferred = (torch.arange(layers)[:, None] * chosen + torch.arange(chosen)) % experts
     preference = torch.zeros(layers, experts).scatter(1, preferred, 1.0)
-    return (1 - collapse) * logits + 30 * collapse**2 * preference[:, None]
+    return (1 - collapse) * logits + 30 * collapse**4 * preference[:, None]
