@@ -32,6 +32,7 @@ PAGES = (
     PageEntry("optimizers", mark("Training"), ":material/route:"),
     PageEntry("lora", mark("Training"), ":material/tune:"),
     PageEntry("quantization", mark("Quantization"), ":material/compress:"),
+    PageEntry("moe", mark("Experts"), ":material/hub:"),
 )
 
 

@@ -1,7 +1,9 @@
 """Which network reads which text: the first controls of every page on a real network."""
 
 import html
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import streamlit as st
 
@@ -11,7 +13,7 @@ from components.page import Page
 from components.traces import traced
 from components.words import _, language
 from models.networks.catalogue import DEFAULT, Entry, available, find
-from models.networks.texts import Passage, passages
+from models.networks.texts import passages
 from models.networks.tracing import Trace
 
 OTHER = "other"
@@ -29,19 +31,34 @@ class Choice:
         return traced(self.network, self.text)
 
 
-def choose_text(page: Page) -> Choice:
-    """Controls for network, passage and text. Raises InputError on a network that cannot be."""
+class Offered(Protocol):
+    """A text that can be chosen: a passage, or what a page offers in its place."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def excerpt(self) -> str: ...
+    def title(self, language: str) -> str: ...
+
+
+def choose_text(
+    page: Page, networks: Sequence[Entry] | None = None, offered: Sequence[Offered] | None = None
+) -> Choice:
+    """Controls for network, passage and text. Raises InputError on a network that cannot be.
+
+    ``networks`` and ``offered`` take the place of all networks that can be loaded, and of the passages.
+    """
     with st.container(border=True):
         left, right = st.columns([1, 2], gap="medium")
         with left:
-            network = choose_network(page)
-            passage = _choose_passage(page)
+            network = choose_network(page, networks)
+            passage = _choose_passage(page, passages() if offered is None else offered)
         with right:
             text = _write_text(page, passage)
     return Choice(network, text)
 
 
-def _write_text(page: Page, passage: Passage) -> str:
+def _write_text(page: Page, passage: Offered) -> str:
     """The text area: the passage's excerpt until something is typed; it outlives its widget."""
     state, key = st.session_state, f"{page.name}_text"
     widget, source = f"{key}_widget", f"{key}_source"
@@ -60,9 +77,12 @@ def _write_text(page: Page, passage: Passage) -> str:
     return text
 
 
-def choose_network(page: Page) -> str:
-    """The network alone, for panels with texts of their own. Raises InputError where there is none."""
-    entries = {entry.name: entry for entry in available()}
+def choose_network(page: Page, networks: Sequence[Entry] | None = None) -> str:
+    """A network by its name, of all that can be loaded or of ``networks`` only.
+
+    Raises InputError on a typed one that cannot be.
+    """
+    entries = {entry.name: entry for entry in (available() if networks is None else networks)}
     name = choose(
         _("Network"),
         [*entries, OTHER],
@@ -88,8 +108,8 @@ def _described(entry: Entry) -> str:
     return f"{entry.name} · {entry.parameters / 1e6:,.0f} M · {entry.licence}"
 
 
-def _choose_passage(page: Page) -> Passage:
-    by_name = {passage.name: passage for passage in passages()}
+def _choose_passage(page: Page, offered: Sequence[Offered]) -> Offered:
+    by_name = {passage.name: passage for passage in offered}
 
     name = choose(
         _("Passage"),

@@ -31,6 +31,7 @@ PROJECTIONS = ("o_proj", "c_proj", "out_proj", "dense", "wo", "out_lin")
 # Pre-norm blocks, x + attention(norm(x)) and then + mlp(norm(·)): name of the second norm.
 PRE_NORM = {
     "gemma": "post_attention_layernorm",
+    "glm4_moe": "post_attention_layernorm",
     "gpt2": "ln_2",
     "gpt_neox": "post_attention_layernorm",
     "llama": "post_attention_layernorm",

@@ -33,9 +33,14 @@ class Entry:
 
 
 DEFAULT = "loupe-llama"
+MIXTURES = ("loupe-moe-bias", "loupe-moe-loss", "loupe-moe-none")  # one network, balanced in three ways
 # Parameters count tied embeddings once, as transformers does.
 CATALOGUE = (
     Entry(DEFAULT, "embedded", DEFAULT, "LlamaForCausalLM", "causal", 1_967_808, "MIT", 256),
+    *(
+        Entry(name, "embedded", name, "Glm4MoeForCausalLM", "causal", 1_590_400, "MIT", 256)
+        for name in MIXTURES
+    ),
     Entry(
         "all-MiniLM-L6-v2",
         "package",

@@ -2,8 +2,10 @@
 
 import random
 import sysconfig
+from functools import lru_cache
 from pathlib import Path
 
+from models.networks.texts import passages
 from models.networks.training_data import SplitText, split_text
 
 DOMAINS = ("prose", "python", "arithmetic")
@@ -48,3 +50,27 @@ def domain_texts(prose: str, characters: int = 4_000_000, seed: int = 0) -> dict
     """
     texts = (prose[:characters], python_source(characters), arithmetic(characters // 10, seed))
     return {name: split_text(text) for name, text in zip(DOMAINS, texts, strict=True)}
+
+
+SAMPLE_CHARACTERS = 6_000
+PYTHON_SAMPLE = Path(__file__).parents[2] / "assets" / "domains" / "python.txt"
+
+
+@lru_cache(maxsize=1)
+def domain_samples() -> dict[str, str]:
+    """A few thousand characters of each domain that ship with Loupe, none of them learned from.
+
+    Prose: the first passage written for Loupe. Program text: functions of Loupe. Arithmetic: lines
+    of another seed, among which sums of small numbers may have been learned all the same.
+    """
+    prose = passages()[0].text
+    arithmetic_lines = arithmetic(SAMPLE_CHARACTERS // 10, seed=1)
+    texts = (prose, PYTHON_SAMPLE.read_text(encoding="utf-8"), arithmetic_lines)
+    return {name: _whole_lines(text) for name, text in zip(DOMAINS, texts, strict=True)}
+
+
+def _whole_lines(text: str) -> str:
+    """The first SAMPLE_CHARACTERS or fewer, up to the end of a line or sentence."""
+    part = text[:SAMPLE_CHARACTERS]
+    end = max(part.rfind("\n"), part.rfind(". ") + 1)
+    return part[: end + 1]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors.torch import save_file
+from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
 from models.networks.evaluation import head_figures, nats_per_character, passage_losses
@@ -23,10 +24,7 @@ def publish(run: Run, out: Path, source: str) -> None:
     ``source`` says what the text was, for the model card.
     """
     out.mkdir(parents=True, exist_ok=True)
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=run.tokenizer, bos_token=START_TOKEN, model_max_length=run.recipe.context
-    )
-    tokenizer.save_pretrained(out)
+    write_tokenizer(run.tokenizer, run.recipe.context, out)
     run.network.config.save_pretrained(out)
     weights = {
         name: tensor.detach().float().cpu().contiguous()
@@ -37,6 +35,13 @@ def publish(run: Run, out: Path, source: str) -> None:
     measurements = measure(run, out)
     (out / MEASUREMENTS).write_text(json.dumps(measurements, indent=2) + "\n")
     (out / "README.md").write_text(card(run, measurements, source), encoding="utf-8")
+
+
+def write_tokenizer(tokenizer: Tokenizer, context: int, out: Path) -> None:
+    """The tokenizer as transformers reads it."""
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token=START_TOKEN, model_max_length=context
+    ).save_pretrained(out)
 
 
 def measure(run: Run, folder: Path) -> dict[str, Any]:

@@ -62,13 +62,6 @@ class Recipe:
                     parameter.div_(math.sqrt(2 * self.layers))
         return network
 
-    def learning_rate_factor(self, step: int) -> float:
-        """Linear warm-up, then a cosine down to 2 % of the peak."""
-        if step < self.warmup:
-            return (step + 1) / self.warmup
-        progress = (step - self.warmup) / max(1, self.steps - self.warmup)
-        return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
-
     def copies_due(self, step: int, longest_period: int) -> bool:
         """Whether a batch of copies belongs to ``step``: always until long periods are learned."""
         return longest_period < self.last_longest_period or step % self.copies_later == 0

@@ -10,7 +10,8 @@ import torch
 
 from models.networks.publish import publish
 from models.networks.recipe import Recipe
-from models.networks.training_run import Run, train
+from models.networks.resumable import train
+from models.networks.training_run import Run
 
 
 def main() -> None:

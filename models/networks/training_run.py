@@ -1,16 +1,15 @@
-"""A training run that can be stopped at any moment and goes on from its last checkpoint."""
+"""The run that trains loupe-llama: windows of a text, and copies that grow as they are learned."""
 
-import os
-import time
 from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer
 from torch import nn
 from torch.nn.functional import cross_entropy
-from tqdm import tqdm
+from transformers import LlamaForCausalLM
 
 from models.networks.recipe import Recipe
+from models.networks.resumable import Resumable
 from models.networks.training_data import (
     copy_batch,
     split_text,
@@ -20,8 +19,12 @@ from models.networks.training_data import (
 )
 
 
-class Run:
-    """A training run that can stop and go on: network, optimizers, random state, step."""
+class Run(Resumable):
+    """Network, tokenizer, optimizers and curriculum of one recipe."""
+
+    recipe: Recipe
+    network: LlamaForCausalLM
+    kept = ("longest_period",)
 
     def __init__(self, recipe: Recipe, text: str, folder: Path, device: str):
         self.recipe, self.folder, self.device = recipe, folder, device
@@ -34,10 +37,8 @@ class Run:
         nn.Module.to(self.network, device)  # the override of transformers has no types
         self.optimizers = self._optimizers()
         self.generator = torch.Generator().manual_seed(recipe.seed)
-        self.step = 0
-        self.seconds = 0.0
         self.longest_period = recipe.first_longest_period
-        self.smooth_losses: dict[str, float] = {}
+        self.begin()
 
     def _tokenizer(self) -> Tokenizer:
         path = self.folder / "tokenizer.json"
@@ -65,50 +66,10 @@ class Run:
             torch.optim.AdamW(others, lr=recipe.adamw_learning_rate, betas=(0.9, 0.95), weight_decay=0.0),
         ]
 
-    @property
-    def checkpoint(self) -> Path:
-        return self.folder / "checkpoint.pt"
-
-    def save(self) -> None:
-        """Write beside, then rename: a stop in the middle leaves the last checkpoint whole."""
-        state = {
-            "network": self.network.state_dict(),
-            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
-            "generator": self.generator.get_state(),
-            "step": self.step,
-            "seconds": self.seconds,
-            "longest_period": self.longest_period,
-            "smooth_losses": self.smooth_losses,
-            "recipe": self.recipe,
-        }
-        beside = self.checkpoint.with_suffix(".new")
-        torch.save(state, beside)
-        os.replace(beside, self.checkpoint)
-
-    def resume(self) -> bool:
-        """Go on from the checkpoint, if there is one. Raises ValueError on another recipe's."""
-        if not self.checkpoint.exists():
-            return False
-        with torch.serialization.safe_globals([Recipe]):
-            state = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
-        if state["recipe"] != self.recipe:
-            raise ValueError(f"{self.checkpoint} belongs to another recipe; move it away to start anew.")
-        self.network.load_state_dict(state["network"])
-        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
-        self.generator.set_state(state["generator"].cpu())
-        self.step, self.seconds = state["step"], state["seconds"]
-        self.longest_period, self.smooth_losses = state["longest_period"], state["smooth_losses"]
-        return True
-
     def train_step(self) -> None:
         """One step on a batch of text and, where the recipe asks for it, a batch of copies."""
         recipe = self.recipe
-        factor = recipe.learning_rate_factor(self.step)
-        for optimizer in self.optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = group.setdefault("peak", group["lr"]) * factor
-            optimizer.zero_grad()
+        self.set_rates()
         tokens = text_batch(self.tokens, recipe.text_rows, recipe.context, self.start_token, self.generator)
         self._backward("text", tokens, tokens)
         if recipe.copies_due(self.step, self.longest_period):
@@ -133,20 +94,7 @@ class Run:
             logits = self.network(tokens).logits
         loss = cross_entropy(logits[:, :-1].float().flatten(0, 1), labels[:, 1:].flatten())
         loss.backward()
-        before = self.smooth_losses.get(kind, loss.item())
-        self.smooth_losses[kind] = 0.95 * before + 0.05 * loss.item()
+        self.note_loss(kind, loss.item())
 
-
-def train(run: Run, checkpoint_every: int) -> None:
-    """Run to the last step, with a progress bar."""
-    run.resume()
-    with tqdm(total=run.recipe.steps, initial=run.step, unit="step", mininterval=5) as bar:
-        while run.step < run.recipe.steps:
-            began = time.perf_counter()
-            run.train_step()
-            run.seconds += time.perf_counter() - began
-            losses = {name: f"{loss:.3f}" for name, loss in run.smooth_losses.items()}
-            bar.set_postfix(losses, period=run.longest_period, refresh=False)
-            bar.update()
-            if run.step % checkpoint_every == 0 or run.step == run.recipe.steps:
-                run.save()
+    def progress(self) -> dict[str, str]:
+        return {**super().progress(), "period": str(self.longest_period)}

@@ -12,6 +12,7 @@ from transformers import (
     AutoModelForMaskedLM,
     Gemma2Config,
     GemmaConfig,
+    Glm4MoeConfig,
     MistralConfig,
     Qwen2Config,
     Qwen3Config,
@@ -291,7 +292,9 @@ def test_blocks_without_skip_connections_or_mlp(pair, residual, mlp):
     assert difference(ours.hidden[-1], theirs) < 1e-5 * max(1.0, size)
 
 
-@pytest.mark.parametrize("config", [GemmaConfig, MistralConfig, Qwen2Config, Qwen3Config, RobertaConfig])
+@pytest.mark.parametrize(
+    "config", [GemmaConfig, Glm4MoeConfig, MistralConfig, Qwen2Config, Qwen3Config, RobertaConfig]
+)
 def test_further_architectures_equal_eager_attention_and_can_be_rewired(build, config):
     shared = llama_config(24, 4, 2).to_diff_dict() | {"model_type": config.model_type, "pad_token_id": 1}
     network = load(str(build(config(**shared))))

@@ -10,6 +10,7 @@ from tokenizers import Tokenizer
 
 from models.networks.evaluation import nats_per_character
 from models.networks.recipe import Recipe
+from models.networks.resumable import train, warmup_and_cosine
 from models.networks.training_data import (
     IGNORED_LABEL,
     START_TOKEN,
@@ -21,7 +22,7 @@ from models.networks.training_data import (
     train_tokenizer,
     windows_with_overlap,
 )
-from models.networks.training_run import Run, train
+from models.networks.training_run import Run
 
 TALE = "the miller walked along the river and sang to the old grey mare while it rained all morning"
 WORDS = TALE.split()
@@ -121,7 +122,7 @@ def test_copies_grow_only_when_they_are_learned():
 
 def test_learning_rate_warms_up_and_ends_low():
     recipe = Recipe()
-    factors = [recipe.learning_rate_factor(step) for step in range(recipe.steps)]
+    factors = [warmup_and_cosine(step, recipe.warmup, recipe.steps) for step in range(recipe.steps)]
     assert max(factors) == pytest.approx(1.0)
     assert factors[: recipe.warmup] == sorted(factors[: recipe.warmup])
     assert factors[-1] == pytest.approx(0.02, abs=1e-3)
