@@ -44,12 +44,16 @@ function inTheme(layout, { ink, line, paper, font }) {
 const NARROW = 480; // pixels: a phone
 const LABEL = 10; // pixels that a slanted or stacked tick label needs
 
-// Rows of cells too narrow for what is written in them are left without it; hover still says it.
+// Lines of words that the cells of a row are too narrow for are left out; hover still says them.
 function writtenIn(trace, width) {
   if (!trace.texttemplate || !Array.isArray(trace.text?.[0])) return trace;
   const letter = 0.55 * (trace.textfont?.size ?? 12);
-  const fits = (row) => letter * Math.max(...row.map((word) => word.length)) * row.length < 0.85 * width;
-  const text = trace.text.map((row) => (fits(row) ? row : row.map(() => "")));
+  const lines = (word) => word.split("<br>");
+  const letters = (line) => line.replace(/<[^>]*>/g, "").replace(/&\w+;/g, "x").length;
+  const text = trace.text.map((row) => {
+    const fits = (at) => letter * Math.max(...row.map((word) => letters(lines(word)[at] ?? ""))) * row.length < 0.85 * width;
+    return row.map((word) => lines(word).filter((_, at) => fits(at)).join("<br>"));
+  });
   if (!trace.hovertemplate?.includes("%{text}")) return { ...trace, text };
   const hovertemplate = trace.hovertemplate.replace("%{text}", "%{customdata}");
   return { ...trace, text, customdata: trace.text, hovertemplate };
