@@ -232,7 +232,7 @@ def duel(
             name=name,
             mode="markers+text",
             text=list(names),
-            textposition="top center",
+            textposition=("top center", "top center", "bottom center")[index % 3],
             marker={"color": SERIES[index % 6], "symbol": MARKERS[index % 6], "size": sizes},
             hovertemplate=f"{name} · %{{text}}<br>MaxVio %{{x:.3f}}<br>%{{y:.4f}}<extra></extra>",
         )

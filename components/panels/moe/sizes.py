@@ -1,5 +1,7 @@
 """Parameters and FLOPs of published mixtures: in all, and those that one token uses."""
 
+from collections.abc import Iterable
+
 import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
@@ -41,8 +43,9 @@ def sizes(page: Page) -> None:
         live_figure(flop_figure(found), f"{page.name}_flops", _("FLOPs of a token, mixture and dense"))
     size = found[changed]
     st.latex(
-        rf"\text{{active}}={size.total:,}-{size.routed:,}+{size.mixture_layers}\times{size.chosen}\times"
-        rf"{size.expert_parameters:,}={size.active:,}"
+        r"\begin{aligned}\text{active}"
+        rf"&={size.total:,}\\&\quad-{size.routed:,}\\&\quad+{size.mixture_layers}\times{size.chosen}\times"
+        rf"{size.expert_parameters:,}\\&={size.active:,}\end{{aligned}}"
     )
     page.note("sizes")
     rows = table(found)
@@ -56,11 +59,16 @@ def parameter_figure(found: dict[str, MixtureSize]) -> go.Figure:
             _("in all"): torch.tensor([size.total / 1e9 for size in found.values()]).numpy(),
             _("active for a token"): torch.tensor([size.active / 1e9 for size in found.values()]).numpy(),
         },
-        list(found),
+        in_two_lines(found),
         "",
         _("Parameters (billions, log scale)"),
         y_log=True,
     )
+
+
+def in_two_lines(names: Iterable[str]) -> list[str]:
+    """Names with a break after the family, so that they stand side by side on a phone."""
+    return [name.replace("-", "-<br>", 1) for name in names]
 
 
 def flop_figure(found: dict[str, MixtureSize]) -> go.Figure:
@@ -70,7 +78,7 @@ def flop_figure(found: dict[str, MixtureSize]) -> go.Figure:
             _("if every expert worked"): torch.tensor(dense).numpy(),
             _("with the chosen experts"): torch.tensor([s.flops / 1e9 for s in found.values()]).numpy(),
         },
-        list(found),
+        in_two_lines(found),
         "",
         _("GFLOPs a token (log scale)"),
         y_log=True,
