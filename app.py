@@ -6,7 +6,7 @@ import streamlit as st
 from starlette.middleware import Middleware
 
 from components import options
-from components.process import ROUTES, HelpfulNotFound, lifespan
+from components.process import HelpfulNotFound, lifespan, routes
 from components.refusal import show_failure
 from models.errors import InputError
 from models.settings import settings
@@ -19,7 +19,7 @@ except InputError as error:  # a wrong LOUPE_… variable stops the start with o
 app = st.App(
     Path(__file__).parent / "components" / "shell.py",
     lifespan=lifespan,
-    routes=ROUTES,
+    routes=routes(),
     middleware=[Middleware(HelpfulNotFound)],
     on_script_error=show_failure,
 )
