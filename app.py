@@ -8,6 +8,7 @@ from starlette.middleware import Middleware
 from components import options
 from components.process import HelpfulNotFound, lifespan, routes
 from components.refusal import show_failure
+from components.sign_in import Guard, secrets
 from models.errors import InputError
 from models.settings import settings
 
@@ -20,6 +21,7 @@ app = st.App(
     Path(__file__).parent / "components" / "shell.py",
     lifespan=lifespan,
     routes=routes(),
-    middleware=[Middleware(HelpfulNotFound)],
+    middleware=[Middleware(Guard), Middleware(HelpfulNotFound)],
+    secrets=secrets(settings()),
     on_script_error=show_failure,
 )

@@ -12,6 +12,7 @@ from components.controls import choose
 from components.live.address import forget_address, write_address
 from components.live.follow import forget_panels
 from components.process import device_name, settle
+from components.sign_in import require_sign_in, sign_out_button
 from components.words import _
 
 ROOT = Path(__file__).parent.parent
@@ -60,6 +61,7 @@ def header() -> None:
             label_visibility="collapsed",
             width=120,
         )
+        sign_out_button()
 
 
 def missing_page() -> None:
@@ -80,6 +82,7 @@ STYLE = """<style>
 st.set_page_config(page_title="Loupe", page_icon=str(ICON), layout="wide")
 words.follow(session_language)
 st.html(STYLE)
+require_sign_in()
 forget_address()
 forget_panels()
 header()

@@ -20,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-from deploy.nginx import Front, Replica, configuration, pack_static, replicas_file
+from deploy.nginx import Front, Replica, configuration, headers_file, pack_static, replicas_file
 from models.errors import InputError
 from models.settings import SHORTEST_COOKIE_SECRET, Settings, settings
 
@@ -98,6 +98,8 @@ class Host:
         """Write nginx's files and start it; raises RuntimeError where it does not like them."""
         pack_static(self.front.folder)
         self._write_replicas()
+        headers = self.front.folder / "headers.conf"
+        headers.write_text(headers_file(self.front), encoding="utf-8")
         path = self.front.folder / "nginx.conf"
         path.write_text(configuration(self.front, self.settings), encoding="utf-8")
         command = [nginx(), "-c", str(path), "-p", str(self.front.folder), "-e", "stderr"]
@@ -142,7 +144,7 @@ def _cookie_secret(settings: Settings) -> str:
 
 
 def nginx() -> str:
-    """nginx's path, also where only root's PATH names its folder."""
+    """Nginx's path, also where only root's PATH names its folder."""
     path = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
     if path is None:
         raise RuntimeError("There is no nginx here; on Debian, apt-get install nginx-light brings it.")

@@ -75,7 +75,7 @@ def content_security_policy() -> str:
 
 
 def configuration(front: Front, settings: Settings) -> str:
-    """nginx's main file; the replicas stand in a file of their own, which changes while it runs."""
+    """Nginx's main file; the replicas stand in a file of their own, which changes while it runs."""
     base = f"/{settings.base_path}" if settings.base_path else ""
     is_secure = front.certificate is not None
     values = {
@@ -86,12 +86,10 @@ def configuration(front: Front, settings: Settings) -> str:
         "upload_megabytes": settings.upload_megabytes + 1,  # the form around the file
         "listen": f"{front.listen} ssl http2" if is_secure else front.listen,
         "certificate": _certificate(front),
-        "strict_transport": _header("Strict-Transport-Security", "max-age=31536000") if is_secure else "",
         "secure": "; Secure" if is_secure else "",
         "path": base or "/",
         "base": base,
         "root_redirect": f"        location = / {{ return 302 {base}/; }}" if base else "",
-        "content_security_policy": content_security_policy(),
         "starting": STARTING.read_text(encoding="utf-8").replace('"', "'").replace("\n", " "),
     }
     return re.sub(r"@\{(\w+)\}", lambda found: str(values[found[1]]), TEMPLATE.read_text(encoding="utf-8"))
@@ -108,8 +106,19 @@ def _certificate(front: Front) -> str:
     return f"        ssl_certificate {front.certificate};\n        ssl_certificate_key {front.key};"
 
 
-def _header(name: str, value: str) -> str:
-    return f'        add_header {name} "{value}" always;'
+def headers_file(front: Front) -> str:
+    """What every answer says to the browser about what its page may do."""
+    headers = {
+        "Content-Security-Policy": content_security_policy(),
+        "X-Content-Type-Options": "nosniff",
+        "X-Frame-Options": "SAMEORIGIN",
+        "Referrer-Policy": "same-origin",  # addresses hold what people typed
+        "Permissions-Policy": "camera=(), microphone=(), geolocation=(), payment=()",
+        "Cross-Origin-Opener-Policy": "same-origin",
+    }
+    if front.certificate is not None:
+        headers["Strict-Transport-Security"] = "max-age=31536000"
+    return "\n".join(f'add_header {name} "{value}" always;' for name, value in headers.items())
 
 
 def replicas_file(replicas: Sequence[Replica]) -> str:
