@@ -23,7 +23,7 @@ from components.live.figure import PLOTLY_ROUTE
 from components.live.follow import FOLLOW_ROUTE, answer
 
 _PLOTLY_FILE = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
-_PAGE_NAMES = {entry.name for entry in PAGES} | {"ready"}
+_PAGE_NAMES = {entry.name for entry in PAGES} | {"ready", "oauth2callback"}
 GARBAGE_SECONDS = 60
 _ready = threading.Event()
 _device_name = ""
