@@ -11,6 +11,7 @@ from components.catalogue import ASSETS, HOME, PAGES, PageEntry, lesson
 from components.controls import choose
 from components.live.address import forget_address, write_address
 from components.live.follow import forget_panels
+from components.live.session import name_session
 from components.process import device_name, settle
 from components.sign_in import require_sign_in, sign_out_button
 from components.words import _
@@ -82,6 +83,7 @@ STYLE = """<style>
 st.set_page_config(page_title="Loupe", page_icon=str(ICON), layout="wide")
 words.follow(session_language)
 st.html(STYLE)
+name_session()
 require_sign_in()
 forget_address()
 forget_panels()
