@@ -31,9 +31,11 @@ test: .venv/dev.stamp  ## lint, types, import contracts, then all tests
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m tests.browser.find_chromium
+	$(BIN)/python -m tests.hosting.find_nginx
 	$(BIN)/pytest
 
 audit: .venv/dev.stamp  ## look for known vulnerabilities in what is pinned; needs the advisory service
+	$(BIN)/pip install --quiet --disable-pip-version-check pip-audit==2.10.1
 	$(BIN)/python -m deploy.audit
 
 bench: .venv/dev.stamp  ## measure every page's goals; PAGE=attention for one page

@@ -13,6 +13,7 @@ from components.live.address import forget_address, write_address
 from components.live.follow import forget_panels
 from components.live.session import name_session
 from components.process import device_name, settle
+from components.refusal import plain
 from components.sign_in import require_sign_in, sign_out_button
 from components.words import _
 
@@ -71,7 +72,7 @@ def missing_page() -> None:
         names = [entry.name for entry in PAGES]
         near = difflib.get_close_matches(asked.lower(), names, n=1, cutoff=0.5)
         hint = _("Did you mean “{page}”?").format(page=near[0]) if near else _("Here is what there is.")
-        st.info(_("There is no page called “{page}”.").format(page=asked[:40]) + " " + hint)
+        st.info(_("There is no page called “{page}”.").format(page=plain(asked[:40])) + " " + hint)
 
 
 STYLE = """<style>

@@ -155,6 +155,7 @@ def _map(head: str, values: dict[str, str]) -> str:
 def pack_static(folder: Path) -> None:
     """Copy Streamlit's files and plotly.js, each with its gzip beside it, for nginx to send itself."""
     target = folder / "static" / "streamlit"
+    shutil.rmtree(folder / "static", ignore_errors=True)  # from an earlier run
     shutil.copytree(STREAMLIT_FILES / "static", target, copy_function=shutil.copyfile)
     shutil.copyfile(PLOTLY_FILE, folder / "static" / "plotly.js")
     for path in sorted((folder / "static").rglob("*")):
