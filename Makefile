@@ -2,8 +2,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 PORT ?= 8501
 PAGE ?=
+REPLICAS ?= 2
+LISTEN ?= 127.0.0.1:$(PORT)
+HOST ?=
 
-.PHONY: run test bench words network thumbnails clean
+.PHONY: run host test audit bench words network thumbnails clean
 
 # A stamp for each requirements file: a second call installs nothing.
 .venv/app.stamp: requirements.txt
@@ -19,13 +22,21 @@ PAGE ?=
 run: .venv/app.stamp  ## start Loupe and print its address
 	$(BIN)/streamlit run app.py --server.port $(PORT)
 
+host: .venv/app.stamp  ## start REPLICAS processes behind nginx; HOST= for further options of deploy.host
+	$(BIN)/python -m deploy.host --replicas $(REPLICAS) --listen $(LISTEN) $(HOST)
+
 test: .venv/dev.stamp  ## lint, types, import contracts, then all tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m tests.browser.find_chromium
+	$(BIN)/python -m tests.hosting.find_nginx
 	$(BIN)/pytest
+
+audit: .venv/dev.stamp  ## look for known vulnerabilities in what is pinned; needs the advisory service
+	$(BIN)/pip install --quiet --disable-pip-version-check pip-audit==2.10.1
+	$(BIN)/python -m deploy.audit
 
 bench: .venv/dev.stamp  ## measure every page's goals; PAGE=attention for one page
 	$(BIN)/python -m tests.browser.find_chromium

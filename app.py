@@ -5,20 +5,23 @@ from pathlib import Path
 import streamlit as st
 from starlette.middleware import Middleware
 
-from components.process import ROUTES, HelpfulNotFound, lifespan
+from components import options
+from components.process import HelpfulNotFound, lifespan, routes
 from components.refusal import show_failure
+from components.sign_in import Guard, secrets
 from models.errors import InputError
 from models.settings import settings
 
 try:
-    settings()
+    options.follow(settings())
 except InputError as error:  # a wrong LOUPE_… variable stops the start with one sentence
     raise SystemExit(str(error)) from None
 
 app = st.App(
     Path(__file__).parent / "components" / "shell.py",
     lifespan=lifespan,
-    routes=ROUTES,
-    middleware=[Middleware(HelpfulNotFound)],
+    routes=routes(),
+    middleware=[Middleware(Guard), Middleware(HelpfulNotFound)],
+    secrets=secrets(settings()),
     on_script_error=show_failure,
 )

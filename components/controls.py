@@ -8,6 +8,7 @@ from urllib.parse import parse_qsl
 import streamlit as st
 
 from components.live.address import remember
+from components.live.kept import keep
 
 T = TypeVar("T")
 LONGEST_IN_ADDRESS = 1_500  # characters; servers and browsers refuse much longer addresses
@@ -105,7 +106,7 @@ def choose_several(
 
 
 def text_field(label: str, key: str, default: str, *, lines: int = 1, **layout: Any) -> str:
-    """Typed text that stands in the address as far as it is not too long for one.
+    """Typed text that stands in the address, or in the browser's tab where it is too long for that.
 
     ``st.session_state[key]`` holds the text and outlives the widget; scenes may write it.
     """
@@ -119,7 +120,9 @@ def text_field(label: str, key: str, default: str, *, lines: int = 1, **layout: 
 
     field = st.text_area if lines > 1 else st.text_input
     typed = field(label, key=widget, on_change=take, **layout)
-    remember(key, typed if len(typed) <= LONGEST_IN_ADDRESS else default, default)
+    is_long = len(typed) > LONGEST_IN_ADDRESS and typed != default
+    remember(key, default if is_long else typed, default)
+    keep(key, typed, is_long)
     return typed
 
 

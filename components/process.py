@@ -18,11 +18,12 @@ from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Re
 from starlette.routing import Route
 
 from components.catalogue import PAGES
+from components.live.address import app_route
 from components.live.figure import PLOTLY_ROUTE
 from components.live.follow import FOLLOW_ROUTE, answer
 
 _PLOTLY_FILE = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
-_PAGE_NAMES = {entry.name for entry in PAGES} | {"ready"}
+_PAGE_NAMES = {entry.name for entry in PAGES} | {"ready", "oauth2callback"}
 GARBAGE_SECONDS = 60
 _ready = threading.Event()
 _device_name = ""
@@ -118,10 +119,13 @@ class HelpfulNotFound(BaseHTTPMiddleware):
     """Send the address of a page that does not exist to the home page, which says so."""
 
     async def dispatch(self, request: Request, call_next: RequestResponseEndpoint) -> Response:
-        name = request.url.path.strip("/")
+        home = app_route("/")
+        name = request.url.path.removeprefix(home).strip("/")
+        if not request.url.path.startswith(home):
+            return await call_next(request)
         is_document = "text/html" in request.headers.get("accept", "")
         if is_document and name and name not in _PAGE_NAMES and "/" not in name and "." not in name:
-            return RedirectResponse(f"/?missing={quote(name)}")
+            return RedirectResponse(f"{home}?missing={quote(name)}")
         return await call_next(request)
 
 
@@ -143,3 +147,8 @@ ROUTES = [
     Route(PLOTLY_ROUTE, plotly_js),
     Route(FOLLOW_ROUTE, answer, methods=["POST"]),
 ]
+
+
+def routes() -> list[Route]:
+    """Loupe's own routes, below the base path that the app is served under."""
+    return [Route(app_route(route.path), route.endpoint, methods=route.methods) for route in ROUTES]

@@ -1,6 +1,7 @@
 """How Loupe says no: one sentence in the person's language, never a traceback."""
 
 import logging
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -12,9 +13,25 @@ from models.errors import InputError
 _log = logging.getLogger("loupe")
 
 
+def plain(text: str) -> str:
+    """The text for Streamlit's Markdown so that it shows as it was typed: no link, picture or formula."""
+    return re.sub(r"([\\`*\[\]<>$]|:(?=//)|(?<=www)\.)", r"\\\1", text)
+
+
+class _AsTyped(str):
+    """A value that a sentence quotes: plain, also where the sentence asks for its repr."""
+
+    def __format__(self, form: str) -> str:
+        return plain(super().__format__(form))
+
+    def __repr__(self) -> str:
+        return plain(super().__repr__())
+
+
 def sentence(error: InputError) -> str:
-    """The refusal in the running session's language."""
-    return _(error.template).format(**error.values)
+    """The refusal in the running session's language, as Markdown that quotes what was typed."""
+    values = {name: _AsTyped(v) if isinstance(v, str) else v for name, v in error.values.items()}
+    return _(error.template).format(**values)
 
 
 @contextmanager

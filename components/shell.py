@@ -11,7 +11,10 @@ from components.catalogue import ASSETS, HOME, PAGES, PageEntry, lesson
 from components.controls import choose
 from components.live.address import forget_address, write_address
 from components.live.follow import forget_panels
+from components.live.session import name_session
 from components.process import device_name, settle
+from components.refusal import plain
+from components.sign_in import require_sign_in, sign_out_button
 from components.words import _
 
 ROOT = Path(__file__).parent.parent
@@ -60,6 +63,7 @@ def header() -> None:
             label_visibility="collapsed",
             width=120,
         )
+        sign_out_button()
 
 
 def missing_page() -> None:
@@ -68,7 +72,7 @@ def missing_page() -> None:
         names = [entry.name for entry in PAGES]
         near = difflib.get_close_matches(asked.lower(), names, n=1, cutoff=0.5)
         hint = _("Did you mean “{page}”?").format(page=near[0]) if near else _("Here is what there is.")
-        st.info(_("There is no page called “{page}”.").format(page=asked[:40]) + " " + hint)
+        st.info(_("There is no page called “{page}”.").format(page=plain(asked[:40])) + " " + hint)
 
 
 STYLE = """<style>
@@ -80,6 +84,8 @@ STYLE = """<style>
 st.set_page_config(page_title="Loupe", page_icon=str(ICON), layout="wide")
 words.follow(session_language)
 st.html(STYLE)
+name_session()
+require_sign_in()
 forget_address()
 forget_panels()
 header()

@@ -11,6 +11,7 @@ from typing import Any
 import streamlit as st
 from streamlit.errors import StreamlitAPIException
 
+from components.live.address import remember, write_address
 from components.page import Page
 from components.runs import QUEUE, Held, name_here
 from components.words import _
@@ -69,6 +70,20 @@ def run_buttons(
             st.button(_("Stop"), key=f"{page.name}_{name}_stop", icon=":material/stop:", on_click=stop)
         elif held is not None and held.seen and not held.is_done:
             st.button(_("Go on"), key=f"{page.name}_{name}_on", icon=":material/resume:", on_click=go_on)
+    _mark_in_address(page, name, held)
+
+
+def _mark_in_address(page: Page, name: str, held: Held | None) -> None:
+    """Keep in the address that a run is going on, and say so where its process is gone."""
+    mark = f"{page.name}_going_on"
+    was_interrupted = held is None and st.query_params.get(mark) == name
+    if was_interrupted:
+        st.info(
+            _("A run that was going on here was interrupted. Start begins it again."),
+            icon=":material/info:",
+        )
+    remember(mark, name if is_going(page, name) or was_interrupted else "", "")
+    write_address(mark)
 
 
 def run_controls(

@@ -9,6 +9,7 @@ import streamlit as st
 
 from components.controls import LONGEST_IN_ADDRESS, choose
 from components.live.address import remember
+from components.live.kept import keep
 from components.page import Page
 from components.traces import traced
 from components.words import _, language
@@ -73,7 +74,9 @@ def _write_text(page: Page, passage: Offered) -> str:
         state[key] = state[widget]
 
     text = st.text_area(_("Text"), key=widget, height=124, on_change=take)
-    remember(key, text if len(text) <= LONGEST_IN_ADDRESS else passage.excerpt, passage.excerpt)
+    is_long = len(text) > LONGEST_IN_ADDRESS and text != passage.excerpt
+    remember(key, passage.excerpt if is_long else text, passage.excerpt)
+    keep(key, text, is_long)
     return text
 
 

@@ -93,7 +93,15 @@ def test_a_page_that_does_not_exist_leads_home_which_says_so(client, name):
 
 
 @pytest.mark.parametrize(
-    "path", ["/", *(f"/{entry.name}" for entry in PAGES), "/favicon.png", "/static/js/index.js", "/ready"]
+    "path",
+    [
+        "/",
+        *(f"/{entry.name}" for entry in PAGES),
+        "/favicon.png",
+        "/static/js/index.js",
+        "/ready",
+        "/oauth2callback",
+    ],
 )
 def test_what_exists_is_answered_in_place(client, path):
     assert client.get(path, headers=A_PERSON).status_code in (200, 503)

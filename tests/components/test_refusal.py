@@ -3,6 +3,8 @@
 import logging
 
 import pytest
+from markdown_it import MarkdownIt
+from markdown_it.common.utils import escapeHtml
 from streamlit.testing.v1 import AppTest
 
 from components import words
@@ -28,6 +30,19 @@ def test_a_refusal_is_spoken_in_the_language_of_the_session(speaking):
 
 def test_values_with_braces_are_not_filled_in_again():
     assert sentence(InputError("There is no folder {name}.", name="{name}")) == "There is no folder {name}."
+
+
+MARKUP = "[a](https://x.y) ![b](c) `d` **e** $f$ <g> www.h.i \\\\ :red[j]"
+
+
+def test_what_was_typed_is_quoted_and_not_carried_out():
+    said = sentence(InputError("There is no folder {name}.", name=MARKUP))
+    assert MarkdownIt("gfm-like", {"linkify": False}).renderInline(said) == escapeHtml(
+        f"There is no folder {MARKUP}."
+    )
+    assert sentence(InputError("{value!r} is wrong.", value="*a*")) == r"'\*a\*' is wrong."
+    assert sentence(InputError("{value:.3} is wrong.", value="***a")) == r"\*\*\* is wrong."
+    assert sentence(InputError("There are {count}.", count=7)) == "There are 7."
 
 
 def refusing_page():

@@ -10,10 +10,11 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from components.catalogue import ASSETS
-from components.controls import choose
+from components.controls import LONGEST_IN_ADDRESS, choose
 from components.figures.context import wavelengths
 from components.live.address import remember
 from components.live.figure import live_figure
+from components.live.kept import keep
 from components.page import Check, Page, checked_against, take_with_you
 from components.panels import panel
 from components.panels.context.meanings import meaning
@@ -26,7 +27,6 @@ from models.rope_scaling import ScaledRope, scaled_rope, unscaled_frequencies
 
 EXAMPLES = ("llama-3.1", "qwen2.5-yarn", "deepseek-v3", "gemma-3", "pythia", "mistake", "multimodal")
 FOLDER = ASSETS / "configs"
-LONGEST_IN_ADDRESS = 1_500  # characters
 
 
 @cache
@@ -90,7 +90,9 @@ def write_config(page: Page, name: str) -> str:
         state[key] = state[widget] or " "  # an emptied area stays empty, and is refused as such
 
     text = st.text_area("config.json", key=widget, height=330, on_change=take)
-    remember(key, text if len(text) <= LONGEST_IN_ADDRESS else example(name), example(name))
+    is_long = len(text) > LONGEST_IN_ADDRESS and text != example(name)
+    remember(key, example(name) if is_long else text, example(name))
+    keep(key, text, is_long)
     return text
 
 

@@ -1,0 +1,1 @@
+"""Loupe for a team: several processes behind one nginx."""

@@ -1,0 +1,70 @@
+"""Markup in every text field, and addresses that no control has written: nothing of it is carried out."""
+
+import ast
+import re
+
+import pytest
+
+from components.catalogue import PAGES
+from tests.pages.screen import ROOT, open_page
+
+NAMES = [entry.name for entry in PAGES]
+MARK = "lOuPe"  # in no page's own words
+MARKUP = (
+    f"<script>{MARK}()</script><img src=x onerror={MARK}()> [{MARK}](javascript:{MARK}()) "
+    f"![{MARK}](https://x.example/{MARK}) **{MARK}** :red[{MARK}] $\\href{{{MARK}}}{{x}}$ {{0}} %s"
+)
+HTML = re.compile(rf"<(script|img)[^>]*{MARK}|<script>{MARK}", re.IGNORECASE)
+MARKDOWN = re.compile(rf"\]\(javascript:|!\[{MARK}|\*\*{MARK}\*\*|:red\[{MARK}|\$\\href")
+WRITTEN = ("markdown", "caption", "info", "warning", "error", "success", "title")
+
+
+def dictionary(name, constant):
+    """The literal keys of a page's dictionary or tuple, read without running it."""
+    tree = ast.parse((ROOT / "pages" / f"{name}.py").read_text(encoding="utf-8"))
+    [value] = [
+        s.value for s in tree.body if isinstance(s, ast.Assign) and constant in ast.unparse(s.targets[0])
+    ]
+    keys = value.keys if isinstance(value, ast.Dict) else value.elts
+    return [key.value for key in keys if isinstance(key, ast.Constant)]
+
+
+def nothing_is_carried_out(screen):
+    assert not screen.exception
+    for element in screen.get("html"):
+        assert not HTML.search(element.proto.body), element.proto.body
+    for kind in WRITTEN:
+        for element in screen.get(kind):
+            body = re.sub(r"(`+).+?\1|\\.", "", str(element.value), flags=re.DOTALL)  # code, and escaped
+            assert not MARKDOWN.search(body), (kind, element.value)
+            assert not (getattr(element.proto, "allow_html", False) and HTML.search(body)), element.value
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_markup_in_every_text_field_stays_text(name):
+    fields = 0
+    for view in dictionary(name, "VIEWS"):
+        screen = open_page(name, **{f"{name}_view": view})
+        for kind in ("text_area", "text_input"):
+            for number in range(len(getattr(screen, kind))):
+                if number < len(getattr(screen, kind)):  # what was typed before may have taken it away
+                    getattr(screen, kind)[number].set_value(MARKUP).run()
+                    nothing_is_carried_out(screen)
+                    fields += 1
+    assert fields or name in ("optimizers", "lora")  # numbers and choices only
+
+
+@pytest.mark.parametrize("value", ["x" * 1_000, MARKUP, "1e999", "9" * 1_000], ids=lambda value: value[:5])
+@pytest.mark.parametrize("name", NAMES)
+def test_addresses_that_no_control_has_written_open_the_page(name, value):
+    controls = [key for key in dictionary(name, "DEFAULTS") if not key.endswith("_view")]
+    screen = open_page(name, lang=value, missing=value, **dict.fromkeys(controls, value))
+    assert screen.title
+    nothing_is_carried_out(screen)
+
+
+@pytest.mark.parametrize("asked", [MARKUP, MARKUP[60:], "x" * 10_000], ids=["script", "markdown", "long"])
+def test_a_page_that_is_not_there_is_named_as_text(asked):
+    screen = open_page("home", missing=asked)
+    assert len(screen.info[0].value) < 200
+    nothing_is_carried_out(screen)
