@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from models.errors import InputError
 from models.networks.loading import Network
@@ -68,29 +68,4 @@ def before_rotation(
     record: LayerTrace,
 ) -> tuple[Float[Tensor, "heads query d_k"], Float[Tensor, "key_heads key d_k"]] | None:
     """Queries and keys as the layer's own projections put them out; None where their names are unknown."""
-    if record.rotary is None:
-        return None
-    module, hidden = record.rotary.module, record.rotary.hidden
-    width = record.query.shape[-1]
-    fused = getattr(module, "query_key_value", None)
-    with torch.no_grad():
-        if isinstance(fused, nn.Linear):  # GPT-NeoX: query, key and value of one head after the other
-            query, key, _value = fused(hidden).unflatten(-1, (-1, 3 * width)).chunk(3, dim=-1)
-        elif hasattr(module, "q_proj") and hasattr(module, "k_proj"):
-            query, key = (_projected(module, name, hidden, width) for name in ("q", "k"))
-        else:
-            return None
-    return _plain(query), _plain(key)
-
-
-def _projected(
-    module: nn.Module, name: str, hidden: Float[Tensor, "query width"], width: int
-) -> Float[Tensor, "query heads d_k"]:
-    """One projection's heads; Qwen 3 normalises each of them before it rotates."""
-    heads = module.get_submodule(f"{name}_proj")(hidden).unflatten(-1, (-1, width))
-    norm = getattr(module, f"{name}_norm", None)
-    return heads if norm is None else norm(heads)
-
-
-def _plain(heads: Float[Tensor, "query heads d_k"]) -> Float[Tensor, "heads query d_k"]:
-    return heads.transpose(0, 1).to(device="cpu", dtype=torch.float32)
+    return None if record.rotary is None else record.rotary.projected()
