@@ -1,13 +1,14 @@
 """A traced layer's rotary embedding, taken apart: frequencies, and vectors before they were rotated."""
 
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from models.errors import InputError
-from models.networks.loading import Network
+from models.networks.catalogue import Entry
 from models.networks.tracing import LayerTrace, Trace
 from models.rope import Layout, frequencies
 
@@ -32,7 +33,21 @@ class Rotary:
         return self.frequency * frequencies(width, base) / frequencies(width, self.base)
 
 
-def rotary_of(network: Network, trace: Trace, layer: int) -> Rotary:
+@runtime_checkable
+class Rotating(Protocol):
+    """What a network says about its rotary embedding; a loaded one does, and so do its facts."""
+
+    @property
+    def entry(self) -> Entry: ...
+
+    @property
+    def rope_base(self) -> float: ...
+
+    @property
+    def inverse_frequencies(self) -> tuple[Tensor, ...]: ...
+
+
+def rotary_of(network: Rotating, trace: Trace, layer: int) -> Rotary:
     """The frequencies that rotated a layer, of a trace with the network's own positions 0, 1, 2, ….
 
     They are the angles between the first two tokens; where the network holds its frequencies as
@@ -49,18 +64,14 @@ def rotary_of(network: Network, trace: Trace, layer: int) -> Rotary:
         raise InputError("The text has one token; at least two are needed to see positions.")
     first, second = (torch.complex(turn.cos[row], turn.sin[row]) for row in (0, 1))
     measured = torch.angle(second * first.conj())
-    parameters = getattr(network.model.config, "rope_parameters", None) or {}
-    base = float(parameters.get("rope_theta", 10_000.0))
-    return Rotary(_held(network, measured), float(first.abs()[0]), turn.layout, base)
+    return Rotary(_held(network, measured), float(first.abs()[0]), turn.layout, network.rope_base)
 
 
-def _held(network: Network, measured: Float[Tensor, " pairs"]) -> Float[Tensor, " pairs"]:
+def _held(network: Rotating, measured: Float[Tensor, " pairs"]) -> Float[Tensor, " pairs"]:
     """The network's own buffer of frequencies that agrees with the measured ones; else those."""
-    for name, buffer in network.model.named_buffers():
-        if name.endswith("inv_freq") and buffer.shape == measured.shape:
-            held = buffer.detach().float().cpu()
-            if torch.allclose(held, measured, rtol=1e-3, atol=1e-6):
-                return held
+    for held in network.inverse_frequencies:
+        if held.shape == measured.shape and torch.allclose(held, measured, rtol=1e-3, atol=1e-6):
+            return held
     return measured
 
 
