@@ -3,7 +3,7 @@ BIN := .venv/bin
 PORT ?= 8501
 PAGE ?=
 
-.PHONY: run test bench words network thumbnails clean
+.PHONY: run pool test bench words network thumbnails clean
 
 # A stamp for each requirements file: a second call installs nothing.
 .venv/app.stamp: requirements.txt
@@ -11,13 +11,20 @@ PAGE ?=
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
 	touch $@
 
-.venv/dev.stamp: requirements-dev.txt .venv/app.stamp
+.venv/ray.stamp: requirements-ray.txt .venv/app.stamp
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-ray.txt
+	touch $@
+
+.venv/dev.stamp: requirements-dev.txt requirements-ray.txt .venv/app.stamp
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r requirements-packages.txt
 	touch $@
 
 run: .venv/app.stamp  ## start Loupe and print its address
 	$(BIN)/streamlit run app.py --server.port $(PORT)
+
+pool: .venv/ray.stamp  ## run networks in a Ray Serve pool on this machine: LOUPE_ENGINE=ray make run
+	$(BIN)/python -m models.networks.pool_server
 
 test: .venv/dev.stamp  ## lint, types, import contracts, then all tests
 	$(BIN)/ruff check .

@@ -12,7 +12,9 @@ from components.controls import choose
 from components.live.address import forget_address, write_address
 from components.live.follow import forget_panels
 from components.process import device_name, settle
+from components.refusal import sentence
 from components.words import _
+from models.settings import settings
 
 ROOT = Path(__file__).parent.parent
 ICON = ASSETS / "icon.svg"
@@ -71,6 +73,17 @@ def missing_page() -> None:
         st.info(_("There is no page called “{page}”.").format(page=asked[:40]) + " " + hint)
 
 
+def stand_in_notice() -> None:
+    """Say once on the page that the pool of networks does not answer, and what runs instead."""
+    if settings().engine == "process":
+        return
+    from models.networks.engine import engine  # imports torch, before which the home page paints
+
+    if (trouble := engine().trouble) is not None:
+        meanwhile = _("Networks that ship with Loupe run here meanwhile.")
+        st.info(f"{sentence(trouble)} {meanwhile}", icon=":material/info:")
+
+
 STYLE = """<style>
 [data-testid=stMainBlockContainer] { padding: 4.2rem 2.5rem 3rem; max-width: 92rem; }
 [class*="st-key-address_"] { display: none; }
@@ -84,7 +97,10 @@ forget_address()
 forget_panels()
 header()
 missing_page()
+notices = st.container()
 chosen = st.navigation(navigation(), position="top")
 chosen.run()
+with notices:
+    stand_in_notice()
 write_address("page")
 settle(chosen.url_path)

@@ -172,8 +172,7 @@ def _read(network: Network, text: str) -> TokenizedText:
 
 def _check(network: Network, ids: tuple[int, ...], intervention: Intervention) -> None:
     """Raise InputError for ids and an intervention that do not fit the network."""
-    if not 0 <= min(ids) <= max(ids) < network.vocabulary:
-        raise InputError("Token ids from 0 to {most} are accepted.", most=network.vocabulary - 1)
+    check_tokens(network, ids)
     intervention.check_fits(network.layers, network.heads, len(ids))
     if intervention.swapped_layout and not network.anatomy.rotary:
         raise InputError(
@@ -234,9 +233,31 @@ def _layer(call: AttentionCall, projected: Tensor, projection: Projection) -> La
         _plain(call.probabilities),
         _plain(call.head_output),
         _plain(projected),
-        lambda: OutputProjection(projection_weight(projection), projection.bias),
+        lambda: _output_projection(projection),
         None if call.rotary is None else _rotary(call.rotary, call.query.shape[-1]),
     )
+
+
+def output_projection(network: Network, layer: int) -> OutputProjection:
+    """A layer's W_O. Raises InputError where there is no such layer."""
+    check_layer(network, layer)
+    return _output_projection(network.anatomy.projections[layer])
+
+
+def check_tokens(network: Network, ids: tuple[int, ...]) -> None:
+    """Raise InputError where one of them is not in the network's vocabulary."""
+    if not all(0 <= token < network.vocabulary for token in ids):
+        raise InputError("Token ids from 0 to {most} are accepted.", most=network.vocabulary - 1)
+
+
+def check_layer(network: Network, layer: int) -> None:
+    """Raise InputError where the network has no such layer."""
+    if not 0 <= layer < network.layers:
+        raise InputError("The network has {layers} layers, counted from 0.", layers=network.layers)
+
+
+def _output_projection(projection: Projection) -> OutputProjection:
+    return OutputProjection(projection_weight(projection), projection.bias)
 
 
 def _rotary(call: RotaryCall, width: int) -> RotaryTrace:
