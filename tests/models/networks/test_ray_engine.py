@@ -28,6 +28,9 @@ def answering():
     class Server(ThreadingHTTPServer):
         status, body, seconds, questions = 200, b"", 0.0, 0
 
+        def handle_error(self, *_args):
+            """Whoever asked has gone: that is the test."""
+
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self):  # the library's name
             server.questions += 1
@@ -131,7 +134,7 @@ def test_an_answer_that_is_none_is_one_sentence(answering, status, body):
 def test_the_pools_refusal_is_not_a_trouble_of_the_pool(answering):
     answering.status, answering.body = 422, write_refusal(InputError("There is no {thing}.", thing="钟"))
     asked = client(answering.server_port)
-    with pytest.raises(InputError, match="There is no 钟.") as refused:
+    with pytest.raises(InputError, match="There is no 钟") as refused:
         asked.trace("loupe-llama", TEXT)
     assert (refused.value.template, refused.value.values) == ("There is no {thing}.", {"thing": "钟"})
     assert asked.trouble is None
@@ -175,11 +178,11 @@ def test_a_question_arrives_as_it_was_asked(temperature, silenced, mask, where, 
 
 def test_a_change_out_of_range_is_refused_with_its_own_sentence():
     body = b'{"network": "n", "text": "t", "intervention": {"temperature": -1}}'
-    with pytest.raises(InputError, match="temperature is -1.0; numbers from"):
+    with pytest.raises(InputError, match="The temperature is -1"):
         read_question(TraceQuestion, body)
 
 
 @given(st.binary(max_size=40))
 def test_what_is_no_refusal_is_not_read_as_one(body):
-    with pytest.raises(ValueError, match=""):
-        raise read_refusal(body)
+    with pytest.raises(ValueError, match=r"\w"):
+        read_refusal(body)
