@@ -13,6 +13,7 @@ from components.live.address import forget_address, write_address
 from components.live.follow import forget_panels
 from components.process import device_name, settle
 from components.refusal import sentence
+from components.watch import rerun
 from components.words import _
 from models.settings import settings
 
@@ -99,7 +100,8 @@ header()
 missing_page()
 notices = st.container()
 chosen = st.navigation(navigation(), position="top")
-chosen.run()
+with rerun(chosen.url_path or HOME.name):
+    chosen.run()
 with notices:
     stand_in_notice()
 write_address("page")

@@ -1,6 +1,8 @@
 """What pages read of networks, from whichever engine the settings name; kept up to so many bytes."""
 
+from components.watch import timed
 from models.kept import Kept
+from models.memory import drop_when_short, relieve
 from models.networks.arrays import trace_bytes
 from models.networks.engine import engine
 from models.networks.facts import NetworkFacts
@@ -15,6 +17,7 @@ def _most_bytes() -> int:
 
 
 TRACES: Kept[tuple[str, str, Intervention], Trace] = Kept(_most_bytes, trace_bytes)
+drop_when_short(TRACES.clear)
 
 
 def traced(network_name: str, text: str) -> Trace:
@@ -24,8 +27,13 @@ def traced(network_name: str, text: str) -> Trace:
 
 def traced_with(network_name: str, text: str, intervention: Intervention) -> Trace:
     """A forward pass with a change; those used last are kept, as several panels show the same one."""
-    key = (network_name, text, intervention)
-    return TRACES.get(key, lambda: engine().trace(network_name, text, intervention))
+
+    def make() -> Trace:
+        relieve()
+        with timed("trace"):
+            return engine().trace(network_name, text, intervention)
+
+    return TRACES.get((network_name, text, intervention), make)
 
 
 def facts(network_name: str) -> NetworkFacts:

@@ -29,6 +29,7 @@ PROFILES: dict[str, dict[str, Any]] = {
         "heavy_per_minute": 30,
         "memory_megabytes": 3_000,
         "cache_megabytes": 500,
+        "log_json": True,
     },
 }
 
@@ -70,6 +71,9 @@ class Settings(BaseSettings):
     pool_threads: int = Field(default=1, ge=1, le=256)  # of each replica's torch
     pool_batch: int = Field(default=8, ge=1, le=256)  # texts in one forward pass, at most
     pool_queue: int = Field(default=64, ge=0)  # questions that wait; what comes then is turned away
+
+    # What whoever runs it reads
+    log_json: bool = False  # events and timings as lines of JSON on standard error
 
     # What the browser is shown
     error_details: bool = False  # tracebacks on the page, for whoever develops one

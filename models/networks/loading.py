@@ -31,6 +31,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from models.errors import InputError
 from models.kept import Kept
+from models.memory import drop_when_short, make_room
 from models.networks.anatomy import Anatomy, examine, projection_weight
 from models.networks.catalogue import EMBEDDED, Entry, find
 from models.networks.hub import ask, bring, downloaded, refuse_without_safetensors
@@ -86,6 +87,7 @@ def _most_bytes() -> int:
 
 
 _networks: Kept[tuple[object, ...], Network] = Kept(_most_bytes, network_bytes)
+drop_when_short(_networks.clear)
 _load_lock = Lock()
 _download_lock = Lock()
 
@@ -102,6 +104,7 @@ def load(name: str, device: str | None = None, dtype: torch.dtype | None = None)
     key = (entry.name, _last_change(entry), str(place), dtype)
 
     def make() -> Network:
+        make_room()
         folder = _folder(entry)
         with _load_lock:
             return _load(entry, folder, place, dtype)
@@ -109,9 +112,9 @@ def load(name: str, device: str | None = None, dtype: torch.dtype | None = None)
     return _networks.get(key, make)
 
 
-def forget_networks() -> None:
-    """Keep none any more; those in use live on until they are no longer used."""
-    _networks.clear()
+def kept_bytes() -> int:
+    """Of the networks in memory that are kept to be used again."""
+    return _networks.bytes
 
 
 def fresh_copy(name: str) -> PreTrainedModel:

@@ -97,8 +97,6 @@ def read_refusal(body: bytes) -> InputError:
     """The refusal that a message holds; raises ValueError where it holds none."""
     try:
         held = orjson.loads(body)
-        return InputError(
-            str(held["template"]), **{str(key): value for key, value in held["values"].items()}
-        )
+        return InputError.again(str(held["template"]), held["values"])
     except (KeyError, TypeError, AttributeError, IndexError) as error:
         raise ValueError("This is no refusal.") from error
