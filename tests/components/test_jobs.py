@@ -7,9 +7,10 @@ import pytest
 
 from components import jobs
 from components.jobs import Job
-from components.runs import SLOTS
+from models.settings import settings
 
 PATIENCE = 60  # seconds, no measure of speed
+SLOTS = settings().heavy_at_once
 
 
 def test_a_job_keeps_what_it_yields_in_order_and_finishes():
