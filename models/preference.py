@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -115,8 +116,11 @@ def _rewards(pairs: Pairs, settings: LossSettings) -> tuple[Tensor, Tensor]:
 
 
 def smoothed(z: Losses, smoothing: float) -> Losses:
-    """−(1−ε) log σ(z) − ε log σ(−z), cross-entropy with labels that are wrong with probability ε."""
-    return -(1 - smoothing) * logsigmoid(z) - smoothing * logsigmoid(-z)
+    """−(1−ε) log σ(z) − ε log σ(−z), cross-entropy with labels that are wrong with probability ε.
+
+    As log σ(−z) = log σ(z) − z, this is −log σ(z) + ε z: a straight line pulls the margin back.
+    """
+    return smoothing * z - logsigmoid(z)
 
 
 def sigmoid(pairs: Pairs, settings: LossSettings) -> Losses:
@@ -142,22 +146,28 @@ def exo_pair(pairs: Pairs, settings: LossSettings) -> Losses:
     if settings.smoothing == 0:
         raise InputError("exo_pair needs ε above 0; its authors take 0.001.")
     z = _z(pairs, settings)
-    right, wrong = logsigmoid(z), logsigmoid(-z)
-    return right.exp() * (right - math.log1p(-settings.smoothing)) + wrong.exp() * (
-        wrong - math.log(settings.smoothing)
+    right = logsigmoid(z)
+    wrong = right - z  # log σ(−z)
+    return (
+        right
+        - math.log1p(-settings.smoothing)
+        - wrong.exp() * (z + math.log(settings.smoothing) - math.log1p(-settings.smoothing))
     )
 
 
 def nca_pair(pairs: Pairs, settings: LossSettings) -> Losses:
-    """−log σ(r_w) − ½ log σ(−r_w) − ½ log σ(−r_l) (Chen et al. 2024)."""
+    """−log σ(r_w) − ½ log σ(−r_w) − ½ log σ(−r_l) (Chen et al. 2024), as log σ(−r) = log σ(r) − r."""
     chosen, rejected = _rewards(pairs, settings)
-    return -logsigmoid(chosen) - 0.5 * (logsigmoid(-chosen) + logsigmoid(-rejected))
+    return 0.5 * (chosen - logsigmoid(-rejected)) - 1.5 * logsigmoid(chosen)
 
 
 def robust(pairs: Pairs, settings: LossSettings) -> Losses:
-    """Unbiased under labels flipped with probability ε (Chowdhury et al. 2024)."""
+    """[−(1−ε) log σ(z) + ε log σ(−z)]/(1−2ε), unbiased under flipped labels (Chowdhury et al. 2024).
+
+    That is −log σ(z) − ε z/(1−2ε): where cDPO pulls the margin back, this one pushes it on.
+    """
     z, epsilon = _z(pairs, settings), settings.smoothing
-    return (epsilon * logsigmoid(-z) - (1 - epsilon) * logsigmoid(z)) / (1 - 2 * epsilon)
+    return -epsilon / (1 - 2 * epsilon) * z - logsigmoid(z)
 
 
 def bco_pair(pairs: Pairs, settings: LossSettings) -> Losses:
@@ -173,16 +183,24 @@ def sppo_hard(pairs: Pairs, settings: LossSettings) -> Losses:
 
 
 def aot(pairs: Pairs, settings: LossSettings) -> Losses:
-    """Log-ratios of policy and reference, each sorted over the batch (Melnyk et al. 2024)."""
-    policy = (pairs.chosen - pairs.rejected).sort().values
-    reference = (pairs.reference_chosen - pairs.reference_rejected).sort().values
-    return smoothed(settings.beta * (policy - reference), settings.smoothing)
+    """Log-ratios of policy and reference, each sorted over the batch (Melnyk et al. 2024).
+
+    The k-th largest of one stands against the k-th largest of the other; losses keep the policy's order.
+    """
+    policy = pairs.chosen - pairs.rejected
+    reference = np.sort((pairs.reference_chosen - pairs.reference_rejected).numpy())
+    partner = np.empty_like(reference)
+    partner[np.argsort(policy.detach().numpy())] = reference
+    return smoothed(settings.beta * (policy - torch.from_numpy(partner)), settings.smoothing)
 
 
 def aot_unpaired(pairs: Pairs, settings: LossSettings) -> Losses:
-    """Δ_w and Δ_l, each sorted over the batch: the k-th of one against the k-th of the other."""
-    chosen, rejected = pairs.delta_chosen.sort().values, pairs.delta_rejected.sort().values
-    return smoothed(settings.beta * (chosen - rejected), settings.smoothing)
+    """Δ_w and Δ_l, each sorted over the batch; losses keep the chosen answers' order."""
+    chosen, rejected = pairs.delta_chosen, pairs.delta_rejected
+    rank, order = (np.argsort(x.detach().numpy()) for x in (chosen, rejected))
+    partner = np.empty_like(rank)
+    partner[rank] = order
+    return smoothed(settings.beta * (chosen - rejected[torch.from_numpy(partner)]), settings.smoothing)
 
 
 def apo_zero(pairs: Pairs, settings: LossSettings) -> Losses:

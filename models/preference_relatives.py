@@ -43,10 +43,8 @@ def log_odds_ratio(pairs: Pairs) -> Float[Tensor, " pair"]:
 
 
 def _log1mexp(x: Tensor) -> Tensor:
-    """Ln(1 − e^x) for x < 0; by log1p or expm1, whichever keeps its digits."""
-    small = x < -0.6931471805599453
-    far, near = torch.where(small, x, -1.0), torch.where(small, -1.0, x)  # no NaN in a gradient
-    return torch.where(small, torch.log1p(-far.exp()), torch.log(-torch.expm1(near)))
+    """Ln(1 − e^x) for x < 0; expm1 keeps the digits where e^x is near 1."""
+    return torch.log(-torch.expm1(x))
 
 
 def kto(pairs: Pairs, settings: LossSettings) -> Losses:
