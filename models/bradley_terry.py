@@ -18,7 +18,7 @@ from models.errors import InputError
 
 MOST_COMPARISONS, MOST_ANSWERS, MOST_TIMES, LONGEST_NAME = 200, 24, 10_000, 40
 NEWTON_STEPS = 100
-Row = tuple[str, str, str]  # winner, loser, times
+Row = tuple[str, ...]  # winner, loser, times
 
 
 @dataclass(frozen=True, eq=False)

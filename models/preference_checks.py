@@ -1,4 +1,4 @@
-"""Preference losses put together from torch's own losses and distributions: another way to the same numbers."""
+"""Preference losses put together from torch's own losses and distributions: a second way to each."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -112,7 +112,7 @@ def first_pairs(pairs: Pairs, count: int) -> Pairs:
 
 
 def differences(name: str, pairs: Pairs, settings: LossSettings) -> tuple[float, float]:
-    """The largest difference from ``by_torch`` of the losses, and of both gradients, relative to the largest."""
+    """The largest difference from ``by_torch`` of losses and of gradients, relative to the largest."""
     pairs = first_pairs(pairs, MOST_CHECKED)
     ours = graded(LOSSES[name], pairs, settings)
     chosen, rejected = (x.clone().requires_grad_() for x in (pairs.chosen, pairs.rejected))

@@ -260,15 +260,14 @@ def _value(cell: str) -> float | list[float] | str:
 
 
 def parse_text(text: str) -> tuple[Row, ...]:
-    """A table as the address holds it: cells between commas, rows between semicolons."""
-    rows = [row.split(",") for row in text.split(";") if row.strip()]
-    for number, row in enumerate(rows, 1):
-        if len(row) != len(COLUMNS):
-            raise InputError(
-                "Row {row} has {count} cells; the first line names {columns} columns.",
-                row=number, count=len(row), columns=len(COLUMNS),
-            )  # fmt: skip
-    return tuple(tuple(cell.strip() for cell in row) for row in rows)
+    """A table as the address holds it: cells between commas, rows between semicolons.
+
+    Cells that are missing are empty, and what is too much stands in the last one, for ``read_pairs`` to
+    name.
+    """
+    last = len(COLUMNS) - 1
+    rows = [[cell.strip() for cell in row.split(",")] for row in text.split(";") if row.strip()]
+    return tuple((*row[:last], *[""] * (last - len(row)), " ".join(row[last:])) for row in rows)
 
 
 def write_text(rows: Sequence[Row]) -> str:

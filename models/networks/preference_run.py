@@ -115,7 +115,7 @@ def _reference_scores(
     generator = torch.Generator().manual_seed(duel.seed)
     with torch.no_grad():
         for matrix in (p for p in copy.parameters() if p.dim() > 1):
-            matrix += duel.noise * matrix.std() * torch.randn(matrix.shape, generator=generator)
+            matrix.add_(duel.noise * matrix.std() * torch.randn(matrix.shape, generator=generator))
         batch = answer_batch(network, duel.prompt, answers)
         found, _ = _token_log_probabilities(copy, batch)
     first, second = _scores(network, batch, found)

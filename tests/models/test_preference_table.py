@@ -151,5 +151,12 @@ def test_too_many_and_too_few_rows():
     with pytest.raises(InputError, match="empty"):
         read_pairs([])
     assert len(read_pairs([GOOD] * MOST_PAIRS)) == MOST_PAIRS
-    with pytest.raises(InputError, match="Row 2 has 2 cells"):
-        parse_text("-1,-1,-1,-1,1,1;-1,-2")
+
+
+def test_an_address_with_too_few_or_too_many_cells():
+    assert parse_text("-1,-2") == (("-1", "-2", "", "", "", ""),)
+    with pytest.raises(InputError, match="Row 1, column ref_chosen: the cell is empty"):
+        read_pairs(parse_text("-1,-2"))
+    with pytest.raises(InputError, match="Row 1, column rejected_length: '1 2' is not a finite"):
+        read_pairs(parse_text("-1,-2,-1,-2,1,1,2"))
+    assert parse_text(" ; ;") == ()
