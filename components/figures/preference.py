@@ -121,7 +121,7 @@ def loss_and_gradient(
         height,
         barmode="group",
         xaxis=pair_axis(len(loss)) | {"anchor": "y"},
-        yaxis={"title": {"text": _("−∂L/∂log π")}, "range": [-top, top], "domain": [0, 0.56]},
+        yaxis={"title": {"text": "−∂L/∂log π"}, "range": [-top, top], "domain": [0, 0.56]},
         yaxis2={
             "title": {"text": _("Loss (nats)")},
             "range": [min(0.0, -most * float(loss.min() < 0)), most],
@@ -263,7 +263,7 @@ def pushes(names: Sequence[str], chosen: np.ndarray, rejected: np.ndarray, heigh
         barmode="group",
         bargap=0.35,
         xaxis={
-            "title": {"text": _("← pushed down · direction of the push · pushed up →")},
+            "title": {"text": _("← down · push · up →")},
             "range": [-1.05, 1.05],
         },
         yaxis={"autorange": "reversed"},

@@ -6,6 +6,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from components.figures.attention import HATCH
+from components.figures.preference import octave
 from components.figures.style import (
     BLUE,
     DASHES,
@@ -301,8 +302,18 @@ def win_matrix(names: Sequence[str], wins: np.ndarray, known: np.ndarray) -> go.
     return drawing(
         [cells],
         140 + 34 * len(names),
-        xaxis={"title": {"text": _("… beats this one")}, "side": "top", "type": "category"},
-        yaxis={"autorange": "reversed", "type": "category", "title": {"text": _("This answer …")}},
+        xaxis={
+            "title": {"text": _("… beats this one")},
+            "side": "top",
+            "type": "category",
+            "showgrid": False,
+        },
+        yaxis={
+            "title": {"text": _("This answer …")},
+            "autorange": "reversed",
+            "type": "category",
+            "showgrid": False,
+        },
         margin={"l": round(side + 30), "r": 8, "t": 72, "b": 8},
     )
 
@@ -319,7 +330,10 @@ def losses_of_run(losses: np.ndarray, steps: int, height: int = 300) -> go.Figur
         [points],
         height,
         xaxis={"title": {"text": _("Step")}, "range": [-0.2, max(1, steps) + 0.2]},
-        yaxis={"title": {"text": _("Loss (nats)")}, "rangemode": "tozero"},
+        yaxis={
+            "title": {"text": _("Loss (nats)")},
+            "range": [min(0.0, float(losses.min())), octave(losses)],
+        },
         margin=MARGIN | {"t": 12},
     )
 
@@ -340,9 +354,10 @@ def log_ratios_of_run(chosen: np.ndarray, rejected: np.ndarray, steps: int, heig
             (_("Δ rejected"), rejected, ORANGE, "dash", "square"),
         )
     ]
+    top = octave(np.concatenate([chosen, rejected]), least=1.0)
     return drawing(
         traces,
         height,
         xaxis={"title": {"text": _("Step")}, "range": [-0.2, max(1, steps) + 0.2]},
-        yaxis={"title": {"text": _("log π − log π_ref (nats)")}},
+        yaxis={"title": {"text": _("log π − log π_ref (nats)")}, "range": [-top, top]},
     )

@@ -47,12 +47,13 @@ def editable_table(
     frame = pd.DataFrame(list(parse(base)), columns=list(columns), dtype=str)
     frame.index = pd.RangeIndex(1, len(frame) + 1)
     config: dict[str, Any] = {
-        name: st.column_config.TextColumn(name, help=help_of.get(name)) for name in columns
+        name: st.column_config.TextColumn(name, help=help_of.get(name), width="small") for name in columns
     }
     edited = st.data_editor(
         frame,
         key=f"{key}_editor_{version}",
         num_rows="dynamic",
+        hide_index=False,
         column_config=config,
         width="stretch",
         height=height,

@@ -74,9 +74,9 @@ def calculator(page: Page) -> None:
     left, right = st.columns([6, 5], gap="medium")
     with left:
         pairs_table(page)
+        page.note("calculator")
     with right:
         pair_figures(page)
-    page.note("calculator")
     whole_number(_("Explain pair"), 1, 10_000, f"{name}_row", 1, width=130)
     pair_numbers(page)
 

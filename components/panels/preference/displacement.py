@@ -108,7 +108,7 @@ def displacement_figures(page: Page) -> None:
     with left:
         paths = {method_label(name): run.parameters.numpy() for name, run in runs.items()}
         live_figure(
-            geometry(lab.directions.numpy(), answers(), paths, 50.0, step),
+            geometry(lab.directions.numpy(), answers(), paths, 40.0, step),
             f"{page.name}_geometry",
             _("Directions of the answers, and the way of the parameters"),
             rest=60,

@@ -124,7 +124,7 @@ def objective_numbers(page: Page) -> None:
     left, right = st.columns(2, gap="medium")
     with left:
         st.latex(
-            r"\pi^*(y)=\frac{\pi_{ref}(y)\,e^{r(y)/\beta}}{Z},\quad"
+            r"\pi^*(y)=\frac{\pi_{ref}(y)\,e^{r(y)/\beta}}{Z},\quad "
             r"r(y)=\beta\log\frac{\pi^*(y)}{\pi_{ref}(y)}"
             rf"+\underbrace{{\beta\log Z}}_{{{beta * best.log_partition:.4f}}}"
         )
@@ -162,7 +162,7 @@ def measures(policy: torch.Tensor, reference: torch.Tensor) -> pd.DataFrame:
     return pd.DataFrame(
         [
             {
-                _("p ‖ q"): name,
+                "p ‖ q": name,
                 "H(p)": f"{entropy(p):.4f}",
                 "KL(p‖q)": f"{kl(p, q):.4f}",
                 "H(p, q) = H(p) + KL": f"{cross_entropy(p, q):.4f}",

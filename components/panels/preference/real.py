@@ -36,7 +36,7 @@ def real_network(page: Page) -> None:
             text_field(_("Rejected answer"), f"{name}_no", page.default("no"), lines=2, height=80)
     loss_controls(page, (), (), ON_PLANE)
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        whole_number(_("Steps (0 only scores)"), 0, MOST_STEPS, f"{name}_real_steps", 8, width=170)
+        whole_number(_("Steps (0 only scores)"), 0, MOST_STEPS, f"{name}_real_steps", 12, width=170)
         choose(_("Learning rate"), RATES, f"{name}_real_rate", str, default="0.0001", width=130)
         choose(
             _("Noise on the reference's matrices"), NOISES, f"{name}_noise",

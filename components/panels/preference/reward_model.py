@@ -85,9 +85,10 @@ def reward_figures(page: Page) -> None:
 
 
 def bars(compared: Comparisons, fitted: torch.Tensor, shifted: torch.Tensor) -> go.Figure:
-    groups = compared.groups.tolist()
+    label = _("{name} (group {number})")
     names = [
-        f"{name} ({_('group')} {group + 1})" for name, group in zip(compared.names, groups, strict=True)
+        label.format(name=name, number=group + 1)
+        for name, group in zip(compared.names, compared.groups.tolist(), strict=True)
     ]
     return fitted_rewards(names, fitted.numpy(), shifted.numpy(), LIMIT)
 
@@ -112,7 +113,7 @@ def reward_numbers(page: Page) -> None:
         (
             (_("Loss as fitted (nats)"), f"{before:.6f}"),
             (_("Loss with the constant"), f"{after:.6f}"),
-            (_("Groups never compared"), str(int(compared.groups.max()) + 1)),
+            (_("Groups of compared answers"), str(int(compared.groups.max()) + 1)),
             (_("Comparisons"), f"{int(compared.times.sum())}"),
         ),
         strict=True,
