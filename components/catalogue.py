@@ -31,6 +31,7 @@ PAGES = (
     PageEntry("context", mark("Attention and positions"), ":material/expand:"),
     PageEntry("optimizers", mark("Training"), ":material/route:"),
     PageEntry("lora", mark("Training"), ":material/tune:"),
+    PageEntry("preference", mark("Training"), ":material/thumbs_up_down:"),
     PageEntry("quantization", mark("Quantization"), ":material/compress:"),
     PageEntry("moe", mark("Experts"), ":material/hub:"),
 )

@@ -1,0 +1,271 @@
+"""Figures of preference losses: rewards and gradients by pair, and the plane of both log-ratios."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+from components.figures.attention import HATCH
+from components.figures.style import (
+    BLUE,
+    GREY,
+    INK,
+    LETTER,
+    MARGIN,
+    ORANGE,
+    RED,
+    SEQUENTIAL,
+    drawing,
+    escaped,
+)
+from components.words import _
+
+MOST_DRAWN = 256  # pairs in a figure; the numbers below it are of all
+ARROW = 0.8  # longest arrow, as a share of the distance between two
+
+
+def octave(values: np.ndarray, least: float = 1e-3) -> float:
+    """The power of two that holds all values: an axis that stays while a slider moves them a little."""
+    top = float(np.nanmax(np.abs(values), initial=least))
+    return 2.0 ** math.ceil(math.log2(max(top, least) * 1.05))
+
+
+def pair_axis(count: int) -> dict[str, Any]:
+    return {
+        "title": {"text": _("Pair"), "standoff": 6},
+        "range": [0.4, count + 0.6],
+        "dtick": max(1, -(-count // 16)),
+        "zeroline": False,
+    }
+
+
+def implicit_rewards(chosen: np.ndarray, rejected: np.ndarray, height: int = 330) -> go.Figure:
+    """β Δ of both answers of every pair, joined; pairs in the wrong order have a dotted line."""
+    chosen, rejected = chosen[:MOST_DRAWN].astype(np.float32), rejected[:MOST_DRAWN].astype(np.float32)
+    place = np.arange(1, len(chosen) + 1, dtype=np.float32)
+    gap = np.full_like(chosen, np.nan)
+    joined = np.stack([chosen, rejected, gap], 1)
+    right = (chosen > rejected)[:, None]
+    lines = [
+        go.Scatter(
+            x=np.repeat(place, 3),
+            y=np.where(mask, joined, np.nan).ravel(),
+            mode="lines",
+            name=name,
+            line={"color": colour, "dash": dash, "width": 2},
+            hoverinfo="skip",
+        )
+        for name, mask, colour, dash in (
+            (_("right order"), right, GREY, "solid"),
+            (_("wrong order"), ~right, RED, "dot"),
+        )
+    ]
+    points = [
+        go.Scatter(
+            x=place,
+            y=values,
+            mode="markers",
+            name=name,
+            marker={"color": colour, "symbol": symbol, "size": 10},
+            hovertemplate=f"{name} %{{x}}: %{{y:.4f}}<extra></extra>",
+        )
+        for name, values, colour, symbol in (
+            (_("chosen"), chosen, BLUE, "circle"),
+            (_("rejected"), rejected, ORANGE, "square"),
+        )
+    ]
+    top = octave(np.concatenate([chosen, rejected]))
+    return drawing(
+        [*lines, *points],
+        height,
+        xaxis=pair_axis(len(chosen)),
+        yaxis={"title": {"text": _("Implicit reward β·Δ (nats)")}, "range": [-top, top]},
+    )
+
+
+def loss_and_gradient(
+    loss: np.ndarray, by_chosen: np.ndarray, by_rejected: np.ndarray, height: int = 330
+) -> go.Figure:
+    """Above, each pair's loss; below, what it asks of both log-probabilities: up is above zero."""
+    loss = loss[:MOST_DRAWN].astype(np.float32)
+    place = np.arange(1, len(loss) + 1, dtype=np.float32)
+    asked = [-values[:MOST_DRAWN].astype(np.float32) for values in (by_chosen, by_rejected)]
+    bars = [
+        go.Bar(
+            x=place,
+            y=loss,
+            name=_("loss"),
+            marker={"color": GREY},
+            yaxis="y2",
+            hovertemplate="%{x}: %{y:.5f}<extra></extra>",
+        )
+    ]
+    bars += [
+        go.Bar(
+            x=place,
+            y=values,
+            name=name,
+            marker={"color": colour, "pattern": HATCH | {"shape": shape}},
+            hovertemplate=f"{name} %{{x}}: %{{y:.5f}}<extra></extra>",
+        )
+        for name, values, colour, shape in (
+            (_("push on chosen"), asked[0], BLUE, ""),
+            (_("push on rejected"), asked[1], ORANGE, "/"),
+        )
+    ]
+    top, most = octave(np.concatenate(asked)), octave(loss)
+    return drawing(
+        bars,
+        height,
+        barmode="group",
+        xaxis=pair_axis(len(loss)) | {"anchor": "y"},
+        yaxis={"title": {"text": "−∂L/∂log π"}, "range": [-top, top], "domain": [0, 0.56]},
+        yaxis2={
+            "title": {"text": _("Loss (nats)")},
+            "range": [min(0.0, -most * float(loss.min() < 0)), most],
+            "domain": [0.66, 1],
+            "anchor": "x",
+        },
+    )
+
+
+def plane(
+    axis: np.ndarray,
+    loss: np.ndarray,
+    arrows: tuple[np.ndarray, np.ndarray, np.ndarray],
+    points: tuple[np.ndarray, np.ndarray],
+    limits: tuple[float, float],
+    selected: int,
+    height: int = 560,
+) -> go.Figure:
+    """Loss over Δ_w (across) and Δ_l (up), the way that descent pushes, and the pairs.
+
+    ``arrows`` holds places on the axis and the push on both answers, one cell a place.
+    """
+    low, high = limits
+    step = float(axis[1] - axis[0])
+    contour = go.Contour(
+        z=np.ascontiguousarray(loss, dtype=np.float32),
+        x0=float(axis[0]),
+        dx=step,
+        y0=float(axis[0]),
+        dy=step,
+        zmin=low,
+        zmax=high,
+        colorscale=SEQUENTIAL,
+        contours={"start": low, "end": high, "size": (high - low) / 14},
+        line={"width": 0.6, "color": "rgba(255,255,255,.55)"},
+        colorbar={"title": {"text": _("Loss (nats)"), "side": "right"}, "thickness": 12, "outlinewidth": 0},
+        hovertemplate="Δ_w %{x:.2f}<br>Δ_l %{y:.2f}<br>" + _("loss") + " %{z:.4g}<extra></extra>",
+    )
+    edge = [float(axis[0]), float(axis[-1])]
+    diagonal = go.Scatter(
+        x=edge, y=edge, mode="lines", line={"color": INK, "dash": "dot", "width": 1},
+        hoverinfo="skip", showlegend=False,
+    )  # fmt: skip
+    return drawing(
+        [contour, diagonal, *arrow_traces(*arrows), pair_points(*points, selected)],
+        height,
+        xaxis={
+            "title": {"text": _("Δ_w: log π(chosen) − log π_ref(chosen)")},
+            "range": edge,
+            "zeroline": True,
+        },
+        yaxis={"title": {"text": _("Δ_l: log π(rejected) − log π_ref(rejected)")}, "range": edge},
+        margin=MARGIN | {"t": 44},
+    )
+
+
+def arrow_traces(places: np.ndarray, chosen: np.ndarray, rejected: np.ndarray) -> list[go.Scatter]:
+    """Arrows whose length grows with the root of the push; those that lower the chosen answer apart."""
+    x, y = (grid.ravel() for grid in np.meshgrid(places, places))
+    chosen, rejected = chosen.ravel(), rejected.ravel()
+    size = np.hypot(chosen, rejected)
+    length = ARROW * float(places[1] - places[0]) * np.sqrt(size / max(float(size.max()), 1e-30))
+    unit = np.where(size > 0, size, 1.0)
+    end_x, end_y = x + length * chosen / unit, y + length * rejected / unit
+    angle = np.degrees(np.arctan2(chosen, rejected))  # clockwise from up, as Plotly turns its markers
+    down, shown = chosen < -1e-9 * size, size > 1e-9
+    traces = []
+    for name, mask, colour, symbol in (
+        (_("push: chosen up or kept"), shown & ~down, "white", "triangle-up"),
+        (_("push: chosen down"), shown & down, RED, "arrow"),
+    ):
+        segments = np.stack([x, end_x, np.full_like(x, np.nan)], 1)[mask].ravel()
+        rises = np.stack([y, end_y, np.full_like(y, np.nan)], 1)[mask].ravel()
+        heads = np.zeros(len(segments), np.float32)
+        heads[1::3] = 8
+        traces.append(
+            go.Scatter(
+                x=segments.astype(np.float32),
+                y=rises.astype(np.float32),
+                mode="lines+markers",
+                name=name,
+                line={"color": colour, "width": 1.5},
+                marker={
+                    "symbol": symbol,
+                    "size": heads,
+                    "angle": np.repeat(angle[mask], 3).astype(np.float32),
+                    "color": colour,
+                    "line": {"width": 0.5, "color": "#333"},
+                },
+                hoverinfo="skip",
+            )
+        )
+    return traces
+
+
+def pair_points(chosen: np.ndarray, rejected: np.ndarray, selected: int) -> go.Scatter:
+    """The table's pairs on the plane; the selected one is a star."""
+    count = min(len(chosen), MOST_DRAWN)
+    is_selected = np.arange(count) == selected
+    return go.Scatter(
+        x=chosen[:count].astype(np.float32),
+        y=rejected[:count].astype(np.float32),
+        mode="markers",
+        name=_("pairs of the table"),
+        customdata=np.arange(1, count + 1),
+        marker={
+            "symbol": np.where(is_selected, "star", "circle").tolist(),
+            "size": np.where(is_selected, 18, 9).tolist(),
+            "color": ORANGE,
+            "line": {"width": 1, "color": "black"},
+        },
+        hovertemplate=_("pair") + " %{customdata}<br>Δ_w %{x:.3f}<br>Δ_l %{y:.3f}<extra></extra>",
+    )
+
+
+def pushes(names: Sequence[str], chosen: np.ndarray, rejected: np.ndarray, height: int = 620) -> go.Figure:
+    """Every loss at one place: the direction of its push, as shares of its length."""
+    size = np.hypot(chosen, rejected)
+    unit = np.where(size > 0, size, 1.0)
+    rows = [escaped(name) for name in names]
+    bars = [
+        go.Bar(
+            y=rows,
+            x=(values / unit).astype(np.float32),
+            orientation="h",
+            name=name,
+            marker={"color": colour, "pattern": HATCH | {"shape": shape}},
+            customdata=values,
+            hovertemplate=f"%{{y}}, {name}: −∂L/∂log π = %{{customdata:.4g}}<extra></extra>",
+        )
+        for name, values, colour, shape in (
+            (_("chosen"), chosen, BLUE, ""),
+            (_("rejected"), rejected, ORANGE, "/"),
+        )
+    ]
+    return drawing(
+        bars,
+        height,
+        barmode="group",
+        bargap=0.35,
+        xaxis={
+            "title": {"text": _("← down · push · up →")},
+            "range": [-1.05, 1.05],
+        },
+        yaxis={"autorange": "reversed"},
+        margin=MARGIN | {"l": round(24 + LETTER * max(map(len, rows)))},
+    )

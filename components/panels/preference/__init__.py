@@ -1,0 +1,1 @@
+"""Panels of the preference page, one module a view."""

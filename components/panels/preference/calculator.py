@@ -1,0 +1,240 @@
+"""The calculator: a table of pairs in; loss, rewards and gradients out, for every pair and the batch."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+import streamlit as st
+
+from components.controls import choose, whole_number
+from components.figures.preference import implicit_rewards, loss_and_gradient
+from components.live.figure import live_figure
+from components.live.slider import live_slider, slider_value
+from components.page import Check, Page, checked_against, take_with_you
+from components.panels import live_panel, panel
+from components.panels.preference.settings import (
+    chosen_loss,
+    loss_controls,
+    loss_label,
+    settings_now,
+)
+from components.panels.preference.table import pairs_now, pairs_table, text_now
+from components.words import _
+from models.preference import Graded, Loss, LossSettings, Pairs, dpo_weight, graded, mixture, scores
+from models.preference_checks import differences
+from models.preference_relatives import LOSSES
+
+LIVE, SETTLED = ("pair_figures",), ("pair_figures", "pair_numbers")
+TAIL, WEIGHT = (0.0, 1.0, 1.0), (0.0, 5.0, 1.0)
+NOTHING = "none"
+TOLERANCE = 1e-6
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The loss with its settings, and another one that is added with a weight."""
+
+    loss: str
+    added: str
+    weight: float
+    settings: LossSettings
+
+    @property
+    def function(self) -> Loss:
+        if self.added == NOTHING:
+            return LOSSES[self.loss]
+        if self.added == self.loss:
+            return mixture({LOSSES[self.loss]: 1.0 + self.weight})
+        return mixture({LOSSES[self.loss]: 1.0, LOSSES[self.added]: self.weight})
+
+
+@panel
+def calculator(page: Page) -> None:
+    name = page.name
+    loss_controls(page, LIVE, SETTLED)
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        added = choose(
+            _("Added to it"),
+            (NOTHING, *LOSSES),
+            f"{name}_added",
+            lambda loss: _("nothing") if loss == NOTHING else loss_label(loss),
+            default=NOTHING,
+            width=230,
+        )
+        if added != NOTHING:
+            with st.container(width=210):
+                live_slider(_("with weight"), f"{name}_weight", *WEIGHT, live=LIVE, settled=SETTLED)
+        with st.container(width=260):
+            live_slider(
+                _("LD-DPO: weight of extra tokens"), f"{name}_tail", *TAIL, live=LIVE, settled=SETTLED,
+                help=_("Tokens beyond the shorter answer; below 1 the table needs values by token."),
+            )  # fmt: skip
+    left, right = st.columns([6, 5], gap="medium")
+    with left:
+        pairs_table(page)
+        page.note("calculator")
+    with right:
+        pair_figures(page)
+    whole_number(_("Explain pair"), 1, 10_000, f"{name}_row", 1, width=130)
+    pair_numbers(page)
+
+
+def asked_now(page: Page) -> Asked:
+    state, name = st.session_state, page.name
+    return Asked(
+        chosen_loss(page),
+        state.get(f"{name}_added", NOTHING),
+        slider_value(f"{name}_weight", *WEIGHT),
+        settings_now(page),
+    )
+
+
+def tail_now(page: Page) -> float:
+    return slider_value(f"{page.name}_tail", *TAIL)
+
+
+@live_panel
+def pair_figures(page: Page) -> None:
+    pairs, asked = pairs_now(page, tail_now(page)), asked_now(page)
+    figures = pair_drawings(pairs, asked)
+    live_figure(figures[0], f"{page.name}_rewards", _("Implicit rewards of both answers of every pair"))
+    live_figure(
+        figures[1], f"{page.name}_gradient", _("Loss of every pair, and its push on both answers"), rest=50
+    )
+
+
+def pair_drawings(pairs: Pairs, asked: Asked) -> tuple[go.Figure, go.Figure]:
+    found = graded(asked.function, pairs, asked.settings)
+    beta = asked.settings.beta
+    return (
+        implicit_rewards(beta * pairs.delta_chosen.numpy(), beta * pairs.delta_rejected.numpy()),
+        loss_and_gradient(found.loss.numpy(), found.by_chosen.numpy(), found.by_rejected.numpy()),
+    )
+
+
+@panel
+def pair_numbers(page: Page) -> None:
+    """The batch as TRL logs it, one pair step by step, every pair in numbers, and the checks."""
+    pairs, asked = pairs_now(page, tail_now(page)), asked_now(page)
+    found = graded(asked.function, pairs, asked.settings)
+    batch_metrics(pairs, found, asked.settings.beta)
+    row = min(st.session_state.get(f"{page.name}_row", 1), len(pairs)) - 1
+    left, right = st.columns([2, 3], gap="medium")
+    with left:
+        arithmetic(pairs, asked, found, row)
+    with right:
+        st.dataframe(pair_table(pairs, asked, found), width="stretch", height=330)
+    checked_against(checks(pairs, asked))
+    take_with_you(
+        f"{page.name}_calculator",
+        lambda: pair_table(pairs, asked, found).reset_index(names="pair"),
+        lambda: pair_drawings(pairs, asked)[0],
+        snippet(text_now(page), asked, tail_now(page)),
+    )
+
+
+def batch_metrics(pairs: Pairs, found: Graded, beta: float) -> None:
+    """What a DPO run logs for this batch; each under the name that TRL gives it."""
+    chosen, rejected = beta * pairs.delta_chosen, beta * pairs.delta_rejected
+    logged = {
+        "loss": found.loss.mean(),
+        "rewards/chosen": chosen.mean(),
+        "rewards/rejected": rejected.mean(),
+        "rewards/margins": (chosen - rejected).mean(),
+        "rewards/accuracies": (chosen > rejected).double().mean(),
+        "logps/chosen": pairs.chosen.mean(),
+    }
+    for column, (name, value) in zip(st.columns(len(logged)), logged.items(), strict=True):
+        column.metric(name, f"{float(value):.4g}")
+
+
+def arithmetic(pairs: Pairs, asked: Asked, found: Graded, row: int) -> None:
+    """One pair: both log-ratios, the margin, σ, loss and gradient, with its numbers put in."""
+    settings = asked.settings
+    chosen, rejected = float(pairs.delta_chosen[row]), float(pairs.delta_rejected[row])
+    first, second = (float(score[row]) for score in scores(pairs, settings))
+    z = settings.beta * (first - second)
+    st.markdown("##### " + _("Pair {number}, step by step").format(number=row + 1))
+    lines = [
+        rf"\Delta_{side}&={float(policy[row]):.4g}-({float(reference[row]):.4g})={delta:.4g}"
+        for side, policy, reference, delta in (
+            ("w", pairs.chosen, pairs.reference_chosen, chosen),
+            ("l", pairs.rejected, pairs.reference_rejected, rejected),
+        )
+    ]
+    if settings.divergence != "reverse_kl":
+        lines.append(rf"f'&:\ {chosen:.4g}\to{first:.4g},\quad {rejected:.4g}\to{second:.4g}")
+    lines += [
+        rf"z&=\beta\,(s_w-s_l)={settings.beta:.4g}\cdot({first:.4g}-({second:.4g}))={z:.4g}",
+        rf"\sigma(-z)&={float(dpo_weight(found.loss.new_tensor([z]))):.6g}",
+    ]
+    if asked.loss == "sigmoid" and asked.added == NOTHING:
+        lines += [
+            rf"L&=-\log\sigma(z)={float(found.loss[row]):.6g}",
+            r"\tfrac{\partial L}{\partial\log\pi_w}&=-\beta\,\sigma(-z)\,\tfrac{ds_w}{d\Delta_w}"
+            rf"={float(found.by_chosen[row]):.6g}",
+        ]
+    else:
+        lines += [
+            rf"L&={float(found.loss[row]):.6g}",
+            rf"\tfrac{{\partial L}}{{\partial\log\pi_w}}&={float(found.by_chosen[row]):.6g}",
+        ]
+    lines.append(rf"\tfrac{{\partial L}}{{\partial\log\pi_l}}&={float(found.by_rejected[row]):.6g}")
+    st.latex(r"\begin{aligned}" + r"\\[3pt]".join(lines) + r"\end{aligned}")
+
+
+def pair_table(pairs: Pairs, asked: Asked, found: Graded) -> pd.DataFrame:
+    """Every pair in numbers; gradients are those of its own term."""
+    beta = asked.settings.beta
+    columns = {
+        "Δ_w": pairs.delta_chosen,
+        "Δ_l": pairs.delta_rejected,
+        _("reward w"): beta * pairs.delta_chosen,
+        _("reward l"): beta * pairs.delta_rejected,
+        _("margin"): beta * (pairs.delta_chosen - pairs.delta_rejected),
+        _("loss"): found.loss,
+        "∂L/∂log π_w": found.by_chosen,
+        "∂L/∂log π_l": found.by_rejected,
+    }
+    frame = pd.DataFrame({name: np.round(values.numpy(), 6) for name, values in columns.items()})
+    frame.index = pd.RangeIndex(1, len(frame) + 1)
+    return frame
+
+
+@lru_cache(maxsize=16)
+def _differences(name: str, settings: LossSettings, pairs: Pairs) -> tuple[float, float]:
+    return differences(name, pairs, settings)
+
+
+def checks(pairs: Pairs, asked: Asked) -> list[Check]:
+    """Loss and gradients of each part against torch's own losses."""
+    found = []
+    for name in dict.fromkeys((asked.loss, asked.added)):
+        if name == NOTHING:
+            continue
+        value, gradient = _differences(name, asked.settings, pairs)
+        words = {"loss": loss_label(name)}
+        found += [
+            Check(_("torch's own losses and distributions, {loss}").format(**words), value, TOLERANCE),
+            Check(_("their gradients by autograd, {loss}").format(**words), gradient, TOLERANCE),
+        ]
+    return found
+
+
+def snippet(text: str, asked: Asked, tail: float) -> str:
+    """Python that repeats the numbers of the table."""
+    added = f"graded(LOSSES[{asked.added!r}], pairs, settings)"
+    second = (
+        "" if asked.added == NOTHING else f"\nadded = {added}  # times {asked.weight:g}\nprint(added.loss)"
+    )
+    return f"""from models.preference import LossSettings, graded
+from models.preference_relatives import LOSSES
+from models.preference_table import parse_text, read_pairs
+
+pairs = read_pairs(parse_text({text[:4000]!r}), {tail!r})
+settings = {asked.settings!r}
+found = graded(LOSSES[{asked.loss!r}], pairs, settings)
+print(found.loss, found.by_chosen, found.by_rejected){second}
+"""
