@@ -31,6 +31,7 @@ PAGES = (
     PageEntry("context", mark("Attention and positions"), ":material/expand:"),
     PageEntry("optimizers", mark("Training"), ":material/route:"),
     PageEntry("lora", mark("Training"), ":material/tune:"),
+    PageEntry("policy", mark("Training"), ":material/groups:"),
     PageEntry("quantization", mark("Quantization"), ":material/compress:"),
 )
 

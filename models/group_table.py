@@ -15,7 +15,6 @@ COLUMNS = ("group", "answer", "reward", "length", "ratio")
 REQUIRED = ("group", "reward")
 MOST_GROUPS = MOST_ANSWERS = 64
 MOST_LENGTH = 100_000.0
-MOST_TOKENS = 48  # of an answer that is drawn token by token
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,13 +109,10 @@ def example(groups: int, answers: int, seed: int) -> tuple[Grid, Grid, Grid]:
 
 
 def rollout_of(groups: Groups, advantages: Float[Tensor, "groups answers"]) -> Rollout:
-    """The batch as answers whose tokens all have the answer's ratio, each ln π_old 0.
+    """The batch with one column an answer, whose mask counts its tokens: they all have one ratio.
 
-    Lengths beyond MOST_TOKENS are not unrolled here: see ``sequence_weights`` for those.
+    Every average and every ratio of models.policy_losses is then what it would be token by token.
     """
-    lengths = groups.lengths.flatten().clamp(max=MOST_TOKENS)
-    longest = int(lengths.max())
-    mask = (torch.arange(longest) < lengths[:, None]).double()
-    log_p = groups.ratios.flatten().log()[:, None].expand(-1, longest)
+    log_p = groups.ratios.flatten().log()[:, None]
     none = torch.zeros_like(log_p)
-    return Rollout(log_p, none, none, advantages.flatten(), mask)
+    return Rollout(log_p, none, none, advantages.flatten(), groups.lengths.flatten()[:, None])

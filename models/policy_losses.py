@@ -209,6 +209,17 @@ def gradients(
     return Parts(parts.policy.detach(), parts.kl.detach()), found[0], found[1]
 
 
+def token_gradients(rollout: Rollout, loss: PolicyLoss) -> Float[Tensor, "answers tokens"]:
+    """∂policy/∂ln π in closed form, for the clipped loss on ratios of single tokens.
+
+    −A·ρ times what the token counts, and 0 where the clip binds.
+    """
+    ratio = ratios(rollout, "token")
+    is_free = is_clipped(ratio, rollout.advantages, loss) == 0
+    weights = token_weights(rollout.mask, loss.aggregation, loss.longest)
+    return -rollout.advantages[:, None] * ratio * is_free * weights
+
+
 def is_clipped(
     ratio: Float[Tensor, "answers tokens"], advantages: Float[Tensor, " answers"], loss: PolicyLoss
 ) -> Float[Tensor, "answers tokens"]:

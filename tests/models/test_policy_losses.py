@@ -24,6 +24,7 @@ from models.policy_losses import (
     kl_terms,
     objective,
     ratios,
+    token_gradients,
     token_losses,
     token_weights,
 )
@@ -195,6 +196,7 @@ def test_a_token_has_no_gradient_exactly_where_the_clip_binds(seed, delta, dual_
     _, policy, _ = gradients(rollout, loss)
     bound = is_clipped(ratios(rollout, "token"), rollout.advantages, loss) != 0
     assert torch.equal(policy == 0, bound | (rollout.mask == 0))
+    assert_close(token_gradients(rollout, loss), policy)
 
 
 @pytest.mark.parametrize("kind", ["clip", "cispo", "sapo", "vespo", "reinforce"])
