@@ -109,25 +109,29 @@ def check_rewards(rewards: Float[Tensor, "groups answers"]) -> None:
             answers=rewards.shape[1],
             most=MOST_GROUPS,
         )
-    _check_cells(
-        ~rewards.isfinite(), "The reward in row {row}, column {column} is not a finite number.", rewards
-    )
+    if (place := _first(~rewards.isfinite())) is not None:
+        raise InputError(
+            "The reward in row {row}, column {column} is not a finite number.",
+            row=place[0] + 1,
+            column=place[1] + 1,
+        )
 
 
 def check_lengths(lengths: Float[Tensor, "groups answers"]) -> None:
     """Raises InputError, naming row and column, on a length that is not at least one token."""
-    _check_cells(
-        ~(lengths.isfinite() & (lengths >= 1)),
-        "The length in row {row}, column {column} is {value}; an answer has at least one token.",
-        lengths,
-    )
+    if (place := _first(~(lengths.isfinite() & (lengths >= 1)))) is not None:
+        raise InputError(
+            "The length in row {row}, column {column} is {value}; an answer has at least one token.",
+            row=place[0] + 1,
+            column=place[1] + 1,
+            value=f"{float(lengths[place]):g}",
+        )
 
 
-def _check_cells(is_bad: Bool[Tensor, "groups answers"], sentence: str, values: Tensor) -> None:
-    if is_bad.any():
-        row, column = is_bad.nonzero()[0].tolist()
-        value = f"{float(values[row, column]):g}"
-        raise InputError(sentence, row=row + 1, column=column + 1, value=value)
+def _first(is_bad: Bool[Tensor, "groups answers"]) -> tuple[int, int] | None:
+    """Row and column of the first bad cell."""
+    found = is_bad.nonzero()
+    return (int(found[0, 0]), int(found[0, 1])) if len(found) else None
 
 
 def baseline(

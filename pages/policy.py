@@ -81,6 +81,7 @@ DEFAULTS = {
     "policy_real_beta": "0",
     "policy_real_updates": 1,
     "policy_real_steps": 12,
+    "policy_colour": "push",
 }
 KEPT = frozenset({"policy_network", "policy_other"})
 VIEWS = {

@@ -10,6 +10,8 @@ from components.figures.style import DIVERGING, INK, MARKERS, SERIES, cell_frame
 from components.words import _
 
 MOST_WRITTEN = 12  # columns of cells that have room for their number
+LETTERS = 6  # of a token in its cell; hover gives it whole
+INK_ON_CELL = "#b30000"
 
 
 def answer_grid(
@@ -28,6 +30,7 @@ def answer_grid(
     """
     groups, answers = values.shape
     marks = [f"{row + 1} ✕" if row < len(dead) and dead[row] else str(row + 1) for row in range(groups)]
+    group, answer = _("Group"), _("Answer")
     written: dict[str, Any] = {"texttemplate": f"%{{z:{number}}}"} if answers <= MOST_WRITTEN else {}
     heatmap = go.Heatmap(
         z=np.ascontiguousarray(values, dtype=np.float32),
@@ -36,9 +39,7 @@ def answer_grid(
         colorscale=DIVERGING,
         hoverongaps=False,
         colorbar={"title": {"text": value_title, "side": "right"}, "thickness": 12, "outlinewidth": 0},
-        hovertemplate=(
-            f"{_('Group')} %{{y}}<br>{_('Answer')} %{{x}}<br>{value_title} %{{z:.5g}}<extra></extra>"
-        ),
+        hovertemplate=f"{group} %{{y}}<br>{answer} %{{x}}<br>{value_title} %{{z:.5g}}<extra></extra>",
         **written,
     )
     across = {"tickvals": list(range(answers)), "ticktext": [str(place + 1) for place in range(answers)]}
@@ -46,8 +47,8 @@ def answer_grid(
     return drawing(
         [heatmap],
         height,
-        xaxis={"title": {"text": _("Answer"), "standoff": 4}, "side": "top", "showgrid": False, **across},
-        yaxis={"title": {"text": _("Group")}, "autorange": "reversed", "showgrid": False, **down},
+        xaxis={"title": {"text": answer, "standoff": 4}, "side": "top", "showgrid": False, **across},
+        yaxis={"title": {"text": group}, "autorange": "reversed", "showgrid": False, **down},
         margin={"l": 62, "r": 8, "t": 56, "b": 8},
         shapes=[] if selected is None else [cell_frame(*selected)],
     )
@@ -67,7 +68,8 @@ def token_strip(
     NaN cells lie behind the answer's end. ``bound`` is not 0 where the clip binds.
     """
     answers, tokens = values.shape
-    text = [[escaped(row[place]) if place < len(row) else "" for place in range(tokens)] for row in words]
+    full = [[*map(escaped, row), *[""] * (tokens - len(row))] for row in words]
+    text = [[word if len(word) <= LETTERS else word[: LETTERS - 1] + "…" for word in row] for row in full]
     heatmap = go.Heatmap(
         z=np.ascontiguousarray(values, dtype=np.float32),
         zmin=-limit,
@@ -75,10 +77,11 @@ def token_strip(
         colorscale=DIVERGING,
         hoverongaps=False,
         text=text,
-        texttemplate="%{text}" if tokens <= 32 else "",
-        textfont={"size": 11},
+        texttemplate="%{text}",
+        textfont={"size": 10},
+        customdata=full,
         colorbar={"title": {"text": value_title, "side": "right"}, "thickness": 12, "outlinewidth": 0},
-        hovertemplate=f"%{{text}}<br>{value_title} %{{z:.4g}}<extra></extra>",
+        hovertemplate=f"%{{customdata}}<br>{value_title} %{{z:.4g}}<extra></extra>",
     )
     where = np.argwhere(bound != 0)
     crosses = go.Scatter(
@@ -102,9 +105,6 @@ def token_strip(
         },
         margin={"l": 92, "r": 8, "t": 40, "b": 44},
     )
-
-
-INK_ON_CELL = "#b30000"
 
 
 def grouped_bars(

@@ -21,7 +21,7 @@ from models.policy_losses import PolicyLoss, objective
 
 LIVE = ("convention_live",)
 SETTLED = (*LIVE, "convention_facts")
-DIFFERENT = 1e-3  # of the larger one: cells that differ by more are marked
+DIFFERENT = 1e-4  # of the larger one: cells that differ by more are marked
 GAPS = np.logspace(-8, 0, 120)
 # What each library's loss does by default: TRL's dapo, verl's token-mean with dual clip 3, OpenRLHF's
 # token-level loss; each over all tokens.
@@ -66,7 +66,7 @@ def gap_figure(gap: float) -> go.Figure:
         lines.append(Curve(f"{library}: {at[0]:.4f}", place, np.array([gap]), at, markers=True))
     return curves(
         lines, "δ", _("Advantage of the better answer"), x_log=True, x_range=(1e-8, 1.0),
-        y_range=(0.0, 0.8), height=330,
+        y_range=(0.0, 0.8), height=380,
     )  # fmt: skip
 
 
@@ -157,7 +157,7 @@ def settings_table(page: Page, groups: Groups, found: dict[str, torch.Tensor | N
                 _("Dual clip c"): f"{LOSSES[library].dual_clip:g}"
                 if LOSSES[library].dual_clip
                 else _("off"),
-                _("GAE λ"): "–" if library == "TRL 1.16" else "1.0",
+                "GAE λ": "–" if library == "TRL 1.16" else "1.0",
                 _("KL, if any"): KL_DEFAULTS[library],
                 _("Loss over all tokens"): loss,
             }
@@ -182,7 +182,7 @@ def checks(page: Page, groups: Groups, found: dict[str, torch.Tensor | None]) ->
                 layer_norm(groups.rewards, (count,), eps=1e-20) * population / (sigma + convention.epsilon)
             )
             gap = float((theirs - values).abs().max())
-            result.append(Check(f"torch.nn.functional.layer_norm, {library}:", gap, 1e-5))
+            result.append(Check(f"torch.nn.functional.layer_norm, {library}", gap, 1e-5))
         elif method == "reinforce++":
             repeats = groups.lengths.flatten().long()
             tokens = groups.rewards.flatten().repeat_interleave(repeats)
@@ -190,7 +190,7 @@ def checks(page: Page, groups: Groups, found: dict[str, torch.Tensor | None]) ->
             factor = ((len(tokens) - convention.ddof) / len(tokens)) ** 0.5
             mine = values.flatten().repeat_interleave(repeats)
             gap = float((factor * theirs - mine).abs().max())
-            result.append(Check(f"torch.nn.functional.batch_norm, {library}:", gap, 1e-3))
+            result.append(Check(f"torch.nn.functional.batch_norm, {library}", gap, 1e-3))
     return result
 
 

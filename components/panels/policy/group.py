@@ -87,7 +87,7 @@ def found_now(page: Page) -> tuple[Groups, torch.Tensor, torch.Tensor]:
 
 def pushes(groups: Groups, made: torch.Tensor, loss: PolicyLoss) -> torch.Tensor:
     """−∂loss/∂ln π summed over each answer's tokens."""
-    return -token_gradients(rollout_of(groups, made), loss).view_as(made)
+    return 0.0 - token_gradients(rollout_of(groups, made), loss).view_as(made)  # 0, not −0
 
 
 @live_panel

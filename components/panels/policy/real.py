@@ -34,7 +34,8 @@ from models.policy_losses import PolicyLoss
 RATES = ("0.00001", "0.00003", "0.0001", "0.0003", "0.001")
 BETAS = ("0", "0.01", "0.04", "0.1", "0.5")
 TEMPERATURES = ("0.7", "1", "1.3")
-SHOWN_TOKENS = 32
+SHOWN_TOKENS = 24  # of each answer; the table has it whole
+COLOURS = ("push", "change")
 
 
 def reward_name_label(name: str) -> str:
@@ -43,6 +44,10 @@ def reward_name_label(name: str) -> str:
         "word": _("contains a word"),
         "lipogram": _("words without the letter e"),
     }[name]
+
+
+def colour_label(name: str) -> str:
+    return _("what pushes a token") if name == "push" else _("what the step did to it")
 
 
 @panel
@@ -65,6 +70,7 @@ def real_run(page: Page) -> None:
         whole_number(_("Seed"), 0, 9_999, f"{name}_seed", 0, width=110)
         choose_method(page)
         choose_aggregation(page)
+        choose(_("Colour"), COLOURS, f"{name}_colour", colour_label, default="push", style="segments")
     real_training(page)
 
 
@@ -119,42 +125,54 @@ def first_step(asked: PolicyRun) -> Answers:
 def show_step(page: Page, asked: PolicyRun, seen: list[Answers]) -> None:
     """The latest answers as a strip of tokens, the run so far, and the answers as a table."""
     latest = seen[-1]
-    left, right = st.columns([3, 2], gap="medium")
+    colour = now(page, "colour")
+    live_figure(
+        answer_figure(latest, colour), f"{page.name}_real_strip", _("The sampled answers, token by token")
+    )
+    left, right = st.columns([2, 3], gap="medium")
     with left:
-        live_figure(
-            answer_figure(latest), f"{page.name}_real_strip",
-            _("What each token of the sampled answers is pushed by"),
-        )  # fmt: skip
-    with right:
         live_figure(run_figure(asked, seen), f"{page.name}_real_reward", _("Mean reward and KL by step"))
+    with right:
+        st.dataframe(answer_table(latest), hide_index=True, width="stretch", height=400)
     page.note("real")
-    st.dataframe(answer_table(latest), hide_index=True, width="stretch")
     dead = float(latest.rewards.std(correction=0)) == 0
     facts = _("Step {step}: loss {loss}, gradient norm {norm}, {seconds} s.").format(
         step=latest.step + 1, loss=f"{latest.loss:+.2e}", norm=f"{latest.gradient_norm:.3f}",
         seconds=f"{latest.seconds:.2f}",
     )  # fmt: skip
-    st.markdown(f"{facts} {_('All rewards agree: this step teaches nothing.') if dead else ''}")
+    warning = _("All rewards agree: this step teaches nothing.") if dead else ""
+    st.markdown(f"{facts} {warning}")
     if not is_going(page, "real"):
         checked_against([sampling_check(asked)])
     take_with_you(
-        f"{page.name}_real", lambda: token_table(seen), lambda: answer_figure(latest), snippet(asked)
+        f"{page.name}_real",
+        lambda: token_table(seen),
+        lambda: answer_figure(latest, colour),
+        snippet(asked),
     )
 
 
-def answer_figure(latest: Answers) -> go.Figure:
-    """−∂loss/∂ln π of each token, in thousandths."""
+def answer_figure(latest: Answers, colour: str) -> go.Figure:
+    """Tokens by what pushes them, −∂loss/∂ln π, in thousandths; or by how ln π changed in the step."""
     shown = min(SHOWN_TOKENS, latest.mask.shape[1])
-    values = torch.where(latest.mask > 0, 1000 * latest.weights, torch.nan)[:, :shown]
+    if colour == "push":
+        title, values, limit = "−∂L/∂ln π · 1000", 1000 * latest.weights, 2000 / float(latest.mask.sum())
+    else:
+        title, values, limit = "Δ ln π", latest.ratios.log(), 1.0
+    values = torch.where(latest.mask > 0, values, torch.nan)[:, :shown]
     rows = [
         f"r={reward:.2g} A={advantage:+.2f}"
         for reward, advantage in zip(latest.rewards.tolist(), latest.advantages.tolist(), strict=True)
     ]
-    limit = 2000 / float(latest.mask.sum())
     return token_strip(
-        values.numpy(), [row[:shown] for row in latest.labels], rows, np.zeros(values.shape),
-        "−∂L/∂ln π · 1000", round(limit, 2), height=110 + 38 * len(rows),
-    )  # fmt: skip
+        values.numpy(),
+        [row[:shown] for row in latest.labels],
+        rows,
+        np.zeros(values.shape),
+        title,
+        round(limit, 2),
+        height=110 + 36 * len(rows),
+    )
 
 
 def run_figure(asked: PolicyRun, seen: list[Answers]) -> go.Figure:

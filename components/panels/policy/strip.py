@@ -1,6 +1,6 @@
 """Token strip: what each token of sampled answers does to the gradient, and where a clip takes it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,12 +10,12 @@ import streamlit as st
 import torch
 
 from components.controls import choose, text_field, whole_number
-from components.figures.policy import clip_curves, token_strip
+from components.figures.policy import clip_curves, grouped_bars, token_strip
 from components.live.figure import live_figure
 from components.live.slider import live_slider, slider_value
 from components.page import Check, Page, checked_against, take_with_you
 from components.panels import live_panel, panel
-from components.panels.policy.setup import choose_aggregation, now
+from components.panels.policy.setup import aggregation_label, choose_aggregation, now
 from components.panels.text import choose_network
 from components.words import _
 from models.networks.loading import load
@@ -24,6 +24,7 @@ from models.networks.sampling import generate
 from models.networks.tokens import labels
 from models.policy import advantages
 from models.policy_losses import (
+    AGGREGATIONS,
     KINDS,
     PolicyLoss,
     Rollout,
@@ -144,12 +145,17 @@ def rollout_now(page: Page) -> tuple[Sampled, Rollout]:
 def strip_live(page: Page) -> None:
     answers, rollout = rollout_now(page)
     loss = loss_of_strip(page)
-    left, right = st.columns([3, 1], gap="small")
+    live_figure(
+        strip_figure(answers, rollout, loss),
+        f"{page.name}_strip",
+        _("What each token of each answer does to the gradient"),
+    )
+    left, right = st.columns(2, gap="medium")
     with left:
         live_figure(
-            strip_figure(answers, rollout, loss),
-            f"{page.name}_strip",
-            _("What each token of each answer does to the gradient"),
+            share_figure(rollout, loss),
+            f"{page.name}_shares",
+            _("What one token of each answer gets under three averages"),
         )
     with right:
         live_figure(
@@ -157,6 +163,19 @@ def strip_live(page: Page) -> None:
             f"{page.name}_clip_curves",
             _("Loss of a token against its ratio"),
         )
+
+
+def share_figure(rollout: Rollout, loss: PolicyLoss) -> go.Figure:
+    """The mean push on a token of each answer, in percent of all pushes, under three averages."""
+    lengths, series = rollout.mask.sum(1), {}
+    for name in AGGREGATIONS[:3]:
+        _parts, policy, _kl = gradients(rollout, replace(loss, aggregation=name))
+        series[aggregation_label(name)] = (-100 * policy.sum(1) / lengths / policy.abs().sum()).numpy()
+    names = [
+        _("{number}: {count} tokens").format(number=place + 1, count=int(length))
+        for place, length in enumerate(lengths)
+    ]
+    return grouped_bars(series, names, _("Share of one token (%)"), limits=(-6, 6), height=380)
 
 
 def strip_figure(answers: Sampled, rollout: Rollout, loss: PolicyLoss) -> go.Figure:

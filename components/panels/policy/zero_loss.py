@@ -112,7 +112,7 @@ def update_figure(page: Page, found: list) -> go.Figure:
     x = np.arange(1, len(shown) + 1)
     lines = [
         Curve(_("policy loss"), 0, x, np.array([float(parts.policy) for parts, *_ in shown]), markers=True),
-        Curve(_("β·KL"), 1, x, np.array([float(parts.kl) for parts, *_ in shown]), markers=True),
+        Curve("β·KL", 1, x, np.array([float(parts.kl) for parts, *_ in shown]), markers=True),
         Curve(_("‖gradient of the policy loss‖"), 2, x,
               np.array([float(policy.norm()) for _parts, policy, _kl in shown]), markers=True),
         Curve(_("‖gradient of β·KL‖"), 3, x,
@@ -175,14 +175,19 @@ def parts_table(found: list, updates: int) -> pd.DataFrame:
         [
             {
                 _("Update"): number,
-                _("Policy loss"): f"{float(parts.policy):+.7f}",
-                _("β·KL"): f"{float(parts.kl):+.7f}",
-                _("Loss"): f"{float(parts.total):+.7f}",
+                _("Policy loss"): signed(parts.policy),
+                "β·KL": signed(parts.kl),
+                _("Loss"): signed(parts.total),
                 _("‖gradient‖"): f"{float((policy + kl).norm()):.6f}",
             }
             for number, (parts, policy, kl) in enumerate(found[:updates], 1)
         ]
     )
+
+
+def signed(value: torch.Tensor) -> str:
+    """A number as a log shows it; a rounding error is 0, without a sign of its own."""
+    return f"{round(float(value), 7) + 0.0:+.7f}"
 
 
 def dot_check(page: Page, policy: torch.Tensor) -> Check:
