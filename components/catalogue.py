@@ -32,6 +32,7 @@ PAGES = (
     PageEntry("optimizers", mark("Training"), ":material/route:"),
     PageEntry("lora", mark("Training"), ":material/tune:"),
     PageEntry("preference", mark("Training"), ":material/thumbs_up_down:"),
+    PageEntry("policy", mark("Training"), ":material/groups:"),
     PageEntry("quantization", mark("Quantization"), ":material/compress:"),
     PageEntry("moe", mark("Experts"), ":material/hub:"),
 )

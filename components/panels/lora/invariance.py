@@ -9,7 +9,7 @@ import streamlit as st
 import torch
 
 from components.controls import choose, choose_several
-from components.figures.lora import Curve, curves
+from components.figures.curves import Curve, curves
 from components.live.figure import live_figure
 from components.live.slider import live_slider, slider_value
 from components.page import Check, Page, checked_against, take_with_you

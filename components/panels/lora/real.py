@@ -8,7 +8,8 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from components.controls import choose, choose_several, whole_number
-from components.figures.lora import Curve, curves, table_heatmap
+from components.figures.curves import Curve, curves
+from components.figures.lora import table_heatmap
 from components.live.figure import live_figure
 from components.page import Check, Page, checked_against, take_with_you
 from components.panels import panel

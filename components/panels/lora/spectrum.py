@@ -7,7 +7,8 @@ import streamlit as st
 import torch
 
 from components.controls import choose, whole_number
-from components.figures.lora import Curve, cosines, curves
+from components.figures.curves import Curve, curves
+from components.figures.lora import cosines
 from components.live.figure import live_figure
 from components.live.slider import live_slider, slider_value
 from components.page import Check, Page, checked_against, take_with_you

@@ -1,0 +1,119 @@
+"""Lines that are compared with one another, with bands over their seeds and a level to reach."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+from components.figures.style import DASHES, INK, MARGIN, MARKERS, SERIES, drawing
+
+LEGEND_BELOW = {"orientation": "h", "x": 0, "y": 0, "yref": "container", "yanchor": "bottom"}
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A named line; ``low`` and ``high`` draw a band around it. ``place`` gives colour, dash and marker."""
+
+    name: str
+    place: int
+    x: np.ndarray
+    y: np.ndarray
+    low: np.ndarray | None = None
+    high: np.ndarray | None = None
+    markers: bool = False
+
+
+def look(place: int) -> dict[str, Any]:
+    """Colour, dash and marker of the n-th thing that is compared: no two of twelve are alike."""
+    shift = place + place // 6
+    return {
+        "line": {"color": SERIES[place % 6], "dash": DASHES[shift % 6], "width": 2.5},
+        "marker": {"symbol": MARKERS[shift % 6], "size": 8, "color": SERIES[place % 6]},
+    }
+
+
+def curves(
+    shown: Sequence[Curve],
+    x_title: str,
+    y_title: str,
+    *,
+    x_range: tuple[float, float] | None = None,
+    y_range: tuple[float, float] | None = None,
+    x_log: bool = False,
+    y_log: bool = False,
+    level: tuple[float, str] | None = None,
+    height: int = 400,
+) -> go.Figure:
+    """Curves with bands over their seeds; ``level`` is a named horizontal line; ranges are plain."""
+    traces: list[go.Scatter] = []
+    for curve in shown:
+        if curve.low is not None and curve.high is not None:
+            traces.append(_band(curve))
+        traces.append(
+            go.Scatter(
+                x=curve.x.astype(np.float32),
+                y=curve.y.astype(np.float32),
+                name=curve.name,
+                mode="lines+markers" if curve.markers else "lines",
+                hovertemplate=f"{curve.name}<br>{x_title} %{{x:.4g}}<br>%{{y:.4g}}<extra></extra>",
+                **look(curve.place),
+            )
+        )
+    return drawing(
+        traces,
+        height,
+        showlegend=len(shown) > 1,
+        legend=LEGEND_BELOW,
+        xaxis=_axis(x_title, x_log, x_range),
+        yaxis=_axis(y_title, y_log, y_range),
+        margin=MARGIN | {"b": 52 + 20 * _legend_rows([curve.name for curve in shown]), "t": 16},
+        shapes=[] if level is None else [_level(level[0])],
+        annotations=[] if level is None else [_level_name(*level, y_log)],
+    )
+
+
+def _legend_rows(names: Sequence[str]) -> int:
+    """Rows of a legend below a figure of half a page's width."""
+    across = 2 if max((len(name) for name in names), default=0) > 18 else 3
+    return -(-len(names) // across)
+
+
+def _band(curve: Curve) -> go.Scatter:
+    """Least to largest over the seeds, as a filled outline."""
+    if curve.low is None or curve.high is None:
+        raise ValueError("A band needs both its edges.")
+    return go.Scatter(
+        x=np.concatenate([curve.x, curve.x[::-1]]).astype(np.float32),
+        y=np.concatenate([curve.low, curve.high[::-1]]).astype(np.float32),
+        fill="toself",
+        mode="lines",
+        line={"width": 0},
+        fillcolor=SERIES[curve.place % 6],
+        opacity=0.18,
+        hoverinfo="skip",
+        showlegend=False,
+    )
+
+
+def _axis(title: str, is_log: bool, limits: tuple[float, float] | None) -> dict[str, Any]:
+    axis: dict[str, Any] = {"title": {"text": title}, "type": "log" if is_log else "linear"}
+    if is_log:
+        axis |= {"dtick": 1, "exponentformat": "power"}
+    if limits is not None:
+        axis["range"] = [float(np.log10(limit)) if is_log else limit for limit in limits]
+    return axis
+
+
+def _level(y: float) -> dict[str, Any]:
+    line = {"color": INK, "dash": "dot", "width": 1.5}
+    return {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": y, "y1": y, "line": line}
+
+
+def _level_name(y: float, name: str, is_log: bool) -> dict[str, Any]:
+    height = float(np.log10(y)) if is_log else y
+    return {
+        "xref": "paper", "x": 1, "xanchor": "right", "y": height, "yanchor": "bottom",
+        "text": name, "showarrow": False, "font": {"size": 11},
+    }  # fmt: skip

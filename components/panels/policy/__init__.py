@@ -1,0 +1,1 @@
+"""Panels of the policy page, one module a view."""

@@ -1,0 +1,181 @@
+"""Tables as people have them: CSV, JSON, and grids of numbers as text. Refusals name row and column.
+
+Cells stay text, so that nothing typed is lost; ``numbers`` makes numbers of a grid.
+"""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from models.errors import InputError
+
+MOST_BYTES = 20_000_000
+Row = tuple[str, ...]
+Grid = tuple[Row, ...]
+
+
+def parse_grid(text: str) -> Grid:
+    """A grid as the address holds it: cells between commas, rows between semicolons."""
+    return tuple(tuple(cell.strip() for cell in row.split(",")) for row in text.split(";") if row.strip())
+
+
+def write_grid(grid: Grid) -> str:
+    """What ``parse_grid`` reads; commas and semicolons inside a cell, which no number has, go."""
+    clean = str.maketrans(",;", "  ")
+    return ";".join(",".join(cell.translate(clean) for cell in row) for row in grid)
+
+
+def numbers(grid: Grid, most_rows: int, most_columns: int) -> Float[Tensor, "rows columns"]:
+    """A grid as numbers. Raises InputError on the first cell that is none, by row and column."""
+    if not grid or not grid[0]:
+        raise InputError("The table is empty; enter at least one row.")
+    if len(grid) > most_rows:
+        raise InputError(
+            "The table has {count} rows; at most {most} are accepted.", count=len(grid), most=most_rows
+        )
+    if len(grid[0]) > most_columns:
+        raise InputError(
+            "The table has {count} columns; at most {most} are accepted.",
+            count=len(grid[0]),
+            most=most_columns,
+        )
+    for number, row in enumerate(grid, 1):
+        if len(row) != len(grid[0]):
+            raise InputError(
+                "Row {row} has {count} cells and the first one {columns}; all rows must have as many.",
+                row=number,
+                count=len(row),
+                columns=len(grid[0]),
+            )
+    values = [
+        [number_of(cell, row, column) for column, cell in enumerate(cells, 1)]
+        for row, cells in enumerate(grid, 1)
+    ]
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def number_of(cell: str, row: int, column: int | str) -> float:
+    """One cell as a number. Raises InputError where it is empty or no finite number."""
+    if not cell.strip():
+        raise InputError("Row {row}, column {column}: the cell is empty.", row=row, column=column)
+    try:
+        value = float(cell)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise InputError(
+            "Row {row}, column {column}: {value} is not a finite number.",
+            row=row,
+            column=column,
+            value=repr(cell[:40]),
+        )
+    return value
+
+
+def cell_of(value: float) -> str:
+    """A number as a cell, every digit kept."""
+    return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
+
+
+def grid_of(values: Float[Tensor, "rows columns"]) -> Grid:
+    return tuple(tuple(cell_of(value) for value in row) for row in values.tolist())
+
+
+def read_records(data: bytes, required: Sequence[str], most_rows: int) -> list[dict[str, str]]:
+    """The rows of a CSV or JSON file by the names of their columns, cells as text.
+
+    CSV has a first line of names. JSON is a list of objects, or one object with a list for each
+    column. Raises InputError on anything else, on missing columns, unequal ones, and too many rows.
+    """
+    if len(data) > MOST_BYTES:
+        raise InputError("The file is larger than {most} MB.", most=MOST_BYTES // 1_000_000)
+    try:
+        text = data.decode("utf-8-sig").strip()
+    except UnicodeDecodeError:
+        text = ""
+    if not text or "\0" in text:
+        raise InputError("The file is neither CSV nor JSON.")
+    records = _from_json(text) if text[0] in "[{" else _from_csv(text)
+    if not records:
+        raise InputError("The file has no rows.")
+    if len(records) > most_rows:
+        raise InputError(
+            "The table has {count} rows; at most {most} are accepted.", count=len(records), most=most_rows
+        )
+    for number, record in enumerate(records, 1):
+        for name in required:
+            if name not in record:
+                raise InputError("Row {row} has no column {column}.", row=number, column=name)
+    return records
+
+
+def _from_csv(text: str) -> list[dict[str, str]]:
+    try:
+        lines = [line for line in csv.reader(io.StringIO(text), strict=True) if any(map(str.strip, line))]
+    except csv.Error as error:
+        raise InputError("The file is neither CSV nor JSON.") from error
+    names = [name.strip() for name in lines[0]]
+    for number, line in enumerate(lines[1:], 1):
+        if len(line) != len(names):
+            raise InputError(
+                "Row {row} has {count} cells; the first line names {columns} columns.",
+                row=number,
+                count=len(line),
+                columns=len(names),
+            )
+    return [dict(zip(names, map(str.strip, line), strict=True)) for line in lines[1:]]
+
+
+def _from_json(text: str) -> list[dict[str, str]]:
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError("The file begins like JSON and cannot be read as JSON.") from error
+    if isinstance(data, dict):
+        data = _transposed(data)
+    if not all(isinstance(item, dict) for item in data):
+        raise InputError("JSON must be a list of objects, or one object with a list for each column.")
+    return [{str(name): _text(value) for name, value in item.items()} for item in data]
+
+
+def _transposed(columns: dict) -> list[dict]:
+    for name, column in columns.items():
+        if not isinstance(column, list):
+            raise InputError("Column {column} is no list.", column=name)
+    lengths = {name: len(column) for name, column in columns.items()}
+    if len(set(lengths.values())) > 1:
+        short, long = min(lengths, key=lengths.__getitem__), max(lengths, key=lengths.__getitem__)
+        raise InputError(
+            "Column {column} has {count} rows and column {other} has {more}.",
+            column=short,
+            count=lengths[short],
+            other=long,
+            more=lengths[long],
+        )
+    return [dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True)]
+
+
+def _text(value: object) -> str:
+    if isinstance(value, float):
+        return cell_of(value) if math.isfinite(value) else repr(value)
+    return "" if value is None else str(value)
+
+
+def write_csv(records: Sequence[dict[str, str]]) -> bytes:
+    """What ``read_records`` reads back into the same cells."""
+    file = io.StringIO()
+    writer = csv.DictWriter(file, list(records[0]))
+    writer.writeheader()
+    writer.writerows(records)
+    return file.getvalue().encode()
+
+
+def write_json(records: Sequence[dict[str, str]]) -> bytes:
+    """The same as a list of objects, cells as the text that was typed."""
+    return json.dumps(list(records), ensure_ascii=False, indent=1).encode()

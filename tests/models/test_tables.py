@@ -1,0 +1,147 @@
+"""Tables of text and files: what is written is read back, and refusals name row and column."""
+
+import io
+import json
+
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.errors import InputError
+from models.group_table import (
+    COLUMNS,
+    example,
+    parse_file,
+    read_groups,
+    records_of,
+    resized,
+    rollout_of,
+)
+from models.policy import advantages
+from models.policy_losses import AGGREGATIONS, PolicyLoss, Rollout, objective
+from models.tables import (
+    grid_of,
+    numbers,
+    parse_grid,
+    read_records,
+    write_csv,
+    write_grid,
+    write_json,
+)
+
+SIZES = st.tuples(st.integers(1, 5), st.integers(1, 6))
+NUMBERS = st.floats(-1e6, 1e6)
+GRIDS = SIZES.flatmap(
+    lambda size: st.lists(
+        st.lists(NUMBERS, min_size=size[1], max_size=size[1]), min_size=size[0], max_size=size[0]
+    )
+)
+
+
+@given(GRIDS)
+def test_a_grid_of_numbers_goes_through_text_unchanged(rows):
+    values = torch.tensor(rows, dtype=torch.float64)
+    grid = grid_of(values)
+    assert torch.equal(numbers(parse_grid(write_grid(grid)), 64, 64), values)
+
+
+@given(st.integers(1, 6), st.integers(1, 6), st.integers(0, 99), st.sampled_from([write_csv, write_json]))
+def test_an_exported_file_imports_to_the_same_cells(groups, answers, seed, write):
+    made = example(groups, answers, seed)
+    assert parse_file(write(records_of(*made))) == made
+
+
+@given(st.integers(1, 6), st.integers(1, 6), st.integers(0, 99))
+def test_pandas_reads_the_exported_csv(groups, answers, seed):
+    made = example(groups, answers, seed)
+    frame = pd.read_csv(io.BytesIO(write_csv(records_of(*made))))
+    assert tuple(frame.columns) == COLUMNS
+    rewards = torch.tensor(frame.reward.to_numpy(), dtype=torch.float64).view(groups, answers)
+    assert torch.equal(rewards, read_groups(*made).rewards)
+
+
+def test_json_may_be_columns_and_lengths_may_be_left_out():
+    data = json.dumps({"group": ["a", "a", "b", "b"], "reward": [1, 0.5, 0, None]}).encode()
+    with pytest.raises(InputError, match="Row 4, column reward: the cell is empty"):
+        parse_file(data)
+    data = data.replace(b"null", b"-1e-3")
+    assert parse_file(data) == ((("1", "0.5"), ("0", "-0.001")), (("1", "1"),) * 2, (("1", "1"),) * 2)
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"", "neither CSV nor JSON"),
+        (b"\xff\xfe\x00\x01", "neither CSV nor JSON"),
+        (b"\x89PNG\r\n\x1a\n\x00", "neither CSV nor JSON"),
+        (b'{"group": [1', "begins like JSON"),
+        (b"[1, 2]", "list of objects"),
+        (b'{"group": 1}', "no list"),
+        (b'{"group": [1, 2], "reward": [1]}', "Column reward has 1 rows and column group has 2"),
+        (b"group,reward", "no rows"),
+        (b"a,b\n1,2", "Row 1 has no column group"),
+        (b"group,reward\n1,1\n1", "Row 2 has 1 cells; the first line names 2"),
+        (b"group,reward\n1,1\n1,x", "Row 2, column reward: 'x'"),
+        (b"group,reward\n1,nan\n", "Row 1, column reward: 'nan'"),
+        (b"group,reward\n1,1\n1,0\n2,1", "Group 2 has 1 answers and group 1 has 2"),
+        (b"group,reward\n" + b"1,1\n" * 100_000, "100000 rows"),
+        (b"[" * 100_000, "begins like JSON"),
+    ],
+)
+def test_a_file_that_is_no_table_is_refused_with_a_sentence(data, words):
+    with pytest.raises(InputError, match=words):
+        parse_file(data)
+
+
+def test_a_file_that_is_too_large_is_not_even_read():
+    with pytest.raises(InputError, match="20 MB"):
+        read_records(b" " * 20_000_001, (), 10)
+
+
+@pytest.mark.parametrize(
+    ("rewards", "lengths", "ratios", "words"),
+    [
+        ("1,0;1", "1,1;1,1", "1,1;1,1", "Row 2 has 1 cells"),
+        ("1,;1,0", "1,1;1,1", "1,1;1,1", "Row 1, column 2: the cell is empty"),
+        ("1,1;1,1e999", "1,1;1,1", "1,1;1,1", "Row 2, column 2"),
+        ("1,1", "1,0", "1,1", "row 1, column 2 is 0"),
+        ("1,1", "1,1000000", "1,1", "at most 100000 tokens"),
+        ("1,1", "1,1", "1,-1", "above 0"),
+        ("1,1", "1,1,1", "1,1", "lengths"),
+        ("", "", "", "empty"),
+        (";".join(["1"] * 65), "1", "1", "65 rows"),
+        (",".join(["1"] * 65), "1", "1", "65 columns"),
+    ],
+)
+def test_a_table_that_is_none_is_refused_by_row_and_column(rewards, lengths, ratios, words):
+    with pytest.raises(InputError, match=words):
+        read_groups(*map(parse_grid, (rewards, lengths, ratios)))
+
+
+@given(SIZES, SIZES)
+def test_another_size_keeps_what_it_can(old, new):
+    grid = example(*old, seed=0)[0]
+    found = resized(grid, *new, 0.0)
+    assert len(found) == new[0]
+    assert all(len(row) == new[1] for row in found)
+    for row in range(min(old[0], new[0])):
+        shared = min(old[1], new[1])
+        assert found[row][:shared] == grid[row][:shared]
+
+
+@given(st.integers(1, 4), st.integers(2, 5), st.integers(0, 99), st.sampled_from(AGGREGATIONS))
+def test_one_column_an_answer_gives_the_loss_of_all_its_tokens(groups, answers, seed, aggregation):
+    """The short form against every token written out."""
+    table = read_groups(*example(groups, answers, seed))
+    made = advantages(table.rewards)
+    lengths = table.lengths.flatten()
+    mask = (torch.arange(int(lengths.max())) < lengths[:, None]).double()
+    log_p = table.ratios.flatten().log()[:, None].expand_as(mask)
+    none = torch.zeros_like(mask)
+    for level in ("token", "sequence"):
+        loss = PolicyLoss(level=level, aggregation=aggregation)
+        long = objective(Rollout(log_p, none, none, made.flatten(), mask), loss).total
+        short = objective(rollout_of(table, made), loss).total
+        assert float(short) == pytest.approx(float(long), abs=1e-9)
