@@ -101,7 +101,7 @@ def view_label(view: str) -> str:
     return {
         "group": _("Groups"),
         "conventions": _("Libraries"),
-        "strip": _("Tokens"),
+        "strip": _("Token by token"),
         "dead": _("Dead groups"),
         "kl": "KL",
         "gae": "GAE",

@@ -96,7 +96,7 @@ def gate_bars(
         )
         for part, name, colour, shape in (
             (~is_chosen, _("not chosen"), GREY, ""),
-            (is_chosen, _("chosen"), ORANGE, "/"),
+            (is_chosen, _("chosen expert"), ORANGE, "/"),
         )
     ]
     if wanted is not None and not np.array_equal(wanted, scores):
