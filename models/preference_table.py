@@ -5,8 +5,6 @@ cell of log-probabilities holds one sum, or the values by token with spaces betw
 case the length may be left empty.
 """
 
-import csv
-import io
 import json
 import math
 from collections.abc import Sequence
@@ -17,6 +15,8 @@ from torch import Tensor
 
 from models.errors import InputError
 from models.preference import Pairs
+from models.tables import Row, cell_of, number_of, read_records
+from models.tables import write_csv as write_records
 
 COLUMNS = ("chosen", "rejected", "ref_chosen", "ref_rejected", "chosen_length", "rejected_length")
 LENGTH_OF = {
@@ -26,10 +26,8 @@ LENGTH_OF = {
     "ref_rejected": "rejected_length",
 }
 MOST_PAIRS = 10_000
-MOST_BYTES = 20_000_000
 LONGEST_ANSWER = 1_000_000  # tokens
 LOWEST = -1e6  # of a log-probability: what float32 still tells apart from its neighbours
-Row = tuple[str, ...]  # one cell a column
 
 
 def read_pairs(rows: Sequence[Row], tail: float = 1.0) -> Pairs:
@@ -88,7 +86,7 @@ def _summed(values: list[float], shared: int, tail: float, place: tuple[int, str
 
 
 def _log_probability(word: str, row: int, column: str) -> float:
-    value = _number(word, row, column)
+    value = number_of(word, row, column)
     if value > 0:
         raise InputError(
             "Row {row}, column {column}: {value} is positive; the logarithm of a probability is at most 0.",
@@ -108,7 +106,7 @@ def _length(cell: str, row: int, column: str, tokens: tuple[int, str] | None) ->
         if tokens is None:
             raise InputError("Row {row}, column {column}: the cell is empty.", row=row, column=column)
         return float(tokens[0])
-    value = _number(cell.strip(), row, column)
+    value = number_of(cell.strip(), row, column)
     if value != int(value) or not 1 <= value <= LONGEST_ANSWER:
         raise InputError(
             "Row {row}, column {column}: {value} is no length; whole numbers from 1 to {most} are.",
@@ -122,124 +120,26 @@ def _length(cell: str, row: int, column: str, tokens: tuple[int, str] | None) ->
     return value
 
 
-def _number(word: str, row: int, column: str) -> float:
-    try:
-        value = float(word)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise InputError(
-            "Row {row}, column {column}: {value} is not a finite number.",
-            row=row,
-            column=column,
-            value=repr(word[:40]),
-        )
-    return value
-
-
 def parse_file(data: bytes) -> tuple[Row, ...]:
     """The rows of a CSV or JSON file, as text. Raises InputError on anything else.
 
     CSV has a first line with the names of COLUMNS, in any order. JSON is a list of objects with these
     names, or one object with a list for each; a cell may be a list of numbers, one a token.
     """
-    if len(data) > MOST_BYTES:
-        raise InputError("The file is larger than {most} MB.", most=MOST_BYTES // 1_000_000)
-    try:
-        text = data.decode("utf-8-sig").strip()
-    except UnicodeDecodeError:
-        text = "\0"
-    if not text or "\0" in text:
-        raise InputError("The file is neither CSV nor JSON.")
-    rows = _from_json(text) if text[0] in "[{" else _from_csv(text)
-    if not rows:
-        raise InputError("The file has no rows.")
-    if len(rows) > MOST_PAIRS:
-        raise InputError(
-            "The file has {count} rows; at most {most} are accepted.", count=len(rows), most=MOST_PAIRS
-        )
-    return rows
+    records = read_records(data, COLUMNS[:4], MOST_PAIRS)
+    return tuple(tuple(_by_token(record.get(name, "")) for name in COLUMNS) for record in records)
 
 
-def _from_csv(text: str) -> tuple[Row, ...]:
-    try:
-        lines = [line for line in csv.reader(io.StringIO(text), strict=True) if any(map(str.strip, line))]
-    except csv.Error as error:
-        raise InputError("The file is neither CSV nor JSON.") from error
-    head = [cell.strip() for cell in lines[0]]
-    _check_names(head)
-    for number, line in enumerate(lines[1:], 1):
-        if len(line) != len(head):
-            raise InputError(
-                "Row {row} has {count} cells; the first line names {columns} columns.",
-                row=number, count=len(line), columns=len(head),
-            )  # fmt: skip
-    places = {name: head.index(name) for name in COLUMNS if name in head}
-    return tuple(
-        tuple(_cell(line[places[name]].strip()) if name in places else "" for name in COLUMNS)
-        for line in lines[1:]
-    )
-
-
-def _from_json(text: str) -> tuple[Row, ...]:
-    try:
-        data = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise InputError("The file begins like JSON and cannot be read as JSON.") from error
-    if isinstance(data, dict):
-        data = _transposed(data)
-    if not all(isinstance(item, dict) for item in data):
-        raise InputError(
-            "JSON must be a list of objects, one a pair, or one object with a list for each column."
-        )
-    for number, item in enumerate(data, 1):
-        missing = [name for name in COLUMNS[:4] if name not in item]
-        if missing:
-            raise InputError("Row {row} has no column {column}.", row=number, column=missing[0])
-    return tuple(tuple(_cell(item.get(name)) for name in COLUMNS) for item in data)
-
-
-def _transposed(columns: dict) -> list[dict]:
-    _check_names(list(columns))
-    kept = {name: columns[name] for name in COLUMNS if name in columns}
-    for name, column in kept.items():
-        if not isinstance(column, list):
-            raise InputError("Column {column} is no list.", column=name)
-        if len(column) != len(kept["chosen"]):
-            raise InputError(
-                "Column {column} has {count} rows, and chosen has {other}.",
-                column=name, count=len(column), other=len(kept["chosen"]),
-            )  # fmt: skip
-    return [dict(zip(kept, cells, strict=True)) for cells in zip(*kept.values(), strict=True)]
-
-
-def _check_names(names: list[str]) -> None:
-    for name in COLUMNS[:4]:
-        if name not in names:
-            raise InputError(
-                "There is no column {column}; the columns are {columns}.",
-                column=name, columns=", ".join(COLUMNS),
-            )  # fmt: skip
-
-
-def _cell(value: object) -> str:
+def _by_token(cell: str) -> str:
     """A cell as the table keeps it: lists of tokens with spaces between them."""
-    if isinstance(value, str) and value.startswith("[") and value.endswith("]"):
-        return value[1:-1].replace(",", " ").strip()
-    if isinstance(value, list):
-        return " ".join(map(_cell, value))
-    if isinstance(value, float):
-        return repr(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
-    return "" if value is None else str(value)
+    if cell.startswith("[") and cell.endswith("]"):
+        return " ".join(cell[1:-1].replace(",", " ").split())
+    return cell
 
 
 def write_csv(rows: Sequence[Row]) -> bytes:
     """What ``parse_file`` reads back into the same cells."""
-    file = io.StringIO()
-    writer = csv.writer(file)
-    writer.writerow(COLUMNS)
-    writer.writerows(rows)
-    return file.getvalue().encode()
+    return write_records([dict(zip(COLUMNS, row, strict=True)) for row in rows])
 
 
 def write_json(rows: Sequence[Row]) -> bytes:
@@ -279,4 +179,4 @@ def write_text(rows: Sequence[Row]) -> str:
 def rows_of(pairs: Pairs) -> tuple[Row, ...]:
     """Numbers as a table's cells, every digit kept."""
     columns: list[Float[Tensor, " pair"]] = list(vars(pairs).values())
-    return tuple(tuple(_cell(float(value)) for value in row) for row in torch.stack(columns, 1).tolist())
+    return tuple(tuple(cell_of(float(value)) for value in row) for row in torch.stack(columns, 1).tolist())

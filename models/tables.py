@@ -7,7 +7,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 from jaxtyping import Float
@@ -101,13 +101,14 @@ def read_records(data: bytes, required: Sequence[str], most_rows: int) -> list[d
         text = ""
     if not text or "\0" in text:
         raise InputError("The file is neither CSV nor JSON.")
-    records = _from_json(text) if text[0] in "[{" else _from_csv(text)
+    records = _from_json(text) if text[0] in "[{" else _from_csv(text, required)
     if not records:
         raise InputError("The file has no rows.")
     if len(records) > most_rows:
         raise InputError(
             "The table has {count} rows; at most {most} are accepted.", count=len(records), most=most_rows
         )
+    _need(set().union(*records), required)
     for number, record in enumerate(records, 1):
         for name in required:
             if name not in record:
@@ -115,12 +116,23 @@ def read_records(data: bytes, required: Sequence[str], most_rows: int) -> list[d
     return records
 
 
-def _from_csv(text: str) -> list[dict[str, str]]:
+def _need(names: Collection[str], required: Sequence[str]) -> None:
+    for name in required:
+        if name not in names:
+            raise InputError(
+                "There is no column {column}; needed are {columns}.",
+                column=name,
+                columns=", ".join(required),
+            )
+
+
+def _from_csv(text: str, required: Sequence[str]) -> list[dict[str, str]]:
     try:
         lines = [line for line in csv.reader(io.StringIO(text), strict=True) if any(map(str.strip, line))]
     except csv.Error as error:
         raise InputError("The file is neither CSV nor JSON.") from error
     names = [name.strip() for name in lines[0]]
+    _need(names, required)
     for number, line in enumerate(lines[1:], 1):
         if len(line) != len(names):
             raise InputError(
@@ -162,6 +174,9 @@ def _transposed(columns: dict) -> list[dict]:
 
 
 def _text(value: object) -> str:
+    """A value of JSON as a cell: lists with spaces between what they hold."""
+    if isinstance(value, list):
+        return " ".join(map(_text, value))
     if isinstance(value, float):
         return cell_of(value) if math.isfinite(value) else repr(value)
     return "" if value is None else str(value)
@@ -170,7 +185,7 @@ def _text(value: object) -> str:
 def write_csv(records: Sequence[dict[str, str]]) -> bytes:
     """What ``read_records`` reads back into the same cells."""
     file = io.StringIO()
-    writer = csv.DictWriter(file, list(records[0]))
+    writer = csv.DictWriter(file, list(records[0]) if records else [])
     writer.writeheader()
     writer.writerows(records)
     return file.getvalue().encode()

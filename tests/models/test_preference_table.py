@@ -116,15 +116,15 @@ def test_bad_cells_are_named(row, sentence):
     [
         (b"", "neither CSV nor JSON"),
         (b"\x89PNG\r\n\x1a\n\x00\xff", "neither CSV nor JSON"),
-        (b"Dear sir,\nno table here", "There is no column chosen"),
+        (b"Dear sir,\nno table here", "There is no column chosen; needed are chosen, rejected"),
         (b"[1, 2", "begins like JSON"),
         (b"[1, 2]", "JSON must be a list of objects"),
         (b"[" * 100_000, "begins like JSON"),
-        (b"{}", "There is no column chosen"),
-        (b'[{"chosen": -1}]', "Row 1 has no column rejected"),
+        (b"{}", "no rows"),
+        (b'[{"chosen": -1}]', "There is no column rejected"),
         (
             b'{"chosen": [-1, -2], "rejected": [-1], "ref_chosen": [-1, -1], "ref_rejected": [-1, -1]}',
-            "Column rejected has 1 rows, and chosen has 2",
+            "Column rejected has 1 rows and column chosen has 2",
         ),
         (
             b'{"chosen": -1, "rejected": [-1], "ref_chosen": [-1], "ref_rejected": [-1]}',
@@ -135,7 +135,7 @@ def test_bad_cells_are_named(row, sentence):
         (b"[]", "no rows"),
         (
             b"chosen,rejected,ref_chosen,ref_rejected\n" + b"-1,-2,-1,-2\n" * 100_000,
-            "The file has 100000 rows",
+            "The table has 100000 rows",
         ),
         (b'chosen,rejected\n"-1,-2', "neither CSV nor JSON"),
     ],

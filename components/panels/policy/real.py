@@ -108,7 +108,7 @@ def real_training(page: Page) -> None:
     if not possible:
         return
     held = run_of(page, "real", asked, lambda: train(asked))
-    run_buttons(page, "real", asked, lambda: train(asked), held)
+    run_buttons(page, "real", asked, lambda: train(asked), held, is_real=True)
     seen: list[Answers] = held.seen if held is not None and held.seen else [first_step(asked)]
     if is_going(page, "real"):
         show_progress(len(seen), asked.steps)

@@ -72,7 +72,7 @@ def real_run(page: Page, network: str) -> None:
     held = run_of(page, "real", asked, lambda: train_on_pair(asked))
     if asked.steps:
         with st.container(horizontal=True, vertical_alignment="center"):
-            run_buttons(page, "real", asked, lambda: train_on_pair(asked), held)
+            run_buttons(page, "real", asked, lambda: train_on_pair(asked), held, is_real=True)
     now = latest(held, first)
     if is_going(page, "real"):
         show_progress(now.step, asked.steps)

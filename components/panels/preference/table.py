@@ -12,7 +12,6 @@ from models.errors import InputError
 from models.preference import Pairs
 from models.preference_table import (
     COLUMNS,
-    MOST_BYTES,
     parse_file,
     parse_text,
     read_pairs,
@@ -20,6 +19,7 @@ from models.preference_table import (
     write_json,
     write_text,
 )
+from models.tables import MOST_BYTES
 
 TABLE_HEIGHT = 320
 
