@@ -2,11 +2,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 PORT ?= 8501
 PAGE ?=
+MINUTES ?= 30
 REPLICAS ?= 2
 LISTEN ?= 127.0.0.1:$(PORT)
 HOST ?=
 
-.PHONY: run host pool test audit bench words network thumbnails clean
+.PHONY: run host pool test audit bench soak words network thumbnails clean
 
 # A stamp for each requirements file: a second call installs nothing.
 .venv/app.stamp: requirements.txt
@@ -47,7 +48,12 @@ audit: .venv/dev.stamp  ## look for known vulnerabilities in what is pinned; nee
 
 bench: .venv/dev.stamp  ## measure every page's goals; PAGE=attention for one page
 	$(BIN)/python -m tests.browser.find_chromium
+	$(BIN)/python -m tests.hosting.find_nginx
 	$(BIN)/python -m tests.benchmarks $(PAGE)
+
+soak: .venv/dev.stamp  ## half an hour of sessions that come and go; MINUTES=4 for a try
+	$(BIN)/python -m tests.hosting.find_nginx
+	$(BIN)/python -m tests.benchmarks soak --minutes $(MINUTES)
 
 words: .venv/dev.stamp  ## collect the words of the interface into assets/locale
 	$(BIN)/pybabel extract -F babel.cfg -k InputError -k mark --no-location --sort-output -o assets/locale/loupe.pot .

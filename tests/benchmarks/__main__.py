@@ -1,4 +1,7 @@
-"""Measure every page's goals, or one page's: ``python -m tests.benchmarks [page]``."""
+"""Measure every page's goals, or one page's: ``python -m tests.benchmarks [page]``.
+
+``hosting`` measures many people on several processes, ``soak`` half an hour of them, only when asked.
+"""
 
 import argparse
 import importlib
@@ -7,20 +10,24 @@ import sys
 from components.catalogue import HOME, PAGES
 from tests.benchmarks.figures import BENCH, Figure, table, write
 
-NAMES = [entry.name for entry in (HOME, *PAGES)]
+NAMES = [*(entry.name for entry in (HOME, *PAGES)), "hosting"]
+SOAK = "soak"
 
 
-def measure(page: str) -> list[Figure]:
+def measure(page: str, **how: float) -> list[Figure]:
     """The figures of a page, from the module of the same name."""
     print(f"Measuring {page} …", file=sys.stderr)
-    return importlib.import_module(f"tests.benchmarks.{page}").measure()
+    return importlib.import_module(f"tests.benchmarks.{page}").measure(**how)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
-    parser.add_argument("page", nargs="?", choices=NAMES)
-    asked = parser.parse_args().page
-    figures = [figure for page in ([asked] if asked else NAMES) for figure in measure(page)]
+    parser.add_argument("page", nargs="?", choices=[*NAMES, SOAK])
+    parser.add_argument("--minutes", type=float, help="of a soak; thirty by default")
+    asked = parser.parse_args()
+    how = {"minutes": asked.minutes} if asked.minutes and asked.page == SOAK else {}
+    pages = [asked.page] if asked.page else NAMES
+    figures = [figure for page in pages for figure in measure(page, **how)]
     print(table(figures))
     write(figures)
     print(f"Written to {BENCH.name}.", file=sys.stderr)

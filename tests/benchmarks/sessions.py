@@ -27,8 +27,13 @@ class Session:
     socket: ClientConnection
     page: str
     query: str
-    parameter: str  # of the live slider
+    parameter: str  # of the live slider; empty: the first one on the page
     slider: str = ""
+    low: float = 0.0
+    high: float = 0.0
+    value: float = 0.0  # of the slider, as the server sent it
+    failures: int = 0  # exceptions that were shown
+    figure_at: float | None = None  # when the first live figure came, by time.perf_counter
     fragment: str = ""
     script_hash: str = ""
     held: list[str] = field(default_factory=list)  # hashes of messages that need not be sent again
@@ -40,7 +45,7 @@ class Session:
         message.rerun_script.page_name = self.page
         message.rerun_script.query_string = self.query
         await self._run(message)
-        if not self.slider:
+        if not self.slider and self.parameter:
             raise RuntimeError(f"The page {self.page} sent no live slider for {self.parameter}.")
 
     async def move(self, value: float) -> float:
@@ -53,6 +58,14 @@ class Session:
         state.cached_message_hashes.extend(self.held)
         moved = state.widget_states.widgets.add(id=self.slider)
         moved.json_value = json.dumps({"sent": {"value": value, "serial": self.serial}})
+        return await self._run(message)
+
+    async def run_again(self) -> float:
+        """Run the whole page once more; the seconds from asking for that to the end of the run."""
+        message = BackMsg()
+        message.rerun_script.page_script_hash = self.script_hash
+        message.rerun_script.query_string = self.query
+        message.rerun_script.cached_message_hashes.extend(self.held)
         return await self._run(message)
 
     async def _run(self, message: BackMsg) -> float:
@@ -73,16 +86,20 @@ class Session:
             self.held.append(answer.ref_hash)
         elif answer.metadata.cacheable:
             self.held.append(answer.hash)
-        if kind == "delta" and _is_slider(answer.delta, self.parameter):
-            self.slider = answer.delta.new_element.bidi_component.id
-            self.fragment = answer.delta.fragment_id
+        if kind == "delta":
+            self._look_at(answer.delta)
 
-
-def _is_slider(delta: Delta, parameter: str) -> bool:
-    component: BidiComponent = delta.new_element.bidi_component
-    if component.component_name != "loupe_slider":
-        return False
-    return f'"{parameter}"' in component.json + component.mixed.json
+    def _look_at(self, delta: Delta) -> None:
+        self.failures += delta.new_element.HasField("exception")
+        component: BidiComponent = delta.new_element.bidi_component
+        if component.component_name == "loupe_figure" and self.figure_at is None:
+            self.figure_at = time.perf_counter()
+        if component.component_name != "loupe_slider":
+            return
+        data = json.loads(component.json or component.mixed.json)
+        if self.slider in ("", component.id) and self.parameter in ("", data["parameter"]):
+            self.slider, self.fragment = component.id, delta.fragment_id
+            self.low, self.high, self.value = data["low"], data["high"], data["value"]
 
 
 @asynccontextmanager
