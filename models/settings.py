@@ -130,7 +130,7 @@ def _refuse_unknown_names() -> None:
             continue
         for near in difflib.get_close_matches(asked, known, n=1):
             raise InputError(
-                "There is no setting {name}; did you mean {near}?", name=name, near=PREFIX + near
+                "There is no setting {name}; the nearest is {near}.", name=name, near=PREFIX + near
             )
         raise InputError("There is no setting {name}.", name=name)
 

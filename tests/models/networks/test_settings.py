@@ -63,8 +63,8 @@ def test_what_a_profile_sets_is_accepted(monkeypatch, profile):
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        ("LOUPE_HUBB", "There is no setting LOUPE_HUBB; did you mean LOUPE_HUB?"),
-        ("LOUPE_text_token", "There is no setting LOUPE_text_token; did you mean LOUPE_TEXT_TOKENS?"),
+        ("LOUPE_HUBB", "There is no setting LOUPE_HUBB; the nearest is LOUPE_HUB."),
+        ("LOUPE_text_token", "There is no setting LOUPE_text_token; the nearest is LOUPE_TEXT_TOKENS."),
         ("LOUPE_XYZZY", "There is no setting LOUPE_XYZZY."),
     ],
 )
