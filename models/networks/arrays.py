@@ -73,19 +73,22 @@ def pack_trace(trace: Trace) -> bytes:
 
 
 def _without_hidden(record: LayerTrace) -> Tensor:
-    """The weights of visible pairs, one after the other; all, where a hidden pair has any weight."""
-    visible = record.visible.expand_as(record.probabilities)
-    has_hidden_weight = record.probabilities.masked_fill(visible, 0).any()
-    return record.probabilities if has_hidden_weight else record.probabilities[visible]
+    """The weights of visible pairs, a row a head; all, where a hidden pair has weight or heads differ."""
+    weights = record.probabilities.numpy()
+    if record.visible.ndim == 3:
+        return record.probabilities
+    sent = weights.reshape(len(weights), -1).take(np.flatnonzero(record.visible.numpy()), axis=1)
+    has_hidden_weight = np.count_nonzero(sent) < np.count_nonzero(weights)
+    return record.probabilities if has_hidden_weight else torch.from_numpy(sent)
 
 
-def _with_hidden(sent: Tensor, visible: Tensor, heads: int) -> Tensor:
+def _with_hidden(sent: Tensor, visible: np.ndarray) -> Tensor:
     """The weights of all pairs: those that were not sent are zero."""
     if sent.ndim == 3:
         return sent
-    weights = torch.zeros(heads, *visible.shape[-2:])
-    weights[visible.expand_as(weights)] = sent
-    return weights
+    weights = np.zeros((len(sent), visible.size), dtype=np.float32)
+    weights[:, np.flatnonzero(visible)] = sent.numpy()
+    return torch.from_numpy(weights.reshape(len(sent), *visible.shape))
 
 
 def _about_layer(record: LayerTrace) -> dict[str, Any]:
@@ -108,7 +111,7 @@ def unpack_trace(
         numbers: dict[str, Any] = {name: said[name] for name in LAYER_NUMBERS}
         shape = said["visible"]
         bits = np.unpackbits(arrays[f"{index}.visible"].numpy(), count=int(np.prod(shape)))
-        visible = torch.from_numpy(bits.astype(bool).reshape(shape))
+        visible = bits.astype(bool).reshape(shape)
         rotary = None
         if said["layouts"] is not None:
             turns = [
@@ -119,8 +122,8 @@ def unpack_trace(
         return LayerTrace(
             **mine,
             **numbers,
-            visible=visible,
-            probabilities=_with_hidden(arrays[f"{index}.probabilities"], visible, len(mine["query"])),
+            visible=torch.from_numpy(visible),
+            probabilities=_with_hidden(arrays[f"{index}.probabilities"], visible),
             output_projection=lambda: output_projection(index),
             rotary=rotary,
         )
