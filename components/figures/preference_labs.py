@@ -30,6 +30,7 @@ from components.figures.style import (
 )
 from components.words import _
 
+FARTHEST = 1e9  # where a run that diverges is cut off
 PATTERNS = ("", "/", "x", "\\", "-", "+", ".")
 
 
@@ -44,7 +45,7 @@ def training_curves(
     """A number against the step under several losses; the dotted level is where all of them began."""
     traces = [
         go.Scatter(
-            y=values.astype(np.float32),
+            y=np.clip(values, -FARTHEST, FARTHEST).astype(np.float32),
             name=escaped(name),
             mode="lines",
             line={"color": SERIES[index % 6], "dash": DASHES[index % 6], "width": 3},
@@ -94,7 +95,7 @@ def geometry(
     ]
     ways = []
     for index, (name, path) in enumerate(paths.items()):
-        kept = path[: step + 1]
+        kept = np.clip(path[: step + 1], -FARTHEST, FARTHEST)
         sizes = np.zeros(len(kept), np.float32)
         sizes[-1] = 12
         ways.append(

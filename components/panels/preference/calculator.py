@@ -215,10 +215,10 @@ def checks(pairs: Pairs, asked: Asked) -> list[Check]:
         if name == NOTHING:
             continue
         value, gradient = _differences(name, asked.settings, pairs)
-        words = {"loss": loss_label(name)}
+        label = loss_label(name)
         found += [
-            Check(_("torch's own losses and distributions, {loss}").format(**words), value, TOLERANCE),
-            Check(_("their gradients by autograd, {loss}").format(**words), gradient, TOLERANCE),
+            Check(_("torch's own losses and distributions, {loss}").format(loss=label), value, TOLERANCE),
+            Check(_("their gradients by autograd, {loss}").format(loss=label), gradient, TOLERANCE),
         ]
     return found
 

@@ -132,10 +132,9 @@ def displacement_numbers(page: Page) -> None:
     runs, step = trained(lab, methods), step_now(page, lab)
     frame = table(runs, step)
     st.dataframe(frame, hide_index=True, width="stretch")
-    st.latex(
-        r"\log\pi_\theta(y)=e_y\cdot\theta-\log\sum_{y'}e^{e_{y'}\cdot\theta},\qquad"
-        r"\nabla_\theta L_{\mathrm{DPO}}=-\beta\,\sigma(-z)\,(e_w-e_l)"
-    )
+    left, right = st.columns(2)
+    left.latex(r"\log\pi_\theta(y)=e_y\cdot\theta-\log\sum_{y'}e^{e_{y'}\cdot\theta}")
+    right.latex(r"\nabla_\theta L_{\mathrm{DPO}}=-\beta\,\sigma(-z)\,(e_w-e_l)")
     if not all(bool(run.log_probabilities[-1].isfinite().all()) for run in runs.values()):
         st.info(_("A run has diverged: its learning rate is too high for this β."))
     short = Lab(**(vars(lab) | {"steps": min(lab.steps, CHECKED_STEPS)}))

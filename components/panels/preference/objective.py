@@ -123,8 +123,8 @@ def objective_numbers(page: Page) -> None:
     reference = checked_distribution(torch.tensor(weights))
     left, right = st.columns(2, gap="medium")
     with left:
+        st.latex(r"\pi^*(y)=\pi_{ref}(y)\,e^{r(y)/\beta}/Z")
         st.latex(
-            r"\pi^*(y)=\frac{\pi_{ref}(y)\,e^{r(y)/\beta}}{Z},\quad "
             r"r(y)=\beta\log\frac{\pi^*(y)}{\pi_{ref}(y)}"
             rf"+\underbrace{{\beta\log Z}}_{{{beta * best.log_partition:.4f}}}"
         )

@@ -21,7 +21,7 @@ from models.preference_checks import differences
 from models.preference_relatives import LOSSES
 from models.preference_table import MOST_PAIRS, parse_text, write_text
 
-LIVE, SETTLED = ("loss_plane",), ("loss_plane", "all_losses")
+LIVE, SETTLED = ("loss_plane",), ("loss_plane", "all_losses", "plane_numbers")
 SPAN, CELLS, ARROWS = 10.0, 41, 11
 REFERENCE = -20.0  # log π_ref of both answers on the plane: what losses without a reference need
 ON_PLANE = tuple(name for name in LOSSES if name not in OVER_THE_BATCH)
@@ -46,6 +46,7 @@ def loss_plane_view(page: Page) -> None:
         page.note("plane")
     with right:
         all_losses(page)
+    plane_numbers(page)
 
 
 def lengths_now(page: Page) -> tuple[int, int]:
@@ -80,7 +81,7 @@ def limits(loss: str, lengths: tuple[int, int], by_token: bool) -> tuple[float, 
     """The colours' ends: this loss over the plane at its default settings, so that they stay for any β."""
     settings = LossSettings(smoothing=0.1, ipo_by_token=by_token)
     values = LOSSES[loss](grid(CELLS, lengths), settings)
-    low, high = torch.quantile(values, torch.tensor([0.0, 0.97])).tolist()
+    low, high = torch.quantile(values, torch.tensor([0.0, 0.9])).tolist()
     return low, max(high, low + 1e-3)
 
 
@@ -143,11 +144,9 @@ def remove_pair(page: Page) -> None:
 
 @panel
 def all_losses(page: Page) -> None:
-    """Which losses push the chosen answer down at the selected pair; values, checks, what to take along."""
-    settings, pairs = settings_now(page), pairs_now(page)
-    row = min(st.session_state.get(f"{page.name}_row", 1), len(pairs)) - 1
-    one = Pairs(*(column[row : row + 1] for column in vars(pairs).values()))
-    found = {name: graded(LOSSES[name], one, exo_safe(settings)) for name in ON_PLANE}
+    """Which way every loss pushes at the selected pair, and which of them push the chosen answer down."""
+    row, one = selected_pair(page)
+    found = at_pair(page, one)
     push = [
         -np.array([float(getattr(loss, by)) for loss in found.values()])
         for by in ("by_chosen", "by_rejected")
@@ -158,8 +157,27 @@ def all_losses(page: Page) -> None:
     down = [name for name, value in zip(found, push[0], strict=True) if value < 0]
     if down:
         st.caption(_("Pushed down although chosen, by: {losses}").format(losses=", ".join(down)))
-    loss = plane_loss(page)
-    value, gradient = differences(loss, pairs, settings)
+
+
+def selected_pair(page: Page) -> tuple[int, Pairs]:
+    """Its row, and the pair alone."""
+    pairs = pairs_now(page)
+    row = min(st.session_state.get(f"{page.name}_row", 1), len(pairs)) - 1
+    return row, Pairs(*(column[row : row + 1] for column in vars(pairs).values()))
+
+
+def at_pair(page: Page, one: Pairs) -> dict[str, Graded]:
+    settings = exo_safe(settings_now(page))
+    return {name: graded(LOSSES[name], one, settings) for name in ON_PLANE}
+
+
+@panel
+def plane_numbers(page: Page) -> None:
+    """The checks, and what to take along."""
+    loss, settings = plane_loss(page), settings_now(page)
+    _row, one = selected_pair(page)
+    found = at_pair(page, one)
+    value, gradient = differences(loss, pairs_now(page), settings)
     checked_against(
         [
             Check(
@@ -178,8 +196,8 @@ def all_losses(page: Page) -> None:
             {
                 "loss": list(found),
                 "value": [float(loss.loss) for loss in found.values()],
-                "by_chosen": -push[0],
-                "by_rejected": -push[1],
+                "by_chosen": [float(loss.by_chosen) for loss in found.values()],
+                "by_rejected": [float(loss.by_rejected) for loss in found.values()],
             }
         ),
         lambda: plane_drawing(page),

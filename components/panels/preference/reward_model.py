@@ -119,7 +119,9 @@ def reward_numbers(page: Page) -> None:
         strict=True,
     ):
         column.metric(name, value)
-    st.latex(r"P(a\succ b)=\sigma(r_a-r_b)=\sigma\big((r_a+c)-(r_b+c)\big),\qquad L=-\log\sigma(r_w-r_l)")
+    left, right = st.columns([3, 2])
+    left.latex(r"P(a\succ b)=\sigma(r_a-r_b)=\sigma\big((r_a+c)-(r_b+c)\big)")
+    right.latex(r"L=-\log\sigma(r_w-r_l)")
     checked_against(checks(compared, fitted, slider_value(f"{page.name}_ridge", *RIDGE)))
     take_with_you(
         f"{page.name}_reward",
