@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from deploy.host import ROOT
+from deploy.host import ROOT, chosen
 from deploy.nginx import Front, Replica, configuration, headers_file, pack_static, replicas_file
 from models.settings import Settings
 from tests.hosting.hosting import Hosted, free_ports
@@ -76,6 +76,11 @@ def test_static_files_are_packed_anew_at_every_start(tmp_path):
     pack_static(tmp_path)
     assert not old.exists()
     assert (tmp_path / "static" / "plotly.js.gz").stat().st_size > 1e6
+
+
+def test_when_all_are_too_busy_to_answer_nobody_is_taken_out():
+    assert chosen([True, False], [False, True]) == [True, False]
+    assert chosen([False, False], [True, False]) == [True, False]
 
 
 @pytest.mark.parametrize(
