@@ -65,6 +65,11 @@ class Process:
             return False
         return bool(answer) or (answer is None and self.replica.is_in and self.misses < MISSES_OUT)
 
+    @property
+    def is_slow(self) -> bool:
+        """Whether it runs and has been ready, and does not answer at present."""
+        return self.process.poll() is None and self.was_ready and self.misses > 0
+
     def _ready(self) -> bool | None:
         """The answer of /ready; None where there is none."""
         try:
@@ -90,7 +95,9 @@ class Host:
     def __init__(self, front: Front, ports: list[int], settings: Settings):
         self.front, self.settings = front, settings
         base = f"/{settings.base_path}" if settings.base_path else ""
-        environment = os.environ | {"LOUPE_COOKIE_SECRET": _cookie_secret(settings)}
+        # Every rerun is a thread of its own: with many arenas, what they free stays with the process.
+        memory = {"MALLOC_ARENA_MAX": os.environ.get("MALLOC_ARENA_MAX", "2")}
+        environment = os.environ | memory | {"LOUPE_COOKIE_SECRET": _cookie_secret(settings)}
         replicas = [Replica(f"r{number}", port, is_in=False) for number, port in enumerate(ports, 1)]
         self.processes = [Process(replica, environment, base) for replica in replicas]
 
@@ -116,8 +123,9 @@ class Host:
         with ThreadPoolExecutor(len(self.processes)) as pool:
             looked = list(pool.map(Process.look, self.processes))
         changed = False
-        for one, is_ready in zip(self.processes, looked, strict=True):
-            is_in = is_ready and not (self.front.folder / f"{one.replica.name}.out").exists()
+        slow = [one.replica.is_in and one.is_slow for one in self.processes]
+        for one, is_chosen in zip(self.processes, chosen(looked, slow), strict=True):
+            is_in = is_chosen and not (self.front.folder / f"{one.replica.name}.out").exists()
             if is_in != one.replica.is_in:
                 say(f"{one.replica.name} at {one.replica.address} is {'in' if is_in else 'out'}.")
                 one.replica = replace(one.replica, is_in=is_in)
@@ -136,6 +144,11 @@ class Host:
             self.nginx.wait(10)
         with ThreadPoolExecutor(len(self.processes)) as pool:
             list(pool.map(Process.stop, self.processes))
+
+
+def chosen(ready: list[bool], slow: list[bool]) -> list[bool]:
+    """Who gets visitors: the ready ones; where all are too busy to answer, those rather than nobody."""
+    return ready if any(ready) else slow
 
 
 def _cookie_secret(settings: Settings) -> str:

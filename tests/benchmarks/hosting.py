@@ -131,11 +131,11 @@ async def lecture_hall(hosted: Hosted) -> Figure:
     async def one(delay: float) -> float:
         await asyncio.sleep(delay)
         begun = time.perf_counter()
-        async with httpx.AsyncClient(base_url=hosted.address, timeout=60) as browser:
-            await browser.get(files[0])
+        async with httpx.AsyncClient(base_url=hosted.address, timeout=60, verify=False) as browser:
+            await fetch(browser, files[0])
             cookie = browser.cookies.get("loupe_replica", "")
             (session, _), *_ = await asyncio.gather(
-                visit(hosted, PAGE, cookie=cookie), *(browser.get(file) for file in files[1:])
+                visit(hosted, PAGE, cookie=cookie), *(fetch(browser, file) for file in files[1:])
             )
         await session.socket.close()
         if session.figure_at is None:
@@ -145,6 +145,14 @@ async def lecture_hall(hosted: Hosted) -> Figure:
     taken = await asyncio.gather(*(one(HALL_SECONDS * chance.random()) for _ in range(HALL)))
     name = f"{HALL} people open the app within {HALL_SECONDS:.0f} s: slowest first figure"
     return Figure("hosting", name, max(taken), "s", Goal("value", "<=", 8))
+
+
+async def fetch(browser: httpx.AsyncClient, path: str) -> None:
+    """Take a file as it comes, packed."""
+    async with browser.stream("GET", path) as answer:
+        answer.raise_for_status()
+        async for _ in answer.aiter_raw():
+            pass
 
 
 def scripts_of_the_page() -> list[str]:

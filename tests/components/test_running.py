@@ -2,9 +2,18 @@
 
 import time
 
+import pytest
 from streamlit.testing.v1 import AppTest
 
+from components.runs import QUEUE
 from tests.pages.screen import live
+
+
+@pytest.fixture(autouse=True)
+def leave_the_queue_empty():
+    yield
+    for name in list(QUEUE._held):
+        QUEUE.stop(name)
 
 
 def page_with_a_run():

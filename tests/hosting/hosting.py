@@ -58,6 +58,9 @@ class Hosted:
         wait(lambda: all(self.states().get(name) == "in" for name in wanted), STARTUP_SECONDS, self)
         wait(lambda: all(self.answers(name) for name in wanted), CHANGE_SECONDS, self)
 
+    def wait_until_out(self, name: str) -> None:
+        wait(lambda: self.states().get(name) == "out", CHANGE_SECONDS, self)
+
     def answers(self, name: str) -> bool:
         """Whether nginx sends a holder of its cookie to this replica: it hears of a change a bit later."""
         asked = urllib.request.Request(self.address + "/ready", headers={"Cookie": f"loupe_replica={name}"})
