@@ -62,9 +62,10 @@ def run_buttons(
     refused = f"{key}_refused"
 
     def start() -> None:
+        st.session_state.pop(refused, None)
         try:
             QUEUE.start(key, settings, make, is_real=is_real)
-        except InputError as error:  # said below: a callback has no place on the page
+        except InputError as error:  # said below, until the next press: a running panel is redrawn at once
             st.session_state[refused] = error
         else:
             st.session_state[going] = name
@@ -76,6 +77,7 @@ def run_buttons(
             st.session_state[going] = name
 
     def stop() -> None:
+        st.session_state.pop(refused, None)
         st.session_state.pop(going, None)
 
     with st.container(horizontal=True, vertical_alignment="center"):
@@ -84,7 +86,7 @@ def run_buttons(
             st.button(_("Stop"), key=f"{page.name}_{name}_stop", icon=":material/stop:", on_click=stop)
         elif held is not None and held.seen and not held.is_done:
             st.button(_("Go on"), key=f"{page.name}_{name}_on", icon=":material/resume:", on_click=go_on)
-    if (error := st.session_state.pop(refused, None)) is not None:
+    if (error := st.session_state.get(refused)) is not None:
         st.warning(sentence(error), icon=":material/info:")
     _mark_in_address(page, name, held)
 
