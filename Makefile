@@ -7,7 +7,7 @@ REPLICAS ?= 2
 LISTEN ?= 127.0.0.1:$(PORT)
 HOST ?=
 
-.PHONY: run host test audit bench soak words network thumbnails clean
+.PHONY: run host pool test audit bench soak words network thumbnails clean
 
 # A stamp for each requirements file: a second call installs nothing.
 .venv/app.stamp: requirements.txt
@@ -15,7 +15,11 @@ HOST ?=
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
 	touch $@
 
-.venv/dev.stamp: requirements-dev.txt .venv/app.stamp
+.venv/ray.stamp: requirements-ray.txt .venv/app.stamp
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-ray.txt
+	touch $@
+
+.venv/dev.stamp: requirements-dev.txt requirements-ray.txt .venv/app.stamp
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r requirements-packages.txt
 	touch $@
@@ -25,6 +29,9 @@ run: .venv/app.stamp  ## start Loupe and print its address
 
 host: .venv/app.stamp  ## start REPLICAS processes behind nginx; HOST= for further options of deploy.host
 	$(BIN)/python -m deploy.host --replicas $(REPLICAS) --listen $(LISTEN) $(HOST)
+
+pool: .venv/ray.stamp  ## run networks in a Ray Serve pool on this machine: LOUPE_ENGINE=ray make run
+	$(BIN)/python -m models.networks.pool_server
 
 test: .venv/dev.stamp  ## lint, types, import contracts, then all tests
 	$(BIN)/ruff check .

@@ -15,6 +15,7 @@ from weakref import WeakSet
 
 import streamlit as st
 
+from components.presence import is_present, session_here
 from components.runs import PATIENCE, QUEUE
 from components.words import _
 from models.errors import InputError
@@ -23,6 +24,8 @@ T = TypeVar("T")
 
 POLL_SECONDS = 0.4
 TURN_SECONDS = 0.1  # between two questions whether it is this job's turn
+UNWATCHED_SECONDS = 2.0  # after which another job of the same session may take this one's place
+ABSENT_SECONDS = 5.0  # a connection that breaks for a moment ends nothing
 _log = logging.getLogger("loupe")
 
 
@@ -46,6 +49,8 @@ class Job(Generic[T]):
         self.error: Exception | None = None
         self._stop, self._finished = Event(), Event()
         self._name = uuid.uuid4().hex
+        self._session, self._present_at = session_here(), time.monotonic()
+        self._take_place_of_unwatched()
         self._held = QUEUE.start(self._name, settings, lambda: steps)
         self._watched_at = time.monotonic()
         self._thread = Thread(target=self._run, name="loupe-job", daemon=True)
@@ -61,10 +66,25 @@ class Job(Generic[T]):
         """0 while the job may work, else how many must leave before it."""
         return 0 if self.finished else QUEUE.place(self._name)
 
+    def _take_place_of_unwatched(self) -> None:
+        """A session has one job at work: those that its person no longer looks at end."""
+        now = time.monotonic()
+        for other in list(_jobs):
+            same = self._session is not None and other._session == self._session
+            if same and now - other._watched_at > UNWATCHED_SECONDS:
+                other.stop()
+
+    def _is_abandoned(self) -> bool:
+        """Whether nobody looks any more: another page is open, or the browser is gone."""
+        now = time.monotonic()
+        if is_present(self._session):
+            self._present_at = now
+        return now - self._watched_at > PATIENCE or now - self._present_at > ABSENT_SECONDS
+
     def _run(self) -> None:
         try:
             while not (self._stop.is_set() or self._held.is_done):
-                if time.monotonic() - self._watched_at > PATIENCE:
+                if self._is_abandoned():
                     self.stop()
                 elif QUEUE.place(self._name):
                     time.sleep(TURN_SECONDS)

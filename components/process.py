@@ -21,9 +21,13 @@ from components.catalogue import PAGES
 from components.live.address import app_route
 from components.live.figure import PLOTLY_ROUTE
 from components.live.follow import FOLLOW_ROUTE, answer
+from components.status import metrics, status
+from components.watch import event, log_as_json
+from models.memory import drop_when_short, relieve
+from models.settings import settings
 
 _PLOTLY_FILE = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
-_PAGE_NAMES = {entry.name for entry in PAGES} | {"ready", "oauth2callback"}
+_PAGE_NAMES = {entry.name for entry in PAGES} | {"ready", "metrics", "status", "oauth2callback"}
 GARBAGE_SECONDS = 60
 _ready = threading.Event()
 _device_name = ""
@@ -96,6 +100,11 @@ def _is_tcp(open_socket: socket.socket) -> bool:
 @asynccontextmanager
 async def lifespan(_app: st.App) -> AsyncIterator[None]:
     """Warm up beside the first page: the home page paints before torch is imported."""
+    if settings().log_json:
+        log_as_json()
+    event("process started", profile=settings().profile)
+    drop_when_short(st.cache_data.clear)
+    drop_when_short(st.cache_resource.clear)
     send_at_once()
     thread = threading.Thread(target=_warm_up_or_say_why, name="loupe-warm-up", daemon=True)
     asyncio.get_running_loop().call_later(0.5, thread.start)
@@ -113,6 +122,7 @@ async def collect_garbage() -> None:
     while True:
         await asyncio.sleep(GARBAGE_SECONDS)
         gc.collect()
+        await asyncio.to_thread(relieve)
 
 
 class HelpfulNotFound(BaseHTTPMiddleware):
@@ -146,6 +156,9 @@ ROUTES = [
     Route("/ready", ready),
     Route(PLOTLY_ROUTE, plotly_js),
     Route(FOLLOW_ROUTE, answer, methods=["POST"]),
+    # For whoever runs Loupe: a proxy in front keeps both to itself.
+    Route("/metrics", metrics),
+    Route("/status", status),
 ]
 
 

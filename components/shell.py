@@ -13,9 +13,11 @@ from components.live.address import forget_address, write_address
 from components.live.follow import forget_panels
 from components.live.session import name_session
 from components.process import device_name, settle
-from components.refusal import plain
+from components.refusal import plain, sentence
 from components.sign_in import require_sign_in, sign_out_button
+from components.watch import rerun
 from components.words import _
+from models.settings import settings
 
 ROOT = Path(__file__).parent.parent
 ICON = ASSETS / "icon.svg"
@@ -75,6 +77,17 @@ def missing_page() -> None:
         st.info(_("There is no page called “{page}”.").format(page=plain(asked[:40])) + " " + hint)
 
 
+def stand_in_notice() -> None:
+    """Say once on the page that the pool of networks does not answer, and what runs instead."""
+    if settings().engine == "process":
+        return
+    from models.networks.engine import engine  # imports torch, before which the home page paints
+
+    if (trouble := engine().trouble) is not None:
+        meanwhile = _("Networks that ship with Loupe run here meanwhile.")
+        st.info(f"{sentence(trouble)} {meanwhile}", icon=":material/info:")
+
+
 STYLE = """<style>
 [data-testid=stMainBlockContainer] { padding: 4.2rem 2.5rem 3rem; max-width: 92rem; }
 [class*="st-key-address_"] { display: none; }
@@ -90,7 +103,11 @@ forget_address()
 forget_panels()
 header()
 missing_page()
+notices = st.container()
 chosen = st.navigation(navigation(), position="top")
-chosen.run()
+with rerun(chosen.url_path or HOME.name):
+    chosen.run()
+with notices:
+    stand_in_notice()
 write_address("page")
 settle(chosen.url_path)

@@ -1,34 +1,46 @@
-"""Traces for pages: the network as it is, kept for a few texts; changed networks traced anew."""
+"""What pages read of networks, from whichever engine the settings name; kept up to so many bytes."""
 
-import streamlit as st
-
+from components.watch import timed
+from models.kept import Kept
+from models.memory import drop_when_short, relieve
+from models.networks.arrays import trace_bytes
+from models.networks.engine import engine
+from models.networks.facts import NetworkFacts
 from models.networks.interventions import Intervention
-from models.networks.loading import load
-from models.networks.tokens import labels
-from models.networks.tracing import NO_INTERVENTION, Trace, trace
-
-TRACES_KEPT = 4  # one of GPT-2 with 512 tokens holds about 150 MB
+from models.networks.loading import NETWORKS_SHARE
+from models.networks.tracing import NO_INTERVENTION, Trace
+from models.settings import settings
 
 
-@st.cache_resource(max_entries=TRACES_KEPT, show_spinner=False)
+def _most_bytes() -> int:
+    return int((1 - NETWORKS_SHARE) * settings().cache_megabytes * 1e6)
+
+
+TRACES: Kept[tuple[str, str, Intervention], Trace] = Kept(_most_bytes, trace_bytes)
+drop_when_short(TRACES.clear)
+
+
 def traced(network_name: str, text: str) -> Trace:
     """The network's own forward pass; shared between sessions, so nothing may be changed in it."""
-    return trace(load(network_name), text)
+    return traced_with(network_name, text, NO_INTERVENTION)
 
 
 def traced_with(network_name: str, text: str, intervention: Intervention) -> Trace:
-    """A forward pass with a change; the latest few are kept, as several panels show the same one."""
-    if intervention == NO_INTERVENTION:
-        return traced(network_name, text)
-    return _traced_with(network_name, text, intervention)
+    """A forward pass with a change; those used last are kept, as several panels show the same one."""
+
+    def make() -> Trace:
+        relieve()
+        with timed("trace"):
+            return engine().trace(network_name, text, intervention)
+
+    return TRACES.get((network_name, text, intervention), make)
 
 
-@st.cache_resource(max_entries=TRACES_KEPT, show_spinner=False)
-def _traced_with(network_name: str, text: str, intervention: Intervention) -> Trace:
-    return trace(load(network_name), text, intervention)
+def facts(network_name: str) -> NetworkFacts:
+    """The network's kind and sizes."""
+    return engine().facts(network_name)
 
 
 def token_labels(network_name: str, token_ids: list[int]) -> list[str]:
     """Tokens of the vocabulary, each readable on its own."""
-    tokenizer = load(network_name).tokenizer
-    return [labels(tokenizer, (token,))[0] for token in token_ids]
+    return list(engine().labels(network_name, tuple(token_ids)))

@@ -12,3 +12,8 @@ class InputError(ValueError):
         super().__init__(template.format(**values))
         self.template = template
         self.values = values
+
+    @classmethod
+    def again(cls, template: str, values: dict[str, object]) -> "InputError":
+        """A refusal that was raised elsewhere, from its parts."""
+        return cls(template, **values)

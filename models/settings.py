@@ -29,6 +29,7 @@ PROFILES: dict[str, dict[str, Any]] = {
         "heavy_per_minute": 30,
         "memory_megabytes": 3_000,
         "cache_megabytes": 500,
+        "log_json": True,
     },
 }
 
@@ -61,6 +62,18 @@ class Settings(BaseSettings):
     engine_address: str = Field(default="http://127.0.0.1:8000", pattern=r"^https?://[^\s/]+(/\S*)?$")
     engine_connect_seconds: float = Field(default=2, gt=0, le=60)
     engine_seconds: float = Field(default=30, gt=0, le=600)  # longest wait for one answer
+
+    # The pool itself, where this machine runs one: make pool
+    pool_host: str = "127.0.0.1"  # the address of this machine on which it listens
+    pool_port: int = Field(default=8000, ge=1, le=65_535)
+    pool_replicas: int = Field(default=2, ge=1, le=256)  # processes, each with networks of its own
+    pool_gpus: float = Field(default=0, ge=0, le=8)  # of each replica; 0: it computes on the processor
+    pool_threads: int = Field(default=1, ge=1, le=256)  # of each replica's torch
+    pool_batch: int = Field(default=8, ge=1, le=256)  # texts in one forward pass, at most
+    pool_queue: int = Field(default=64, ge=0)  # questions that wait; what comes then is turned away
+
+    # What whoever runs it reads
+    log_json: bool = False  # events and timings as lines of JSON on standard error
 
     # What the browser is shown
     error_details: bool = False  # tracebacks on the page, for whoever develops one

@@ -27,6 +27,8 @@ from streamlit.runtime.scriptrunner_utils.script_run_context import ScriptRunCon
 from streamlit.runtime.scriptrunner_utils.script_run_context_attr import SCRIPT_RUN_CONTEXT_ATTR_NAME
 from streamlit.runtime.state import SafeSessionState, SessionState
 
+from components.watch import timed
+
 FOLLOW_ROUTE = "/loupe/follow"
 MOST_BYTES = 1000  # of a request: a token, a key and a number
 _KEY = "loupe_following"
@@ -166,4 +168,5 @@ async def answer(request: Request) -> Response:
         token, key, value = str(asked["token"]), str(asked["key"]), float(asked["value"])
     except (ValueError, KeyError, TypeError):
         return Response(status_code=400)
-    return JSONResponse({"figures": await run_in_threadpool(follow, token, key, value)})
+    with timed("follow"):
+        return JSONResponse({"figures": await run_in_threadpool(follow, token, key, value)})

@@ -9,6 +9,7 @@ import streamlit as st
 from components.live.address import write_address
 from components.live.follow import remember_panel
 from components.refusal import refusals
+from components.watch import panel_timed
 
 P = ParamSpec("P")
 
@@ -22,7 +23,7 @@ def panel(draw: Callable[P, None], run_every: float | None = None) -> Callable[P
     @st.fragment(key=draw.__name__, run_every=run_every)
     @wraps(draw)
     def inside(*args: P.args, **kwargs: P.kwargs) -> None:
-        with refusals():
+        with panel_timed(draw.__name__), refusals():
             draw(*args, **kwargs)
         write_address(draw.__name__)
 
@@ -44,6 +45,7 @@ def live_panel(draw: Callable[P, None]) -> Callable[P, None]:
     @wraps(draw)
     def inside(*args: P.args, **kwargs: P.kwargs) -> None:
         remember_panel(draw.__name__, partial(drawn, *args, **kwargs))
-        drawn(*args, **kwargs)
+        with panel_timed(draw.__name__):
+            drawn(*args, **kwargs)
 
     return inside

@@ -13,8 +13,10 @@ from streamlit.errors import StreamlitAPIException
 
 from components.live.address import remember, write_address
 from components.page import Page
+from components.refusal import sentence
 from components.runs import QUEUE, Held, name_here
 from components.words import _
+from models.errors import InputError
 
 SHARE = 0.35  # seconds of work between two drawings
 TICK = 0.2  # seconds between two questions of a timer
@@ -31,7 +33,7 @@ def run_of(
 ) -> Held | None:
     """The run of these settings, as far as it has come; a run of other settings is ended.
 
-    ``by_itself`` starts it at once; else ``run_buttons`` do.
+    ``by_itself`` starts it at once; else ``run_buttons`` do. Raises InputError where none may start.
     """
     key, going = name_here(name), f"{page.name}_going"
     held = QUEUE.find(key)
@@ -47,21 +49,35 @@ def run_of(
 
 
 def run_buttons(
-    page: Page, name: str, settings: object, make: Callable[[], Iterator[Any]], held: Held | None
+    page: Page,
+    name: str,
+    settings: object,
+    make: Callable[[], Iterator[Any]],
+    held: Held | None,
+    *,
+    is_real: bool = False,
 ) -> None:
-    """Start, stop and go on."""
+    """Start, stop and go on. ``is_real``: a whole network is trained, of which fewer may be at once."""
     key, going = name_here(name), f"{page.name}_going"
+    refused = f"{key}_refused"
 
     def start() -> None:
-        QUEUE.start(key, settings, make)
-        st.session_state[going] = name
+        st.session_state.pop(refused, None)
+        try:
+            QUEUE.start(key, settings, make, is_real=is_real)
+        except InputError as error:  # said below, until the next press: a running panel is redrawn at once
+            st.session_state[refused] = error
+        else:
+            st.session_state[going] = name
 
     def go_on() -> None:
         if QUEUE.find(key) is None:
-            QUEUE.start(key, settings, make)
-        st.session_state[going] = name
+            start()
+        else:
+            st.session_state[going] = name
 
     def stop() -> None:
+        st.session_state.pop(refused, None)
         st.session_state.pop(going, None)
 
     with st.container(horizontal=True, vertical_alignment="center"):
@@ -70,6 +86,8 @@ def run_buttons(
             st.button(_("Stop"), key=f"{page.name}_{name}_stop", icon=":material/stop:", on_click=stop)
         elif held is not None and held.seen and not held.is_done:
             st.button(_("Go on"), key=f"{page.name}_{name}_on", icon=":material/resume:", on_click=go_on)
+    if (error := st.session_state.get(refused)) is not None:
+        st.warning(sentence(error), icon=":material/info:")
     _mark_in_address(page, name, held)
 
 

@@ -9,16 +9,17 @@ from components.live.figure import live_figure
 from components.page import Page, take_with_you
 from components.panels import panel
 from components.panels.text import Choice
+from components.traces import facts
 from components.words import _
 from models.attention import attention_flops, attention_parameters, key_of_head, kv_cache_bytes_per_token
-from models.networks.loading import Network, load
+from models.networks.facts import NetworkFacts
 
 BYTES = 2  # bfloat16
 
 
 @panel
 def sharing(page: Page, choice: Choice) -> None:
-    network = load(choice.network)
+    network = facts(choice.network)
     left, right = st.columns([1, 2], gap="medium")
     with left:
         heads = whole_number(_("Query heads"), 1, 64, f"{page.name}_heads", network.heads)
@@ -38,7 +39,7 @@ def sharing(page: Page, choice: Choice) -> None:
     take_with_you(f"{page.name}_sharing", lambda: costs, lambda: figure, snippet(heads, key_heads, network))
 
 
-def snippet(heads: int, key_heads: int, network: Network) -> str:
+def snippet(heads: int, key_heads: int, network: NetworkFacts) -> str:
     """Python that repeats the numbers of the table."""
     width = max(1, network.width // heads)
     return f"""from models.attention import attention_parameters, key_of_head, kv_cache_bytes_per_token

@@ -80,7 +80,7 @@ def examine(model: PreTrainedModel, name: str) -> Anatomy:
         module.register_forward_pre_hook(_before_attention, with_kwargs=True)
     rewirable = model.config.model_type in (*PRE_NORM, *POST_NORM)
     rotary = all(map(_is_rotary, recorder.modules))
-    return Anatomy(projections, recorder.attention[0], rewirable, rotary)
+    return Anatomy(projections, recorder.attention[0].row(0, 1), rewirable, rotary)
 
 
 def _is_rotary(attention: nn.Module) -> bool:

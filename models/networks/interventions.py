@@ -111,6 +111,11 @@ class Intervention:
         """Whether more than the attention itself is changed."""
         return not (self.residual and self.mlp)
 
+    @property
+    def fits_any_length(self) -> bool:
+        """Whether no change belongs to single tokens, so that texts of any length may share it."""
+        return self.visible is None and self.positions is None and not self.hidden_cells
+
     def mask_of(self, layer: int) -> Visible | None:
         """The mask that takes the place of a layer's own, if one does."""
         return self.visible if self.visible_in is None or layer in self.visible_in else None

@@ -1,9 +1,8 @@
-"""Load a network by name: safetensors only, no remote code, a bounded cache, one load at a time."""
+"""Load a network by name: safetensors only, no remote code, kept up to so many bytes, one at a time."""
 
 import hashlib
 import json
 import sys
-from collections import OrderedDict
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
+from torch import Tensor
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -30,13 +30,15 @@ from transformers.models.auto.modeling_auto import (
 from transformers.utils.logging import disable_progress_bar
 
 from models.errors import InputError
+from models.kept import Kept
+from models.memory import drop_when_short, make_room
 from models.networks.anatomy import Anatomy, examine, projection_weight
 from models.networks.catalogue import EMBEDDED, Entry, find
 from models.networks.hub import ask, bring, downloaded, refuse_without_safetensors
 from models.networks.recording import ATTENTION
 from models.settings import settings
 
-KEPT = 3  # networks in memory; the one that was used longest ago goes first
+NETWORKS_SHARE = 0.75  # of what the settings let a process keep; the rest is for traces
 MOST_LAYERS = 512  # a configuration that claims more is not built even to be measured
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
@@ -61,9 +63,31 @@ class Network:
     vocabulary: int  # rows of the embedding
     anatomy: Anatomy
 
+    @property
+    def rope_base(self) -> float:
+        """The base of its rotary frequencies, as its configuration names it."""
+        parameters = getattr(self.model.config, "rope_parameters", None) or {}
+        return float(parameters.get("rope_theta", 10_000.0))
 
-_networks: OrderedDict[tuple[object, ...], Network] = OrderedDict()
-_cache_lock = Lock()
+    @property
+    def inverse_frequencies(self) -> tuple[Tensor, ...]:
+        """The buffers of rotary frequencies that it holds, as transformers names them."""
+        named = self.model.named_buffers()
+        return tuple(buffer.float().cpu() for name, buffer in named if name.endswith("inv_freq"))
+
+
+def network_bytes(network: Network) -> int:
+    """Of parameters, each counted once, and buffers."""
+    held = (*network.model.parameters(), *network.model.buffers())
+    return sum(tensor.nbytes for tensor in held)
+
+
+def _most_bytes() -> int:
+    return int(NETWORKS_SHARE * settings().cache_megabytes * 1e6)
+
+
+_networks: Kept[tuple[object, ...], Network] = Kept(_most_bytes, network_bytes)
+drop_when_short(_networks.clear)
 _load_lock = Lock()
 _download_lock = Lock()
 
@@ -78,13 +102,19 @@ def load(name: str, device: str | None = None, dtype: torch.dtype | None = None)
     place = _device(device)
     dtype = dtype or (torch.bfloat16 if place.type == "cuda" else torch.float32)
     key = (entry.name, _last_change(entry), str(place), dtype)
-    if (network := _cached(key)) is None:
+
+    def make() -> Network:
+        make_room()
         folder = _folder(entry)
         with _load_lock:
-            if (network := _cached(key)) is None:  # another thread may have loaded it meanwhile
-                network = _load(entry, folder, place, dtype)
-                _keep(key, network)
-    return network
+            return _load(entry, folder, place, dtype)
+
+    return _networks.get(key, make)
+
+
+def kept_bytes() -> int:
+    """Of the networks in memory that are kept to be used again."""
+    return _networks.bytes
 
 
 def fresh_copy(name: str) -> PreTrainedModel:
@@ -105,20 +135,6 @@ def fresh_copy(name: str) -> PreTrainedModel:
             local_files_only=True,
         )
     return model.eval()
-
-
-def _cached(key: tuple[object, ...]) -> Network | None:
-    with _cache_lock:
-        if key in _networks:
-            _networks.move_to_end(key)
-        return _networks.get(key)
-
-
-def _keep(key: tuple[object, ...], network: Network) -> None:
-    with _cache_lock:
-        _networks[key] = network
-        while len(_networks) > KEPT:
-            _networks.popitem(last=False)
 
 
 def _device(device: str | None) -> torch.device:

@@ -36,13 +36,13 @@ def learned_table(network: Network) -> Float[Tensor, "position width"]:
 
 
 def model_inputs(
-    network: Network, token_ids: Int[Tensor, " token"], positions: tuple[int, ...] | None
+    network: Network, token_ids: Int[Tensor, "batch token"], positions: tuple[int, ...] | None
 ) -> dict[str, Tensor]:
-    """What the network is called with, each token at its position.
+    """What the network is called with for texts of one length, each token at its position.
 
     Raises InputError for a position beyond a learned table, and where a network takes no positions.
     """
-    ids = token_ids[None].to(network.device)
+    ids = token_ids.to(network.device)
     if positions is None:
         return {"input_ids": ids}
     if "position_ids" not in inspect.signature(network.model.forward).parameters:

@@ -31,24 +31,49 @@ class RotaryCall:
 
     query: Rotation  # as applied: an intervention may swap the layout of one or both
     key: Rotation
-    hidden: Float[Tensor, "query width"]  # what the layer's projections read
+    hidden: Float[Tensor, "*batch query width"]  # what the layer's projections read
     module: nn.Module  # the attention module, which holds them
+
+    def row(self, index: int, tokens: int) -> "RotaryCall":
+        """The first tokens of one text of the batch; all its texts begin at the same position."""
+        query, key = (
+            Rotation(turn.cos[:tokens], turn.sin[:tokens], turn.layout) for turn in (self.query, self.key)
+        )
+        return RotaryCall(query, key, self.hidden[index, :tokens], self.module)
 
 
 @dataclass(frozen=True)
 class AttentionCall:
-    """What one layer's attention was given and gave back; the batch axis is dropped."""
+    """What one layer's attention was given and gave back, of one text or of a batch of texts."""
 
-    query: Float[Tensor, "heads query d_k"]
-    key: Float[Tensor, "key_heads key d_k"]
-    value: Float[Tensor, "key_heads key d_v"]
-    mask: Float[Tensor, "mask_heads query key"] | None  # added to the scores; None hides nothing
+    query: Float[Tensor, "*batch heads query d_k"]
+    key: Float[Tensor, "*batch key_heads key d_k"]
+    value: Float[Tensor, "*batch key_heads key d_v"]
+    mask: Float[Tensor, "*_batch mask_heads query key"] | None  # added to the scores; None hides nothing
     scale: float
     base_scale: float
     softcap: float | None
-    probabilities: Float[Tensor, "heads query key"]
-    head_output: Float[Tensor, "heads query d_v"]
+    probabilities: Float[Tensor, "*batch heads query key"]
+    head_output: Float[Tensor, "*batch heads query d_v"]
     rotary: RotaryCall | None  # None where nothing is rotated, or in a way that is not known
+
+    def row(self, index: int, tokens: int) -> "AttentionCall":
+        """The first tokens of one text of the batch, without the batch axis."""
+        mask = self.mask
+        if mask is not None:
+            mask = mask[min(index, len(mask) - 1), :, :tokens, :tokens]
+        return AttentionCall(
+            self.query[index, :, :tokens],
+            self.key[index, :, :tokens],
+            self.value[index, :, :tokens],
+            mask,
+            self.scale,
+            self.base_scale,
+            self.softcap,
+            self.probabilities[index, :, :tokens, :tokens],
+            self.head_output[index, :, :tokens],
+            None if self.rotary is None else self.rotary.row(index, tokens),
+        )
 
 
 @dataclass
@@ -146,7 +171,7 @@ def rotary_call(
     is_in_halves = torch.equal(cos[:, :pairs], cos[:, pairs:])
     cos, sin = (part[:, :pairs] if is_in_halves else part[:, ::2] for part in (cos, sin))
     turn = Rotation(cos, sin, layout)
-    return RotaryCall(turn, turn, hidden[0], module)
+    return RotaryCall(turn, turn, hidden, module)
 
 
 def attention(
@@ -188,15 +213,15 @@ def attention(
     recorder.modules.append(module)
     recorder.attention.append(
         AttentionCall(
-            query[0],
-            key[0],
-            value[0],
-            None if attention_mask is None else attention_mask[0],
+            query,
+            key,
+            value,
+            attention_mask,
             scale,
             base_scale,
             options.get("softcap"),
-            probabilities[0],
-            output[0].transpose(0, 1),
+            probabilities,
+            output.transpose(1, 2),
             rotary,
         )
     )

@@ -1,13 +1,14 @@
 """A traced layer's rotary embedding, taken apart: frequencies, and vectors before they were rotated."""
 
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from models.errors import InputError
-from models.networks.loading import Network
+from models.networks.catalogue import Entry
 from models.networks.tracing import LayerTrace, Trace
 from models.rope import Layout, frequencies
 
@@ -32,7 +33,21 @@ class Rotary:
         return self.frequency * frequencies(width, base) / frequencies(width, self.base)
 
 
-def rotary_of(network: Network, trace: Trace, layer: int) -> Rotary:
+@runtime_checkable
+class Rotating(Protocol):
+    """What a network says about its rotary embedding; a loaded one does, and so do its facts."""
+
+    @property
+    def entry(self) -> Entry: ...
+
+    @property
+    def rope_base(self) -> float: ...
+
+    @property
+    def inverse_frequencies(self) -> tuple[Tensor, ...]: ...
+
+
+def rotary_of(network: Rotating, trace: Trace, layer: int) -> Rotary:
     """The frequencies that rotated a layer, of a trace with the network's own positions 0, 1, 2, ….
 
     They are the angles between the first two tokens; where the network holds its frequencies as
@@ -49,18 +64,14 @@ def rotary_of(network: Network, trace: Trace, layer: int) -> Rotary:
         raise InputError("The text has one token; at least two are needed to see positions.")
     first, second = (torch.complex(turn.cos[row], turn.sin[row]) for row in (0, 1))
     measured = torch.angle(second * first.conj())
-    parameters = getattr(network.model.config, "rope_parameters", None) or {}
-    base = float(parameters.get("rope_theta", 10_000.0))
-    return Rotary(_held(network, measured), float(first.abs()[0]), turn.layout, base)
+    return Rotary(_held(network, measured), float(first.abs()[0]), turn.layout, network.rope_base)
 
 
-def _held(network: Network, measured: Float[Tensor, " pairs"]) -> Float[Tensor, " pairs"]:
+def _held(network: Rotating, measured: Float[Tensor, " pairs"]) -> Float[Tensor, " pairs"]:
     """The network's own buffer of frequencies that agrees with the measured ones; else those."""
-    for name, buffer in network.model.named_buffers():
-        if name.endswith("inv_freq") and buffer.shape == measured.shape:
-            held = buffer.detach().float().cpu()
-            if torch.allclose(held, measured, rtol=1e-3, atol=1e-6):
-                return held
+    for held in network.inverse_frequencies:
+        if held.shape == measured.shape and torch.allclose(held, measured, rtol=1e-3, atol=1e-6):
+            return held
     return measured
 
 
@@ -68,29 +79,4 @@ def before_rotation(
     record: LayerTrace,
 ) -> tuple[Float[Tensor, "heads query d_k"], Float[Tensor, "key_heads key d_k"]] | None:
     """Queries and keys as the layer's own projections put them out; None where their names are unknown."""
-    if record.rotary is None:
-        return None
-    module, hidden = record.rotary.module, record.rotary.hidden
-    width = record.query.shape[-1]
-    fused = getattr(module, "query_key_value", None)
-    with torch.no_grad():
-        if isinstance(fused, nn.Linear):  # GPT-NeoX: query, key and value of one head after the other
-            query, key, _value = fused(hidden).unflatten(-1, (-1, 3 * width)).chunk(3, dim=-1)
-        elif hasattr(module, "q_proj") and hasattr(module, "k_proj"):
-            query, key = (_projected(module, name, hidden, width) for name in ("q", "k"))
-        else:
-            return None
-    return _plain(query), _plain(key)
-
-
-def _projected(
-    module: nn.Module, name: str, hidden: Float[Tensor, "query width"], width: int
-) -> Float[Tensor, "query heads d_k"]:
-    """One projection's heads; Qwen 3 normalises each of them before it rotates."""
-    heads = module.get_submodule(f"{name}_proj")(hidden).unflatten(-1, (-1, width))
-    norm = getattr(module, f"{name}_norm", None)
-    return heads if norm is None else norm(heads)
-
-
-def _plain(heads: Float[Tensor, "query heads d_k"]) -> Float[Tensor, "heads query d_k"]:
-    return heads.transpose(0, 1).to(device="cpu", dtype=torch.float32)
+    return None if record.rotary is None else record.rotary.projected()

@@ -35,7 +35,7 @@ def tokenize(tokenizer: PreTrainedTokenizerBase, text: str, most_tokens: int) ->
     threads share. Raises InputError on a text that is empty, blank, too long, not valid Unicode,
     or of which the tokenizer keeps nothing.
     """
-    _check(text)
+    check_text(text)
     backend = tokenizer.backend_tokenizer
     encoding = backend.encode(text, add_special_tokens=False)
     special = backend.num_special_tokens_to_add(False)
@@ -49,7 +49,7 @@ def tokenize(tokenizer: PreTrainedTokenizerBase, text: str, most_tokens: int) ->
     return TokenizedText(tuple(ids), text[:end], total + special)
 
 
-def _check(text: str) -> None:
+def check_text(text: str) -> None:
     if not text.strip():
         raise InputError("The text is empty; type at least one word.")
     most = settings().text_characters

@@ -1,10 +1,11 @@
 """What a network's attention does with a text: one forward pass, recorded layer by layer."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.errors import InputError
 from models.networks.anatomy import Projection, projection_weight
@@ -17,6 +18,27 @@ from models.rope import Rotation, rotate
 from models.settings import settings
 
 NO_INTERVENTION = Intervention()
+
+
+@dataclass(frozen=True, eq=False)
+class OutputProjection:
+    """What joins a layer's heads, as the network holds it: its own device and precision."""
+
+    weight: Float[Tensor, "heads_x_d_v width"]  # W_O
+    bias: Float[Tensor, " width"] | None
+
+
+# Queries and keys as a layer's own projections put them out, before rotary embedding.
+Unrotated = tuple[Float[Tensor, "heads query d_k"], Float[Tensor, "key_heads key d_k"]]
+
+
+@dataclass(frozen=True, eq=False)
+class RotaryTrace:
+    """How one layer's queries and keys were rotated, and what they were before."""
+
+    query: Rotation  # as applied: an intervention may swap the layout of one or both
+    key: Rotation
+    projected: Callable[[], Unrotated | None]  # computed when asked; None where it is not known how
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,9 +55,8 @@ class LayerTrace:
     probabilities: Float[Tensor, "heads query key"]
     head_output: Float[Tensor, "heads query d_v"]  # as passed on: zero for a silenced head
     projected: Float[Tensor, "query width"]  # the module's own output, W_O and bias applied
-    projection_weight: Float[Tensor, "heads_x_d_v width"]  # W_O as the network holds it: its own
-    projection_bias: Float[Tensor, " width"] | None  # device and precision, and not a copy
-    rotary: RotaryCall | None  # what rotated query and key; None without rotary embedding
+    output_projection: Callable[[], OutputProjection]  # the network's own, and not a copy
+    rotary: RotaryTrace | None  # what rotated query and key; None without rotary embedding
 
     @property
     def key_of_head(self) -> Int[Tensor, " heads"]:
@@ -73,11 +94,12 @@ class LayerTrace:
     def output_weight(self) -> Float[Tensor, "heads d_v width"]:
         """W_O, split by the head whose output each part multiplies."""
         heads, _, width = self.head_output.shape
-        return _plain(self.projection_weight).reshape(heads, width, -1)
+        return _plain(self.output_projection().weight).reshape(heads, width, -1)
 
     @property
     def output_bias(self) -> Float[Tensor, " width"] | None:
-        return None if self.projection_bias is None else _plain(self.projection_bias)
+        bias = self.output_projection().bias
+        return None if bias is None else _plain(bias)
 
     @property
     def reassembled(self) -> Float[Tensor, "query width"]:
@@ -109,7 +131,22 @@ def trace(network: Network, text: str, intervention: Intervention = NO_INTERVENT
     Raises InputError on a text that cannot be read (see models.networks.tokens.tokenize) and on an
     intervention that does not fit the network or the text.
     """
-    tokenized = tokenize(network.tokenizer, text, min(network.context, settings().text_tokens))
+    return _trace(network, [_read(network, text)], intervention)[0]
+
+
+def trace_batch(
+    network: Network, texts: list[str], intervention: Intervention = NO_INTERVENTION
+) -> list[Trace]:
+    """Trace several texts in one forward pass, each as ``trace`` does to within rounding.
+
+    Shorter texts are filled up at their end, which no earlier token of a causal network can read; an
+    encoder's texts must have the same length. Raises InputError as ``trace`` does, and for texts that
+    cannot share a pass.
+    """
+    tokenized = [_read(network, text) for text in texts]
+    lengths = {len(one.token_ids) for one in tokenized}
+    if len(lengths) > 1 and not (network.entry.kind == "causal" and intervention.fits_any_length):
+        raise InputError("Texts of {lengths} tokens cannot share a pass.", lengths=sorted(lengths))
     return _trace(network, tokenized, intervention)
 
 
@@ -126,13 +163,16 @@ def trace_ids(
         raise InputError(
             "There are {count} tokens; from 1 to {most} are accepted.", count=len(ids), most=network.context
         )
-    return _trace(network, TokenizedText(ids, "", len(ids)), intervention)
+    return _trace(network, [TokenizedText(ids, "", len(ids))], intervention)[0]
 
 
-def _trace(network: Network, tokenized: TokenizedText, intervention: Intervention) -> Trace:
-    ids = tokenized.token_ids
-    if not 0 <= min(ids) <= max(ids) < network.vocabulary:
-        raise InputError("Token ids from 0 to {most} are accepted.", most=network.vocabulary - 1)
+def _read(network: Network, text: str) -> TokenizedText:
+    return tokenize(network.tokenizer, text, min(network.context, settings().text_tokens))
+
+
+def _check(network: Network, ids: tuple[int, ...], intervention: Intervention) -> None:
+    """Raise InputError for ids and an intervention that do not fit the network."""
+    check_tokens(network, ids)
     intervention.check_fits(network.layers, network.heads, len(ids))
     if intervention.swapped_layout and not network.anatomy.rotary:
         raise InputError(
@@ -144,23 +184,41 @@ def _trace(network: Network, tokenized: TokenizedText, intervention: Interventio
             "and cannot take them out.",
             architecture=network.entry.architecture,
         )
-    token_ids = torch.tensor(ids)
+
+
+def _trace(network: Network, texts: list[TokenizedText], intervention: Intervention) -> list[Trace]:
+    for one in texts:
+        _check(network, one.token_ids, intervention)
+    longest = max(len(one.token_ids) for one in texts)
+    rows = [one.token_ids + one.token_ids[-1:] * (longest - len(one.token_ids)) for one in texts]
+    inputs = model_inputs(network, torch.tensor(rows), intervention.positions)
     with recording(intervention) as recorder, torch.no_grad():
-        output = network.model(**model_inputs(network, token_ids, intervention.positions), use_cache=False)
+        output = network.model(**inputs, use_cache=False)
+    states = [*recorder.block_inputs, recorder.block_outputs[-1]]
+    logits = output.logits if "logits" in output else None
+    return [_row(network, recorder, states, logits, index, one) for index, one in enumerate(texts)]
+
+
+def _row(
+    network: Network,
+    recorder: Recorder,
+    states: list[Tensor],
+    logits: Tensor | None,
+    index: int,
+    text: TokenizedText,
+) -> Trace:
+    """One text's part of the pass, without what it was filled up with."""
+    n = len(text.token_ids)
+    calls = zip(recorder.attention, recorder.projected, network.anatomy.projections, strict=True)
     return Trace(
-        token_ids,
-        labels(network.tokenizer, ids),
-        tokenized.shown,
-        tokenized.total,
-        _layers(network, recorder),
-        _plain(torch.cat([*recorder.block_inputs, recorder.block_outputs[-1]])),
-        _plain(output.logits[0]) if "logits" in output else None,
+        torch.tensor(text.token_ids),
+        labels(network.tokenizer, text.token_ids),
+        text.shown,
+        text.total,
+        tuple(_layer(call.row(index, n), projected[index, :n], part) for call, projected, part in calls),
+        _plain(torch.stack([state[index, :n] for state in states])),
+        None if logits is None else _plain(logits[index, :n]),
     )
-
-
-def _layers(network: Network, recorder: Recorder) -> tuple[LayerTrace, ...]:
-    parts = zip(recorder.attention, recorder.projected, network.anatomy.projections, strict=True)
-    return tuple(_layer(call, projected[0], projection) for call, projected, projection in parts)
 
 
 def _layer(call: AttentionCall, projected: Tensor, projection: Projection) -> LayerTrace:
@@ -175,17 +233,60 @@ def _layer(call: AttentionCall, projected: Tensor, projection: Projection) -> La
         _plain(call.probabilities),
         _plain(call.head_output),
         _plain(projected),
-        projection_weight(projection),
-        projection.bias,
-        None if call.rotary is None else _plain_rotary(call.rotary),
+        lambda: _output_projection(projection),
+        None if call.rotary is None else _rotary(call.rotary, call.query.shape[-1]),
     )
 
 
-def _plain_rotary(call: RotaryCall) -> RotaryCall:
+def output_projection(network: Network, layer: int) -> OutputProjection:
+    """A layer's W_O. Raises InputError where there is no such layer."""
+    check_layer(network, layer)
+    return _output_projection(network.anatomy.projections[layer])
+
+
+def check_tokens(network: Network, ids: tuple[int, ...]) -> None:
+    """Raise InputError where one of them is not in the network's vocabulary."""
+    if not all(0 <= token < network.vocabulary for token in ids):
+        raise InputError("Token ids from 0 to {most} are accepted.", most=network.vocabulary - 1)
+
+
+def check_layer(network: Network, layer: int) -> None:
+    """Raise InputError where the network has no such layer."""
+    if not 0 <= layer < network.layers:
+        raise InputError("The network has {layers} layers, counted from 0.", layers=network.layers)
+
+
+def _output_projection(projection: Projection) -> OutputProjection:
+    return OutputProjection(projection_weight(projection), projection.bias)
+
+
+def _rotary(call: RotaryCall, width: int) -> RotaryTrace:
     query, key = (
         Rotation(_plain(turn.cos), _plain(turn.sin), turn.layout) for turn in (call.query, call.key)
     )
-    return RotaryCall(query, key, call.hidden, call.module)
+    return RotaryTrace(query, key, lambda: _unrotated(call.module, call.hidden, width))
+
+
+def _unrotated(module: nn.Module, hidden: Float[Tensor, "query width"], width: int) -> Unrotated | None:
+    """The heads that an attention module's projections make of what it reads."""
+    fused = getattr(module, "query_key_value", None)
+    with torch.no_grad():
+        if isinstance(fused, nn.Linear):  # GPT-NeoX: query, key and value of one head after the other
+            query, key, _value = fused(hidden).unflatten(-1, (-1, 3 * width)).chunk(3, dim=-1)
+        elif hasattr(module, "q_proj") and hasattr(module, "k_proj"):
+            query, key = (_projected(module, name, hidden, width) for name in ("q", "k"))
+        else:
+            return None
+    return _plain(query.transpose(0, 1)), _plain(key.transpose(0, 1))
+
+
+def _projected(
+    module: nn.Module, name: str, hidden: Float[Tensor, "query width"], width: int
+) -> Float[Tensor, "query heads d_k"]:
+    """One projection's heads; Qwen 3 normalises each of them before it rotates."""
+    heads = module.get_submodule(f"{name}_proj")(hidden).unflatten(-1, (-1, width))
+    norm = getattr(module, f"{name}_norm", None)
+    return heads if norm is None else norm(heads)
 
 
 def _visible(call: AttentionCall) -> Bool[Tensor, "..."]:

@@ -49,7 +49,7 @@ def serving(script: Path = LOUPE, ready: str = "/ready") -> Iterator[Server]:
     The block begins when ``ready`` answers 200. Raises RuntimeError, with what the process wrote,
     where it does not within STARTUP_SECONDS.
     """
-    port = _free_port()
+    port = free_port()
     command = [sys.executable, "-m", "streamlit", "run", str(script), "--server.headless", "true"]
     command += ["--server.port", str(port), "--server.address", "127.0.0.1"]
     command += ["--browser.gatherUsageStats", "false", "--server.fileWatcherType", "none"]
@@ -71,7 +71,7 @@ def serving(script: Path = LOUPE, ready: str = "/ready") -> Iterator[Server]:
                 process.wait()
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]

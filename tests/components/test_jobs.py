@@ -5,11 +5,12 @@ from threading import Event
 
 import pytest
 
-from components import jobs
+from components import jobs, runs
 from components.jobs import Job
-from components.runs import SLOTS
+from models.settings import settings
 
 PATIENCE = 60  # seconds, no measure of speed
+SLOTS = settings().heavy_at_once
 
 
 def test_a_job_keeps_what_it_yields_in_order_and_finishes():
@@ -69,3 +70,26 @@ def test_an_error_ends_the_job_and_is_kept_for_the_page():
     assert job.wait(PATIENCE)
     assert job.results == [1]
     assert str(job.error) == "on purpose"
+
+
+def test_a_job_whose_person_has_gone_ends(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(jobs, "ABSENT_SECONDS", 0.05)
+    monkeypatch.setattr(jobs, "session_here", lambda: "anna")
+    here = {"anna"}
+    for module in (jobs, runs):
+        monkeypatch.setattr(module, "is_present", lambda session: session is None or session in here)
+    job = Job("settings", iter(int, 1), 1)  # without end
+    assert not job._finished.wait(0.2)
+    here.clear()
+    assert job._finished.wait(PATIENCE)
+    assert job.stopped
+
+
+def test_a_new_job_takes_the_place_of_one_that_its_person_left(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(jobs, "session_here", lambda: "anna")
+    monkeypatch.setattr(jobs, "UNWATCHED_SECONDS", 0.0)
+    left = Job("settings", iter(int, 1), 1)  # without end
+    others = Job("other settings", iter(range(3)), 3)
+    assert left._finished.wait(PATIENCE)
+    assert others.wait(PATIENCE)
+    assert others.results == [0, 1, 2]

@@ -113,7 +113,7 @@ def training(page: Page) -> None:
     held = run_of(page, "real", asked, lambda: fine_tune(asked)) if possible else None
     with st.container(horizontal=True, vertical_alignment="center"):
         if possible:
-            run_buttons(page, "real", asked, lambda: fine_tune(asked), held)
+            run_buttons(page, "real", asked, lambda: fine_tune(asked), held, is_real=True)
     tuned = latest(asked, held)
     if tuned is not None and is_going(page, "real"):
         show_progress(tuned.step, asked.steps)

@@ -13,11 +13,11 @@ from components.page import Check, Page, checked_against, take_with_you
 from components.panels import live_panel, panel
 from components.panels.masks.controls import LONGEST, mask_controls, settings_now
 from components.panels.text import Choice
+from components.traces import facts
 from components.words import _
 from models.mask_costs import MaskCost, Shape, kept_keys, mask_cost, visible_blocks
 from models.mask_settings import MaskSettings
 from models.masks import Causal
-from models.networks.loading import load
 
 BYTES = 2  # bfloat16
 BLOCKS = (16, 32, 64, 128)  # FlexAttention's own is 128
@@ -46,7 +46,7 @@ def cost(page: Page, choice: Choice) -> None:
 
 
 def shape_of(network: str) -> Shape:
-    loaded = load(network)
+    loaded = facts(network)
     return Shape(loaded.layers, loaded.heads, loaded.key_heads, loaded.head_width)
 
 

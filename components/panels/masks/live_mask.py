@@ -15,13 +15,12 @@ from components.panels import live_panel
 from components.panels.live_head import next_token
 from components.panels.masks.controls import settings_now
 from components.panels.text import Choice
-from components.traces import traced_with
+from components.traces import facts, traced_with
 from components.words import _
 from models.errors import InputError
 from models.mask_effects import MaskStage, empty_rows, head_stage, loss_by_position, moved
 from models.mask_settings import MaskSettings, parse_cells, switched, write_cells
 from models.networks.interventions import Intervention, Visible
-from models.networks.loading import load
 from models.networks.tracing import NO_INTERVENTION, Trace
 
 LIVE = ("live_mask",)  # panels that follow while a slider is dragged
@@ -77,7 +76,7 @@ def live_mask(page: Page, choice: Choice, shown: Shown) -> None:
         # two heatmaps in one: drawn less often, they leave the matrix the time to follow every event
         live_figure(head_figure(base, changed, shown), f"{page.name}_maps", alt, rest=50)
     left, right = st.columns([2, 3], gap="small")
-    is_causal = load(choice.network).entry.kind == "causal"
+    is_causal = facts(choice.network).entry.kind == "causal"
     with left:
         if is_causal:
             next_token(page, choice, base, changed)

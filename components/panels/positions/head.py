@@ -12,8 +12,8 @@ from components.controls import choose
 from components.page import Page
 from components.panels.selection import Selection
 from components.panels.text import Choice
+from components.traces import facts
 from components.words import _
-from models.networks.loading import load
 from models.networks.rotary import Rotary, rotary_of
 from models.networks.tracing import LayerTrace, Trace
 
@@ -86,7 +86,7 @@ class RealHead:
 def real_head(choice: Choice, selection: Selection) -> RealHead:
     """The chosen head. Raises InputError for a network without rotary embedding."""
     trace = choice.trace
-    rotary = rotary_of(load(choice.network), trace, selection.layer)
+    rotary = rotary_of(facts(choice.network), trace, selection.layer)
     return RealHead(trace.layers[selection.layer], selection.head, rotary)
 
 

@@ -115,14 +115,24 @@ def test_without_a_device_the_processor_computes_in_float32(build, monkeypatch):
     assert (network.device.type, network.dtype) == ("cpu", torch.float32)
 
 
-def test_cache_keeps_those_that_were_used_last(build):
-    names = [str(build(llama_config(), seed)) for seed in range(loading.KEPT + 1)]
+def test_cache_keeps_those_that_were_used_last(build, monkeypatch):
+    names = [str(build(llama_config(), seed)) for seed in range(4)]
     first, second = load(names[0]), load(names[1])
+    room = 3 * loading.network_bytes(first)
+    monkeypatch.setattr(loading._networks, "_most_bytes", lambda: room)
     for name in [*names[2:-1], names[0], names[-1]]:
         load(name)
-    assert len(loading._networks) == loading.KEPT
+    assert len(loading._networks) == 3
+    assert loading._networks.bytes == room
     assert load(names[0]) is first
     assert load(names[1]) is not second
+
+
+def test_a_networks_bytes_are_those_of_its_weights(folder):
+    network = load(str(folder))
+    buffers = sum(buffer.nbytes for buffer in network.model.buffers())
+    saved = sum(weight.nbytes for weight in load_file(folder / "model.safetensors").values())
+    assert loading.network_bytes(network) == saved + buffers
 
 
 def test_newly_written_weights_are_read_anew(folder):
