@@ -15,6 +15,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
 
 from components.catalogue import PAGES
+from tests.benchmarks import engine
 from tests.benchmarks.figures import Figure, Goal
 from tests.benchmarks.sessions import Session, keep_moving, sessions
 from tests.hosting.hosting import Hosted, hosting
@@ -36,7 +37,7 @@ def measure() -> list[Figure]:
         figures.append(asyncio.run(lecture_hall(hosted)))
         hosted.wait_until_in()
         figures += asyncio.run(lost_replica(hosted))
-    return figures
+    return figures + engine.measure("hosting")
 
 
 def p95(seconds: list[float]) -> float:
