@@ -17,6 +17,7 @@ from components.figures.style import (
     ORANGE,
     RED,
     SEQUENTIAL,
+    SKY,
     drawing,
     escaped,
 )
@@ -24,6 +25,7 @@ from components.words import _
 
 MOST_DRAWN = 256  # pairs in a figure; the numbers below it are of all
 ARROW = 0.8  # longest arrow, as a share of the distance between two
+HEAD = 0.32  # of its length
 
 
 def octave(values: np.ndarray, least: float = 1e-3) -> float:
@@ -155,7 +157,7 @@ def plane(
         zmin=low,
         zmax=high,
         colorscale=SEQUENTIAL,
-        contours={"start": low, "end": high, "size": (high - low) / 14},
+        contours={"start": low, "end": high, "size": (high - low) / 10},
         line={"width": 0.6, "color": "rgba(255,255,255,.55)"},
         colorbar={"title": {"text": _("Loss (nats)"), "side": "right"}, "thickness": 12, "outlinewidth": 0},
         hovertemplate="Δ_w %{x:.2f}<br>Δ_l %{y:.2f}<br>" + _("loss") + " %{z:.4g}<extra></extra>",
@@ -166,7 +168,7 @@ def plane(
         hoverinfo="skip", showlegend=False,
     )  # fmt: skip
     return drawing(
-        [contour, diagonal, *arrow_traces(*arrows), pair_points(*points, selected)],
+        [contour, diagonal, *arrow_traces(*arrows), *pair_points(*points, selected)],
         height,
         xaxis={
             "title": {"text": _("Δ_w: log π(chosen) − log π_ref(chosen)")},
@@ -179,62 +181,69 @@ def plane(
 
 
 def arrow_traces(places: np.ndarray, chosen: np.ndarray, rejected: np.ndarray) -> list[go.Scatter]:
-    """Arrows whose length grows with the root of the push; those that lower the chosen answer apart."""
+    """Arrows whose length grows with the root of the push; those that lower the chosen answer apart.
+
+    Heads are drawn as lines: markers that are turned one by one take longer than all the rest.
+    """
     x, y = (grid.ravel() for grid in np.meshgrid(places, places))
     chosen, rejected = chosen.ravel(), rejected.ravel()
     size = np.hypot(chosen, rejected)
     length = ARROW * float(places[1] - places[0]) * np.sqrt(size / max(float(size.max()), 1e-30))
-    unit = np.where(size > 0, size, 1.0)
-    end_x, end_y = x + length * chosen / unit, y + length * rejected / unit
-    angle = np.degrees(np.arctan2(chosen, rejected))  # clockwise from up, as Plotly turns its markers
-    down, shown = chosen < -1e-9 * size, size > 1e-9
-    traces = []
-    for name, mask, colour, symbol in (
-        (_("push: chosen up or kept"), shown & ~down, "white", "triangle-up"),
-        (_("push: chosen down"), shown & down, RED, "arrow"),
-    ):
-        segments = np.stack([x, end_x, np.full_like(x, np.nan)], 1)[mask].ravel()
-        rises = np.stack([y, end_y, np.full_like(y, np.nan)], 1)[mask].ravel()
-        heads = np.zeros(len(segments), np.float32)
-        heads[1::3] = 8
-        traces.append(
-            go.Scatter(
-                x=segments.astype(np.float32),
-                y=rises.astype(np.float32),
-                mode="lines+markers",
-                name=name,
-                line={"color": colour, "width": 1.5},
-                marker={
-                    "symbol": symbol,
-                    "size": heads,
-                    "angle": np.repeat(angle[mask], 3).astype(np.float32),
-                    "color": colour,
-                    "line": {"width": 0.5, "color": "#333"},
-                },
-                hoverinfo="skip",
-            )
+    turn = np.arctan2(rejected, chosen)
+    end = x + length * np.cos(turn), y + length * np.sin(turn)
+    left, right = (
+        (
+            end[0] - HEAD * length * np.cos(turn + side),
+            end[1] - HEAD * length * np.sin(turn + side),
         )
-    return traces
-
-
-def pair_points(chosen: np.ndarray, rejected: np.ndarray, selected: int) -> go.Scatter:
-    """The table's pairs on the plane; the selected one is a star."""
-    count = min(len(chosen), MOST_DRAWN)
-    is_selected = np.arange(count) == selected
-    return go.Scatter(
-        x=chosen[:count].astype(np.float32),
-        y=rejected[:count].astype(np.float32),
-        mode="markers",
-        name=_("pairs of the table"),
-        customdata=np.arange(1, count + 1),
-        marker={
-            "symbol": np.where(is_selected, "star", "circle").tolist(),
-            "size": np.where(is_selected, 18, 9).tolist(),
-            "color": ORANGE,
-            "line": {"width": 1, "color": "black"},
-        },
-        hovertemplate=_("pair") + " %{customdata}<br>Δ_w %{x:.3f}<br>Δ_l %{y:.3f}<extra></extra>",
+        for side in (-0.5, 0.5)
     )
+    gap = np.full_like(x, np.nan)
+    across, up = (
+        np.stack([start, tip, a, tip, b, gap], 1)
+        for start, tip, a, b in ((x, end[0], left[0], right[0]), (y, end[1], left[1], right[1]))
+    )
+    down, shown = chosen < -1e-9 * size, size > 1e-9
+    return [
+        go.Scatter(
+            x=across[mask].ravel().astype(np.float32),
+            y=up[mask].ravel().astype(np.float32),
+            mode="lines",
+            name=name,
+            line={"color": colour, "width": 2},
+            hoverinfo="skip",
+        )
+        for name, mask, colour in (
+            (_("push: chosen up or kept"), shown & ~down, SKY),
+            (_("push: chosen down"), shown & down, RED),
+        )
+    ]
+
+
+def pair_points(chosen: np.ndarray, rejected: np.ndarray, selected: int) -> list[go.Scatter]:
+    """The table's pairs on the plane, and a star around the selected one."""
+    hover = _("pair") + " %{customdata}<br>Δ_w %{x:.3f}<br>Δ_l %{y:.3f}<extra></extra>"
+    every, one = np.arange(min(len(chosen), MOST_DRAWN)), np.array([selected])
+    return [
+        go.Scatter(
+            x=chosen[which].astype(np.float32),
+            y=rejected[which].astype(np.float32),
+            mode="markers",
+            name=name,
+            customdata=which + 1,
+            marker={
+                "symbol": symbol,
+                "size": size,
+                "color": ORANGE,
+                "line": {"width": 1, "color": "black"},
+            },
+            hovertemplate=hover,
+        )
+        for name, which, symbol, size in (
+            (_("pairs of the table"), every, "circle", 9),
+            (_("the explained one"), one, "star", 18),
+        )
+    ]
 
 
 def pushes(names: Sequence[str], chosen: np.ndarray, rejected: np.ndarray, height: int = 620) -> go.Figure:

@@ -43,6 +43,8 @@ def displacement_lab(page: Page) -> None:
             default=page.default("methods"), most=6, width=560,
         )  # fmt: skip
         steps = whole_number(_("Steps"), 1, 1_000, f"{name}_lab_steps", 300, width=110)
+    key = f"{name}_step"
+    st.session_state[key] = min(float(steps), st.session_state.get(key, slider_value(key, 0, steps, steps)))
     with st.container(horizontal=True, vertical_alignment="bottom"):
         for label, key, (low, high, default), step, is_log in (
             (_("Angle between chosen and rejected (degrees)"), "angle", ANGLE, 1.0, False),

@@ -22,7 +22,7 @@ from models.preference_relatives import LOSSES
 from models.preference_table import MOST_PAIRS, parse_text, write_text
 
 LIVE, SETTLED = ("loss_plane",), ("loss_plane", "all_losses", "plane_numbers")
-SPAN, CELLS, ARROWS = 10.0, 41, 11
+SPAN, CELLS, ARROWS = 10.0, 31, 9
 REFERENCE = -20.0  # log π_ref of both answers on the plane: what losses without a reference need
 ON_PLANE = tuple(name for name in LOSSES if name not in OVER_THE_BATCH)
 TOLERANCE = 1e-6

@@ -1,6 +1,6 @@
 """The table of pairs: edited cell by cell, brought as a file, taken along as one."""
 
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import streamlit as st
 
@@ -57,7 +57,7 @@ def pairs_table(page: Page) -> None:
         for name, write, kind in (("CSV", write_csv, "text/csv"), ("JSON", write_json, "application/json")):
             st.download_button(
                 _("Table as {format}").format(format=name),
-                write(rows),
+                partial(write, rows),
                 f"loupe-pairs.{name.lower()}",
                 kind,
                 key=f"{key}_{name}",
