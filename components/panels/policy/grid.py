@@ -204,7 +204,7 @@ def _files(page: Page) -> None:
             for kind, write in (("csv", write_csv), ("json", write_json)):
                 st.download_button(
                     _("Table as {kind}").format(kind=kind.upper()),
-                    partial(_file, page, write),
+                    partial(_file, records_of(*_square(page)), write),
                     f"loupe-groups.{kind}",
                     key=f"{page.name}_table_{kind}",
                     icon=":material/download:",
@@ -227,8 +227,10 @@ def _files(page: Page) -> None:
             st.rerun()
 
 
-def _file(page: Page, write: Callable[[list[dict[str, str]]], bytes]) -> bytes:
-    return write(records_of(*_square(page)))
+def _file(
+    records: list[dict[str, str]], write: Callable[[list[dict[str, str]]], bytes]
+) -> bytes:  # called without a session
+    return write(records)
 
 
 def _square(page: Page) -> tuple[Grid, Grid, Grid]:
