@@ -10,7 +10,7 @@ from torch.nn.functional import logsigmoid
 
 from models.group_table import example
 from models.networks.policy_run import PolicyRun, train
-from models.policy_losses import KINDS, PolicyLoss, Rollout, gradients
+from models.policy_losses import KINDS, PolicyLoss, Rollout, objective, token_gradients
 from models.tables import write_grid
 from tests.benchmarks.browsing import browser, drag, events, start_stopwatch
 from tests.benchmarks.figures import Figure, Goal
@@ -46,7 +46,8 @@ def losses() -> Figure:
     for turn in range(TURNS + 2):
         begun = time.perf_counter()
         for kind in KINDS:
-            gradients(rollout, PolicyLoss(kind))
+            objective(rollout, PolicyLoss(kind))
+            token_gradients(rollout, PolicyLoss(kind))
         middle = time.perf_counter()
         for _kind in KINDS:
             x = log_p.clone().requires_grad_()
