@@ -210,14 +210,25 @@ def gradients(
 
 
 def token_gradients(rollout: Rollout, loss: PolicyLoss) -> Float[Tensor, "answers tokens"]:
-    """∂policy/∂ln π in closed form, for the clipped loss on ratios of single tokens.
+    """∂policy/∂ln π in closed form, for ratios of single tokens: −A times a factor and the weight.
 
-    −A·ρ times what the token counts, and 0 where the clip binds.
+    The factor is ρ, or 0 where the clip binds; CISPO's bounded ρ; ρ times the slope of SAPO's gate,
+    4σ(1 − σ); VESPO's φ; 1 for REINFORCE.
     """
+    advantage = rollout.advantages[:, None]
     ratio = ratios(rollout, "token")
-    is_free = is_clipped(ratio, rollout.advantages, loss) == 0
-    weights = token_weights(rollout.mask, loss.aggregation, loss.longest)
-    return -rollout.advantages[:, None] * ratio * is_free * weights
+    factor = torch.ones_like(ratio)
+    match loss.kind:
+        case "clip":
+            factor = ratio * (is_clipped(ratio, rollout.advantages, loss) == 0)
+        case "cispo":
+            factor = ratio.clamp(loss.floor, loss.cap)
+        case "sapo":
+            gate = torch.sigmoid(torch.where(advantage > 0, loss.hot, loss.cold) * (ratio - 1))
+            factor = 4 * gate * (1 - gate) * ratio
+        case "vespo":
+            factor = _gamma_weight(rollout)
+    return -advantage * factor * token_weights(rollout.mask, loss.aggregation, loss.longest)
 
 
 def is_clipped(

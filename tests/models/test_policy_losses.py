@@ -14,6 +14,7 @@ from models.policy import METHODS, advantages
 from models.policy_losses import (
     AGGREGATIONS,
     ESTIMATORS,
+    KINDS,
     PolicyLoss,
     Rollout,
     aggregate,
@@ -206,6 +207,13 @@ def test_on_policy_all_losses_have_the_gradient_of_reinforce(kind, seed):
     rollout = batch(seed, distance=0.0)
     _, policy, _ = gradients(rollout, PolicyLoss(kind=kind))
     assert_close(policy, -rollout.advantages[:, None] * token_weights(rollout.mask, "token_mean", 512))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(seed=st.integers(0, 10_000), aggregation=st.sampled_from(AGGREGATIONS))
+def test_the_closed_forms_are_autograds(kind, seed, aggregation):
+    rollout, loss = batch(seed), PolicyLoss(kind, cap=1.1, aggregation=aggregation, longest=9)
+    assert_close(token_gradients(rollout, loss), gradients(rollout, loss)[1])
 
 
 @given(st.integers(0, 10_000))

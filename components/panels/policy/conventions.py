@@ -96,10 +96,11 @@ def convention_facts(page: Page) -> None:
     st.dataframe(settings_table(page, groups, found), hide_index=True, width="stretch")
     if (made := checks(page, groups, found)) is not None:
         checked_against(made)
+    gap = float(now(page, "gap"))
     take_with_you(
         f"{page.name}_conventions",
         lambda: plain_table(groups, found),
-        lambda: gap_figure(float(now(page, "gap"))),
+        lambda: gap_figure(gap),
         snippet(page),
     )
 

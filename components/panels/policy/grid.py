@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
+from functools import lru_cache, partial
 
 import pandas as pd
 import streamlit as st
@@ -47,23 +47,29 @@ def load_grids(page: Page) -> None:
 
 def grids(page: Page) -> tuple[Grid, Grid, Grid]:
     """Rewards, lengths, ratios as typed; lengths and ratios are filled up to the rewards' size."""
-    rewards = parse_grid(st.session_state[f"{page.name}_rewards"])
-    rows, columns = len(rewards), max(map(len, rewards), default=0)
-    others = [
-        resized(parse_grid(st.session_state[f"{page.name}_{kind}"]), rows, columns, FILLING[kind])
-        for kind in KINDS[1:]
-    ]
-    return rewards, others[0], others[1]
+    rewards, lengths, ratios = (st.session_state[f"{page.name}_{kind}"] for kind in KINDS)
+    return _parsed(rewards, lengths, ratios)
 
 
-@st.cache_resource(max_entries=64, show_spinner=False)
-def _read(rewards: Grid, lengths: Grid, ratios: Grid) -> Groups:
-    return read_groups(rewards, lengths, ratios)
+@lru_cache(maxsize=64)  # a live panel asks several times a redraw
+def _parsed(rewards: str, lengths: str, ratios: str) -> tuple[Grid, Grid, Grid]:
+    grid = parse_grid(rewards)
+    rows, columns = len(grid), max(map(len, grid), default=0)
+    return (
+        grid,
+        resized(parse_grid(lengths), rows, columns, FILLING["lengths"]),
+        resized(parse_grid(ratios), rows, columns, FILLING["ratios"]),
+    )
+
+
+@lru_cache(maxsize=64)
+def _read(rewards: str, lengths: str, ratios: str) -> Groups:
+    return read_groups(*_parsed(rewards, lengths, ratios))
 
 
 def groups_now(page: Page) -> Groups:
     """The table as numbers, with the chosen cell's reward as its slider stands. Raises InputError."""
-    groups = _read(*grids(page))
+    groups = _read(*(st.session_state[f"{page.name}_{kind}"] for kind in KINDS))
     group, answer = chosen_cell(page)
     rewards = groups.rewards.clone()
     rewards[group, answer] = st.session_state.get(f"{page.name}_reward", float(rewards[group, answer]))
@@ -204,7 +210,7 @@ def _files(page: Page) -> None:
             for kind, write in (("csv", write_csv), ("json", write_json)):
                 st.download_button(
                     _("Table as {kind}").format(kind=kind.upper()),
-                    partial(_file, page, write),
+                    partial(_file, records_of(*_square(page)), write),
                     f"loupe-groups.{kind}",
                     key=f"{page.name}_table_{kind}",
                     icon=":material/download:",
@@ -227,8 +233,10 @@ def _files(page: Page) -> None:
             st.rerun()
 
 
-def _file(page: Page, write: Callable[[list[dict[str, str]]], bytes]) -> bytes:
-    return write(records_of(*_square(page)))
+def _file(
+    records: list[dict[str, str]], write: Callable[[list[dict[str, str]]], bytes]
+) -> bytes:  # called without a session
+    return write(records)
 
 
 def _square(page: Page) -> tuple[Grid, Grid, Grid]:

@@ -96,32 +96,37 @@ def group_live(page: Page) -> None:
     groups, made, push = found_now(page)
     with left:
         live_figure(
-            advantage_figure(page, groups, made),
+            advantage_figure(now(page, "method"), chosen_cell(page), groups, made),
             f"{page.name}_advantages",
             _("Advantage of each answer"),
-            on_click=lambda click: choose_cell(page, click),
+            on_click=lambda click: _chosen(page, click),
         )
     with right:
         live_figure(
             push_figure(page, groups, push),
             f"{page.name}_pushes",
             _("Share of the gradient that each answer gets"),
-            on_click=lambda click: choose_cell(page, click),
+            on_click=lambda click: _chosen(page, click),
         )
+
+
+def _chosen(page: Page, click: dict) -> None:
+    choose_cell(page, click)
+    st.rerun(WHOLE)  # the slider stands outside the figures' panel
 
 
 def height(groups: Groups) -> int:
     return min(460, 110 + 34 * len(groups.rewards))
 
 
-def advantage_figure(page: Page, groups: Groups, made: torch.Tensor) -> go.Figure:
-    is_plain = METHODS[now(page, "method")].scale == "none"
+def advantage_figure(method: str, place: tuple[int, int], groups: Groups, made: torch.Tensor) -> go.Figure:
+    is_plain = METHODS[method].scale == "none"
     return answer_grid(
         made.numpy(),
         _("Advantage"),
         2.0 if is_plain else 3.0,
         dead=is_dead(groups.rewards).tolist(),
-        selected=chosen_cell(page),
+        selected=place,
         height=height(groups),
     )
 
@@ -156,10 +161,11 @@ def group_facts(page: Page) -> None:
     table = average_table(page, groups, made)
     st.dataframe(table, hide_index=True, width="stretch")
     checked_against(checks(page, groups, made))
+    method, place = now(page, "method"), chosen_cell(page)
     take_with_you(
         f"{page.name}_group",
         lambda: answers_table(groups, made, push),
-        lambda: advantage_figure(page, groups, made),
+        lambda: advantage_figure(method, place, groups, made),
         snippet(page),
     )
 

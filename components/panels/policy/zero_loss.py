@@ -96,7 +96,7 @@ def zero_live(page: Page) -> None:
     left, right = st.columns(2, gap="medium")
     with left:
         live_figure(
-            update_figure(page, found), f"{page.name}_zero_updates",
+            update_figure(found[: max(2, now(page, "updates"))]), f"{page.name}_zero_updates",
             _("Loss and length of its gradient by update"),
         )  # fmt: skip
     with right:
@@ -106,9 +106,8 @@ def zero_live(page: Page) -> None:
         )  # fmt: skip
 
 
-def update_figure(page: Page, found: list) -> go.Figure:
+def update_figure(shown: list) -> go.Figure:
     """The logged number beside what moves the weights, over the updates on one batch."""
-    shown = found[: max(2, now(page, "updates"))]
     x = np.arange(1, len(shown) + 1)
     lines = [
         Curve(_("policy loss"), 0, x, np.array([float(parts.policy) for parts, *_ in shown]), markers=True),
@@ -142,10 +141,13 @@ def zero_facts(page: Page) -> None:
     rewards = settings(page)[0]
     parts, policy, kl = found[0]
     st.markdown(verdict(page, rewards, parts, policy, kl))
-    table = parts_table(found, now(page, "updates"))
+    updates = now(page, "updates")
+    table = parts_table(found, updates)
     st.dataframe(table, hide_index=True, width="stretch")
     checked_against([dot_check(page, policy)])
-    take_with_you(f"{page.name}_zero", lambda: table, lambda: update_figure(page, found), snippet(page))
+    take_with_you(
+        f"{page.name}_zero", lambda: table, lambda: update_figure(found[: max(2, updates)]), snippet(page)
+    )
 
 
 def verdict(page: Page, rewards: torch.Tensor, parts: Parts, policy: torch.Tensor, kl: torch.Tensor) -> str:

@@ -1,0 +1,56 @@
+"""The policy page's scenes and answers set what they name, in both languages, and show it."""
+
+import pytest
+
+from components.catalogue import lesson
+from components.controls import parse_link
+from components.lesson import Link
+from components.words import LANGUAGES
+from tests.pages.policy_screen import DEFAULTS, VIEWS
+from tests.pages.screen import figures, open_page, said
+
+FOLLOWS = {"policy_reward"}  # the chosen cell's slider stands where the table says
+
+
+def check_link(screen, link: Link) -> None:
+    """The link was followed: it set what it names, and the view that it names is drawn."""
+    assert not screen.exception, link
+    assert said(screen) == [], link
+    values = parse_link(link.query, DEFAULTS)
+    for name, value in values.items():
+        if name not in FOLLOWS:
+            assert screen.session_state[name] == value, (link, name)
+    assert set(figures(screen)) == VIEWS[values.get("policy_view", "group")], link
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_scene_sets_what_it_names_and_can_be_played_again(language):
+    screen = open_page("policy", lang=language)
+    scenes = lesson("policy", language).scenes
+    for number, link in [*enumerate(scenes), (0, scenes[0])]:
+        screen.pills(key="policy_scene").set_value(number).run()
+        check_link(screen, link)
+
+
+@pytest.mark.parametrize("kind", ["questions", "claims"])
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_answer_is_shown_and_its_buttons_demonstrate_it(kind, language):
+    screen = open_page("policy", lang=language)
+    screen.session_state["policy_asked"] = kind
+    for item in getattr(lesson("policy", language), kind):
+        screen.session_state[f"policy_{kind}"] = item.identifier
+        screen.run()
+        assert any(item.text in text.value for text in screen.markdown), item.identifier
+        for number, link in enumerate(item.links):
+            screen.button(key=f"policy_{item.identifier}_{number}").click().run()
+            check_link(screen, link)
+
+
+def test_both_languages_have_the_same_links():
+    first, second = (lesson("policy", language) for language in ("en", "zh"))
+    assert [link.query for link in first.scenes] == [link.query for link in second.scenes]
+    for kind in ("questions", "claims"):
+        mine, theirs = getattr(first, kind), getattr(second, kind)
+        assert [item.identifier for item in mine] == [item.identifier for item in theirs]
+        for one, other in zip(mine, theirs, strict=True):
+            assert [link.query for link in one.links] == [link.query for link in other.links]
