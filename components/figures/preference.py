@@ -23,6 +23,7 @@ from components.figures.style import (
 )
 from components.words import _
 
+MOST_BARS = 24  # pairs; more are drawn as lines
 MOST_DRAWN = 256  # pairs in a figure; the numbers below it are of all
 ARROW = 0.8  # longest arrow, as a share of the distance between two
 HEAD = 0.32  # of its length
@@ -94,29 +95,13 @@ def loss_and_gradient(
     loss = loss[:MOST_DRAWN].astype(np.float32)
     place = np.arange(1, len(loss) + 1, dtype=np.float32)
     asked = [-values[:MOST_DRAWN].astype(np.float32) for values in (by_chosen, by_rejected)]
-    bars = [
-        go.Bar(
-            x=place,
-            y=loss,
-            name=_("loss"),
-            marker={"color": GREY},
-            yaxis="y2",
-            hovertemplate="%{x}: %{y:.5f}<extra></extra>",
-        )
-    ]
-    bars += [
-        go.Bar(
-            x=place,
-            y=values,
-            name=name,
-            marker={"color": colour, "pattern": HATCH | {"shape": shape}},
-            hovertemplate=f"{name} %{{x}}: %{{y:.5f}}<extra></extra>",
-        )
-        for name, values, colour, shape in (
-            (_("push on chosen"), asked[0], BLUE, ""),
-            (_("push on rejected"), asked[1], ORANGE, "/"),
-        )
-    ]
+    parts = (
+        (_("loss"), loss, GREY, "", 0.0, "y2"),
+        (_("push on chosen"), asked[0], BLUE, "", -0.16, "y"),
+        (_("push on rejected"), asked[1], ORANGE, "/", 0.16, "y"),
+    )
+    draw = pair_bars if len(loss) <= MOST_BARS else pair_stems
+    bars = [draw(place, *part) for part in parts]
     top, most = octave(np.concatenate(asked)), octave(loss)
     return drawing(
         bars,
@@ -130,6 +115,35 @@ def loss_and_gradient(
             "domain": [0.66, 1],
             "anchor": "x",
         },
+    )
+
+
+def pair_bars(
+    place: np.ndarray, name: str, values: np.ndarray, colour: str, shape: str, _offset: float, axis: str
+) -> go.Bar:
+    return go.Bar(
+        x=place,
+        y=values,
+        name=name,
+        marker={"color": colour, "pattern": HATCH | {"shape": shape}},
+        yaxis=axis,
+        hovertemplate=f"{name} %{{x}}: %{{y:.5f}}<extra></extra>",
+    )
+
+
+def pair_stems(
+    place: np.ndarray, name: str, values: np.ndarray, colour: str, shape: str, offset: float, axis: str
+) -> go.Scatter:
+    """The same for many pairs: one path of lines, where bars would be drawn one by one."""
+    gap = np.full_like(values, np.nan)
+    return go.Scatter(
+        x=np.repeat(place + np.float32(offset), 3),
+        y=np.stack([np.zeros_like(values), values, gap], 1).ravel(),
+        mode="lines",
+        name=name,
+        line={"color": colour, "width": 2, "dash": "dot" if shape else "solid"},
+        yaxis=axis,
+        hovertemplate=f"{name} %{{x:.0f}}: %{{y:.5f}}<extra></extra>",
     )
 
 

@@ -76,7 +76,8 @@ def train_on_pair(duel: Duel) -> Iterator[Progress]:
     The policy is a copy: nothing that other sessions use is touched. Raises InputError before any work
     where the texts or the network cannot be used.
     """
-    network = load(duel.network)
+    # in the copy's own precision: rounded otherwise, policy and reference would differ before any step
+    network = load(duel.network, "cpu", torch.float32)
     answers = (duel.chosen, duel.rejected)
     batch = answer_batch(network, duel.prompt, answers)
     if duel.steps and (network.entry.parameters or 0) > LARGEST_TRAINED:

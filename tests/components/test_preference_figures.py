@@ -54,8 +54,17 @@ def test_no_arrow_where_nothing_pushes():
 def test_only_so_many_pairs_are_drawn():
     many = np.linspace(-1, 1, MOST_DRAWN + 50)
     assert len(implicit_rewards(many, -many).data[2].x) == MOST_DRAWN
-    assert len(loss_and_gradient(many, many, many).data[0].x) == MOST_DRAWN
+    assert len(loss_and_gradient(many, many, many).data[0].x) == 3 * MOST_DRAWN
     assert len(pair_points(many, many, 3)[0].x) == MOST_DRAWN
+
+
+def test_many_pairs_are_drawn_as_lines_with_the_same_heights():
+    few, many = np.linspace(0.1, 1, 5), np.linspace(0.1, 1, 60)
+    assert loss_and_gradient(few, few, few).data[0].type == "bar"
+    shown = loss_and_gradient(many, many, -many).data
+    np.testing.assert_allclose(shown[0].y[1::3], many, rtol=1e-6)
+    np.testing.assert_allclose(shown[1].y[1::3], -many, rtol=1e-6)
+    np.testing.assert_allclose(shown[2].y[1::3], many, rtol=1e-6)
 
 
 def test_a_loss_without_a_push_is_drawn_as_nothing():

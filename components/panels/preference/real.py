@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import streamlit as st
+import torch
 
 from components.controls import choose, text_field, whole_number
 from components.figures.preference_labs import answer_strip, log_ratios_of_run, losses_of_run
@@ -32,7 +33,10 @@ def real_network(page: Page) -> None:
             network = choose_network(page)
             text_field(_("Prompt"), f"{name}_prompt", page.default("prompt"), lines=2, height=80)
         with right:
-            text_field(_("Chosen answer"), f"{name}_yes", page.default("yes"), lines=2, height=80)
+            help = _("An answer usually begins with a space: it goes on from the prompt's last letter.")
+            text_field(
+                _("Chosen answer"), f"{name}_yes", page.default("yes"), lines=2, height=80, help=help
+            )
             text_field(_("Rejected answer"), f"{name}_no", page.default("no"), lines=2, height=80)
     loss_controls(page, (), (), ON_PLANE)
     with st.container(horizontal=True, vertical_alignment="bottom"):
@@ -171,7 +175,7 @@ def numbers(asked: Duel, now: Progress) -> pd.DataFrame:
 )
 def check(network: str, prompt: str, answers: tuple[str, str], first: Progress) -> Check:
     """The untrained policy's sums, beside those of the network that traces use, in another attention."""
-    loaded = load(network)
+    loaded = load(network, "cpu", torch.float32)
     found = answer_log_probabilities(loaded.model, answer_batch(loaded, prompt, answers)).sum(1).tolist()
     ours = [pull.score.total for pull in first.pulls]
     gap = max(abs(a - b) / max(1.0, abs(b)) for a, b in zip(found, ours, strict=True))
