@@ -1,7 +1,5 @@
 """Sign-in: what Streamlit is told, and what the guard before the app lets through."""
 
-import asyncio
-
 import pytest
 from starlette.testclient import TestClient
 from streamlit.proto.BackMsg_pb2 import BackMsg
@@ -11,6 +9,7 @@ from streamlit.web.server.starlette.starlette_server_config import USER_COOKIE_N
 from components import sign_in
 from components.sign_in import PRIVATE, PUBLIC, Guard, secrets
 from models.settings import Settings
+from tests.loops import run
 from tests.pages.screen import open_page
 
 SECRET = "0123456789abcdef0123456789abcdef"
@@ -115,7 +114,7 @@ def received(monkeypatch, profile, *messages):
     async def receive():
         return waiting.pop(0)
 
-    asyncio.run(Guard(app)({"type": "websocket"}, receive, None))
+    run(Guard(app)({"type": "websocket"}, receive, None))
     return seen
 
 

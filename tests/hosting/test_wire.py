@@ -16,6 +16,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from tests.benchmarks.sessions import Session, sessions
 from tests.hosting.hosting import Hosted
+from tests.loops import run
 
 TEMPERATURE = "attention_temperature"
 PATIENCE = 60
@@ -31,7 +32,7 @@ async def sent(hosted: Hosted, *frames: bytes | str) -> None:
         with contextlib.suppress(ConnectionClosed, TimeoutError):
             for frame in frames:
                 await socket_.send(frame)
-            async with asyncio.timeout(2):
+            async with asyncio.timeout(1):
                 while True:
                     await socket_.recv()
 
@@ -47,7 +48,7 @@ def while_somebody_works(hosted: Hosted, attack) -> None:
 
     before = [hosted.replica(name).pid for name in ("r1", "r2")]
     already_said = len(hosted.said)
-    asyncio.run(both())
+    run(both())
     assert [hosted.replica(name).pid for name in ("r1", "r2")] == before
     assert "Traceback" not in hosted.said[already_said:]
 
@@ -123,8 +124,22 @@ def test_a_connection_from_another_sites_page_is_refused(plain):
             pass
 
     with pytest.raises(InvalidStatus) as refused:
-        asyncio.run(attempt())
+        run(attempt())
     assert refused.value.response.status_code == 403
+
+
+@pytest.mark.parametrize("cookie", ["", "_streamlit_user=eyJpc19sb2dnZWRfaW4iOnRydWV9.aaaa.bbbb; a=b"])
+def test_without_signing_in_a_session_shows_nothing(closed, cookie):
+    async def attempt() -> Session:
+        headers = {"Cookie": cookie} if cookie else {}
+        protocols = ["streamlit", "none"]
+        async with connect(stream(closed), subprotocols=protocols, additional_headers=headers) as socket_:
+            session = Session(socket_, "attention", "attention_view=look", "")
+            await session.open()
+            return session
+
+    seen = run(attempt())
+    assert (seen.slider, seen.figure_at, seen.failures) == ("", None, 0)
 
 
 def test_another_sessions_name_opens_nothing(plain):
@@ -137,7 +152,7 @@ def test_another_sessions_name_opens_nothing(plain):
             await session.open()
             return session.slider
 
-    assert asyncio.run(attempt())
+    assert run(attempt())
 
 
 def test_a_session_that_never_reads(plain):
