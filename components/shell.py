@@ -90,7 +90,8 @@ def stand_in_notice() -> None:
 
 STYLE = """<style>
 [data-testid=stMainBlockContainer] { padding: 4.2rem 2.5rem 3rem; max-width: 92rem; }
-[class*="st-key-address_"], [data-testid=stLayoutWrapper]:has(> [class*="st-key-address_"]) { display: none; }
+[class*="st-key-address_"],
+[data-testid=stLayoutWrapper]:has(> [class*="st-key-address_"]) { display: none; }
 @media (max-width: 640px) { [data-testid=stMainBlockContainer] { padding: 4.6rem 1rem 2rem; } }
 </style>"""
 
