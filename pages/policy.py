@@ -30,6 +30,7 @@ DEFAULTS = {
     "policy_deviation": "sample",
     "policy_aggregation": "sequence_mean",
     "policy_longest": 512,
+    "policy_cache": 0,
     "policy_epsilon": 1e-4,
     "policy_clip": 0.2,
     "policy_gap": 1e-5,

@@ -71,6 +71,14 @@ def test_epsilon_and_the_deviation_are_those_of_the_controls():
     assert shown(screen) == pytest.approx(expected.numpy(), abs=1e-5)
 
 
+def test_the_overlong_penalty_comes_off_the_rewards():
+    screen = policy(method="dr_grpo", longest="120", cache="80")
+    penalty = ((40 - grid("lengths")) / 80).clip(-1, 0)
+    expected = advantages(grid() + penalty, METHODS["dr_grpo"])
+    assert shown(screen) == pytest.approx(expected.numpy(), abs=1e-5)
+    assert said(policy(longest="50", cache="80"))
+
+
 def test_shares_of_the_gradient_add_up_and_a_dead_group_gets_none():
     shares = shown(policy(), "policy_pushes")
     assert np.abs(shares).sum() == pytest.approx(100, abs=1e-3)

@@ -36,7 +36,7 @@ LOSSES = {
 def library_conventions(page: Page) -> None:
     load_grids(page)
     follow_slider(page)
-    left, right = st.columns([3, 2], gap="medium")
+    left, right = st.columns(2, gap="medium")
     with left:
         grid_editor(page)
     with right:
@@ -92,7 +92,8 @@ def by_library(page: Page, groups: Groups) -> dict[str, torch.Tensor | None]:
 def convention_facts(page: Page) -> None:
     groups = groups_now(page)
     found = by_library(page, groups)
-    st.dataframe(marked_table(groups, found), hide_index=True, width="stretch", height=330)
+    rows = min(330, 38 + 35 * groups.rewards.numel())
+    st.dataframe(marked_table(groups, found), hide_index=True, width="stretch", height=rows)
     st.dataframe(settings_table(page, groups, found), hide_index=True, width="stretch")
     if (made := checks(page, groups, found)) is not None:
         checked_against(made)

@@ -1,5 +1,7 @@
 """The group calculator: rewards to advantages to gradients, cell by cell."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
@@ -35,7 +37,7 @@ from components.panels.policy.setup import (
 )
 from components.words import _
 from models.group_table import Groups, rollout_of
-from models.policy import METHODS, advantages, baseline, is_dead
+from models.policy import METHODS, advantages, baseline, is_dead, soft_overlong
 from models.policy_losses import AGGREGATIONS, PolicyLoss, objective, token_gradients, token_weights
 
 LIVE = ("group_live",)
@@ -61,6 +63,10 @@ def group_calculator(page: Page) -> None:
             )  # fmt: skip
             choose_aggregation(page)
             whole_number(_("Longest answer L"), 1, 100_000, f"{name}_longest", 512, width=140)
+            whole_number(
+                _("Overlong cache (0: none)"), 0, 100_000, f"{name}_cache", 0, width=200,
+                help=_("DAPO takes up to 1 off the reward over the last so many tokens before L."),
+            )  # fmt: skip
         group, answer = chosen_cell(page)
         live_slider(
             _("Reward of answer {answer} in group {group}").format(answer=answer + 1, group=group + 1),
@@ -81,6 +87,9 @@ def deviation_label(name: str) -> str:
 def found_now(page: Page) -> tuple[Groups, torch.Tensor, torch.Tensor]:
     """The table, its advantages, and what each answer's tokens push together (−∂loss/∂ln π)."""
     groups = groups_now(page)
+    if cache := now(page, "cache"):
+        penalty = soft_overlong(groups.lengths, float(now(page, "longest")), float(cache))
+        groups = replace(groups, rewards=groups.rewards + penalty)
     made = advantages(groups.rewards, convention_now(page), groups.lengths)
     return groups, made, pushes(groups, made, loss_now(page))
 
@@ -202,7 +211,7 @@ def average_table(page: Page, groups: Groups, made: torch.Tensor) -> pd.DataFram
         rows.append(
             {
                 _("Average"): aggregation_label(name),
-                _("Loss"): f"{float(objective(rollout, each).total):+.6f}",
+                _("Value of the loss"): f"{float(objective(rollout, each).total):+.6f}",
                 _("Sum of |∂L/∂ln π|"): f"{float(push.abs().sum()):.6f}",
                 _("A token of the shortest answer ({tokens})").format(tokens=f"{lengths[short]:.0f}"):
                     f"{float(weights[short]):.3e}",
@@ -261,12 +270,14 @@ def norm_gap(groups: Groups, made: torch.Tensor, page: Page) -> float:
 
 def snippet(page: Page) -> str:
     rewards, lengths, ratios = grids(page)
+    cache = now(page, "cache")
+    penalty = f" + soft_overlong(groups.lengths, {now(page, 'longest')}.0, {cache}.0)" if cache else ""
     return f"""from models.group_table import read_groups, rollout_of
-from models.policy import Convention, advantages
+from models.policy import Convention, advantages, soft_overlong
 from models.policy_losses import PolicyLoss, objective, token_gradients
 
 groups = read_groups({rewards!r}, {lengths!r}, {ratios!r})
-found = advantages(groups.rewards, {convention_now(page)!r}, groups.lengths)
+found = advantages(groups.rewards{penalty}, {convention_now(page)!r}, groups.lengths)
 print(found)
 rollout, loss = rollout_of(groups, found), {loss_now(page)!r}
 print(objective(rollout, loss).total, -token_gradients(rollout, loss).view_as(found))

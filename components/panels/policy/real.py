@@ -133,7 +133,7 @@ def show_step(page: Page, asked: PolicyRun, seen: list[Answers]) -> None:
     with left:
         live_figure(run_figure(asked, seen), f"{page.name}_real_reward", _("Mean reward and KL by step"))
     with right:
-        st.dataframe(answer_table(latest), hide_index=True, width="stretch", height=400)
+        st.dataframe(answer_table(latest), hide_index=True, width="stretch")
     page.note("real")
     dead = float(latest.rewards.std(correction=0)) == 0
     facts = _("Step {step}: loss {loss}, gradient norm {norm}, {seconds} s.").format(

@@ -88,7 +88,7 @@ def token_view(page: Page) -> None:
         text_field(_("Prompt"), f"{name}_prompt", page.default("prompt"), width=420)
         whole_number(_("Seed"), 0, 9_999, f"{name}_seed", 0, width=110)
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        choose(_("Loss"), KINDS, f"{name}_kind", kind_label, default="clip", width=190)
+        choose(_("Kind of loss"), KINDS, f"{name}_kind", kind_label, default="clip", width=190)
         choose(_("Ratio of"), LEVELS, f"{name}_level", level_label, default="token", style="segments")
         choose_aggregation(page)
         whole_number(_("Longest answer L"), 1, 100_000, f"{name}_longest", 512, width=140)

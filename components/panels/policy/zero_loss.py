@@ -179,7 +179,7 @@ def parts_table(found: list, updates: int) -> pd.DataFrame:
                 _("Update"): number,
                 _("Policy loss"): signed(parts.policy),
                 "β·KL": signed(parts.kl),
-                _("Loss"): signed(parts.total),
+                _("Value of the loss"): signed(parts.total),
                 _("‖gradient‖"): f"{float((policy + kl).norm()):.6f}",
             }
             for number, (parts, policy, kl) in enumerate(found[:updates], 1)
