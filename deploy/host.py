@@ -176,7 +176,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--certificate", type=Path, help="for https, with --key")
     parser.add_argument("--key", type=Path)
     parser.add_argument("--folder", type=Path, help="for this run's files; a new one by default")
-    parser.add_argument("--log-paths", action="store_true", help="one line a request, without its query")
+    parser.add_argument(
+        "--log-paths", action="store_true", help="a line a request into paths.log, without its query"
+    )
     asked = parser.parse_args()
     if asked.replicas < 1 or bool(asked.certificate) != bool(asked.key):
         parser.error("at least one replica, and --certificate together with --key")

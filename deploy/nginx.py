@@ -44,7 +44,7 @@ class Front:
     listen: str = "127.0.0.1:8501"
     certificate: Path | None = None
     key: Path | None = None
-    log_paths: bool = False  # one line a request, with the path and without the query
+    log_paths: bool = False  # into paths.log: a line a request, without its query
 
 
 def content_security_policy() -> str:
@@ -82,7 +82,7 @@ def configuration(front: Front, settings: Settings) -> str:
         "user": f"user {_owner(front.folder)};" if os.geteuid() == 0 else "",
         "folder": front.folder,
         "mime_types": MIME_TYPES,
-        "access_log": "/dev/stdout paths" if front.log_paths else "off",
+        "access_log": f"{front.folder}/paths.log paths" if front.log_paths else "off",
         "upload_megabytes": settings.upload_megabytes + 1,  # the form around the file
         "listen": f"{front.listen} ssl http2" if is_secure else front.listen,
         "certificate": _certificate(front),
