@@ -18,10 +18,8 @@ from components.panels import live_panel, panel
 from components.panels.policy.setup import aggregation_label, choose_aggregation, now
 from components.panels.text import choose_network
 from components.words import _
-from models.networks.loading import load
+from models.networks.engine import engine
 from models.networks.policy_run import QUOTES
-from models.networks.sampling import generate
-from models.networks.tokens import labels
 from models.policy import advantages
 from models.policy_losses import (
     AGGREGATIONS,
@@ -56,9 +54,8 @@ class Sampled:
 @st.cache_resource(max_entries=8, show_spinner=False)
 def sampled(network: str, prompt: str, seed: int) -> Sampled:
     """A few answers with their log-probabilities; a closed quotation earns 1."""
-    loaded = load(network)
-    found = generate(loaded, prompt, ANSWERS, TOKENS, 1.0, seed)
-    rows = [labels(loaded.tokenizer, tuple(row.tolist())) for row in found.token_ids]
+    found = engine().generate(network, prompt, ANSWERS, TOKENS, 1.0, seed)
+    rows = [engine().labels(network, tuple(row.tolist())) for row in found.token_ids]
     lengths = [_end(row, int(length)) for row, length in zip(rows, found.lengths, strict=True)]
     mask = (torch.arange(TOKENS) < torch.tensor(lengths)[:, None]).double()
     generator = torch.Generator().manual_seed(seed)
