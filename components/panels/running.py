@@ -149,8 +149,11 @@ def keep_going(page: Page, name: str, held: Held | None) -> None:
         _again()
         return
     place = QUEUE.place(name_here(name))
+    said = (
+        st.empty()
+    )  # overwrites what an earlier run of the panel said: a run that is cut short clears nothing
     if place:
-        st.info(_("Other runs are at work. Your place in the queue: {place}").format(place=place))
+        said.info(_("Other runs are at work. Your place in the queue: {place}").format(place=place))
         time.sleep(WAITING)
     else:
         held.draw(SHARE)
