@@ -52,7 +52,7 @@ def group_calculator(page: Page) -> None:
     follow_slider(page)
     left, right = st.columns([3, 2], gap="medium")
     with left:
-        grid_editor(page)
+        grid_editor(page, SETTLED)
     follow_slider(page)
     with right:
         with st.container(horizontal=True, vertical_alignment="bottom"):
