@@ -116,6 +116,7 @@ def group_live(page: Page) -> None:
             f"{page.name}_pushes",
             _("Share of the gradient that each answer gets"),
             on_click=lambda click: _chosen(page, click),
+            rest=66,  # the advantages follow every value; their shares leave them the time
         )
 
 
