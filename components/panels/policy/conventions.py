@@ -38,7 +38,7 @@ def library_conventions(page: Page) -> None:
     follow_slider(page)
     left, right = st.columns(2, gap="medium")
     with left:
-        grid_editor(page)
+        grid_editor(page, SETTLED)
     with right:
         choose_method(page)
         live_slider(

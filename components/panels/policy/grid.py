@@ -1,6 +1,6 @@
 """The editable grid of answers: rewards, lengths and ratios, in the address, from a file and into one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
 
@@ -114,9 +114,9 @@ def follow_slider(page: Page) -> None:
     remember(f"{name}_cell", f"{group + 1}.{answer + 1}", page.default("cell"))
 
 
-def grid_editor(page: Page) -> None:
-    """Sizes, the table, and files in and out. What is typed stays, whatever it is."""
-    state, name = st.session_state, page.name
+def grid_editor(page: Page, panels: Sequence[str]) -> None:
+    """Sizes, the table, and files in and out. What is typed stays; ``panels`` follow an edit."""
+    name = page.name
     rewards = grids(page)[0]
     with st.container(horizontal=True, vertical_alignment="bottom"):
         kind = choose(
@@ -130,12 +130,9 @@ def grid_editor(page: Page) -> None:
             on_click=_fill,
             args=(page,),
         )
-    _table(page, kind)
+    _table(page, kind, panels)
     _files(page)
-    for each in KINDS:
-        text = state[f"{name}_{each}"]
-        default = page.default(each)
-        remember(f"{name}_{each}", text if len(text) <= LONGEST_IN_ADDRESS else default, default)
+    _remember(page)
 
 
 def _sizes(page: Page, groups: int, answers: int) -> None:
@@ -167,25 +164,44 @@ def _put(page: Page, made: tuple[Grid, Grid, Grid]) -> None:
         st.session_state[f"{page.name}_{kind}"] = write_grid(grid)
 
 
-def _table(page: Page, kind: str) -> None:
-    """The table as text cells. It is built anew only when it was changed from elsewhere."""
+def _table(page: Page, kind: str, panels: Sequence[str]) -> None:
+    """The table as text cells. It is built anew only when it was changed from elsewhere.
+
+    An edit draws the panels again and not the table: a cell that is typed into meanwhile would be lost.
+    """
     state, key = st.session_state, f"{page.name}_{kind}"
     own = state.setdefault(f"{key}_editor", {"base": "", "made": "", "version": 0})
     if state[key] != own["made"] or f"{key}_editor_{own['version']}" not in state:
         own |= {"base": state[key], "made": state[key], "version": own["version"] + 1}
     base = _frame(parse_grid(own["base"]), page, kind)
-    typed = st.data_editor(
+    editor = f"{key}_editor_{own['version']}"
+
+    def take() -> None:
+        cells = [list(map(str, row)) for row in base.to_numpy()]
+        for row, changes in state[editor]["edited_rows"].items():
+            for column, text in changes.items():
+                cells[int(row)][int(column) - 1] = "" if text is None else str(text)
+        state[key] = own["made"] = write_grid(tuple(map(tuple, cells)))
+        _remember(page)
+        group, answer = chosen_cell(page)
+        if kind != "rewards" or cells[group][answer] == cell_of(state[f"{page.name}_reward"]):
+            st.rerun(panels)
+
+    st.data_editor(
         base,
-        key=f"{key}_editor_{own['version']}",
+        key=editor,
         num_rows="fixed",
         width="stretch",
         height=min(38 + 35 * len(base), 318),
+        on_change=take,
     )
-    if not typed.equals(base):
-        cells = typed.astype(object).where(typed.notna(), "").to_numpy()
-        state[key] = own["made"] = write_grid(tuple(tuple(map(str, row)) for row in cells))
-    elif own["made"] != own["base"]:  # an edit was taken back
-        state[key] = own["made"] = own["base"]
+
+
+def _remember(page: Page) -> None:
+    """Put the grids into the address, as far as they are not too long for it."""
+    for kind in KINDS:
+        text, default = st.session_state[f"{page.name}_{kind}"], page.default(kind)
+        remember(f"{page.name}_{kind}", text if len(text) <= LONGEST_IN_ADDRESS else default, default)
 
 
 def _frame(grid: Grid, page: Page, kind: str) -> pd.DataFrame:

@@ -52,7 +52,7 @@ def group_calculator(page: Page) -> None:
     follow_slider(page)
     left, right = st.columns([3, 2], gap="medium")
     with left:
-        grid_editor(page)
+        grid_editor(page, SETTLED)
     follow_slider(page)
     with right:
         with st.container(horizontal=True, vertical_alignment="bottom"):
@@ -116,6 +116,7 @@ def group_live(page: Page) -> None:
             f"{page.name}_pushes",
             _("Share of the gradient that each answer gets"),
             on_click=lambda click: _chosen(page, click),
+            rest=66,  # the advantages follow every value; their shares leave them the time
         )
 
 
