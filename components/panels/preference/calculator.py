@@ -71,7 +71,7 @@ def calculator(page: Page) -> None:
                 _("LD-DPO: weight of extra tokens"), f"{name}_tail", *TAIL, live=LIVE, settled=SETTLED,
                 help=_("Tokens beyond the shorter answer; below 1 the table needs values by token."),
             )  # fmt: skip
-    left, right = st.columns([6, 5], gap="medium")
+    left, right = st.columns([3, 2], gap="small")
     with left:
         pairs_table(page)
         page.note("calculator")
