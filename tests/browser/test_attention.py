@@ -129,29 +129,30 @@ def test_back_and_forward_restore_pages_and_their_state(page: Page) -> None:
     expect(figure(page, HEATMAP)).to_be_visible()
 
 
-@pytest.mark.parametrize(
-    "query",
-    [
-        "attention_temperature=abc&attention_exponent=nan&attention_colour=1e999",
-        "attention_temperature=-5&attention_exponent=99",
-        "attention_layer=99&attention_head=-3&attention_stage=nothing&attention_query=100000",
-        "attention_layer=x&attention_silenced=9.9&attention_silenced=hello&attention_sink=perhaps",
-        "attention_view=nowhere&attention_network=nobody&attention_passage=&lang=xx&unknown=1",
-        "attention_text=%00%07&attention_key=1.5",
-        "attention_view=scale&attention_width=NaN&attention_seed=-1",
-        "attention_view=softmax&attention_logits=1,two,3&attention_times=7",
-        "attention_view=sharing&attention_heads=1000000&attention_key_heads=5",
-        "attention_view=find&attention_source=moon&attention_seed=1e9",
-        "attention_view=depth&attention_distance=far",
-    ],
+BAD_QUERIES = (
+    "attention_temperature=abc&attention_exponent=nan&attention_colour=1e999",
+    "attention_temperature=-5&attention_exponent=99",
+    "attention_layer=99&attention_head=-3&attention_stage=nothing&attention_query=100000",
+    "attention_layer=x&attention_silenced=9.9&attention_silenced=hello&attention_sink=perhaps",
+    "attention_view=nowhere&attention_network=nobody&attention_passage=&lang=xx&unknown=1",
+    "attention_text=%00%07&attention_key=1.5",
+    "attention_view=scale&attention_width=NaN&attention_seed=-1",
+    "attention_view=softmax&attention_logits=1,two,3&attention_times=7",
+    "attention_view=sharing&attention_heads=1000000&attention_key_heads=5",
+    "attention_view=find&attention_source=moon&attention_seed=1e9",
+    "attention_view=depth&attention_distance=far",
 )
-def test_a_query_string_with_bad_values_opens_a_page_that_works(page: Page, query: str) -> None:
-    open_link(page, f"/attention?{query}")
-    expect(page.get_by_role("heading", name="Attention", exact=True)).to_be_visible()
-    expect(page.get_by_text("Something went wrong")).to_have_count(0)
-    page.get_by_role("radio", name="Entropy and rank").click()
-    expect(figure(page, "attention_rank")).to_be_visible()
-    ready(page)
+
+
+def test_query_strings_with_bad_values_open_a_page_that_works(page: Page) -> None:
+    for query in BAD_QUERIES:
+        print(query)  # shown where one fails
+        open_link(page, f"/attention?{query}")
+        expect(page.get_by_role("heading", name="Attention", exact=True)).to_be_visible()
+        expect(page.get_by_text("Something went wrong")).to_have_count(0)
+        page.get_by_role("radio", name="Entropy and rank").click()
+        expect(figure(page, "attention_rank")).to_be_visible()
+        ready(page)
 
 
 # By mouse and keyboard
@@ -345,65 +346,86 @@ def _rgb(colour: str) -> list[int]:
 # Bad input
 
 
-@pytest.mark.parametrize("text", ["   ", "\n\t\n", "x" * 100_001])
-def test_a_text_that_cannot_be_read_gets_one_sentence_and_stays(page: Page, text: str) -> None:
+def test_texts_that_cannot_be_read_get_one_sentence_and_stay(page: Page) -> None:
     open_link(page)
-    box = type_text(page, text)
-    alert = page.get_by_test_id("stAlert")
-    expect(alert).to_have_count(1)
-    expect(alert).to_have_text(re.compile(r"The text .*\.$"))
-    expect(box).to_have_value(text)
-    type_text(page, "The session goes on.")
-    expect(alert).to_have_count(0)
-    expect(figure(page, HEATMAP)).to_be_visible()
-    ready(page)
+    for text in ("   ", "\n\t\n", "x" * 100_001):
+        box = type_text(page, text)
+        alert = page.get_by_test_id("stAlert")
+        expect(alert).to_have_count(1)
+        expect(alert).to_have_text(re.compile(r"The text .*\.$"))
+        expect(box).to_have_value(text)
+        type_text(page, "The session goes on.")
+        expect(alert).to_have_count(0)
+        expect(figure(page, HEATMAP)).to_be_visible()
+        ready(page)
 
 
-@pytest.mark.parametrize(
-    "text",
-    ["a\x07b\x1bc", "👩‍🚀🎉", "灯塔上的钟声。", "<|start|>", "<b>&amp;</b>", passages()[0].text[:9_000]],
+UNUSUAL = (
+    "a\x07b\x1bc",
+    "👩‍🚀🎉",
+    "灯塔上的钟声。",
+    "<|start|>",
+    "<b>&amp;</b>",
+    passages()[0].text[:9_000],
 )
-def test_an_unusual_text_is_shown(page: Page, text: str) -> None:
+
+
+def test_unusual_texts_are_shown(page: Page) -> None:
     open_link(page)
-    before = values(page, HEATMAP)
-    box = type_text(page, text)
-    wait_for_change(page, HEATMAP, before)
-    expect(page.get_by_test_id("stAlert")).to_have_count(0)
-    expect(box).to_have_value(text)
-    if len(text) > 1_500:
-        expect(page.get_by_text(re.compile(r"The first 256 of [\d,]+ tokens are shown"))).to_be_visible()
-    ready(page)
+    for text in UNUSUAL:
+        print(text[:40])  # shown where one fails
+        before = values(page, HEATMAP)
+        box = type_text(page, text)
+        wait_for_change(page, HEATMAP, before)
+        expect(page.get_by_test_id("stAlert")).to_have_count(0)
+        expect(box).to_have_value(text)
+        if len(text) > 1_500:
+            expect(
+                page.get_by_text(re.compile(r"The first 256 of [\d,]+ tokens are shown"))
+            ).to_be_visible()
+        ready(page)
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["nobody/no-such-network", "not a name", "../../etc/passwd", "/nowhere/at/all", "x" * 300, "网络/模型"],
+NO_NETWORKS = (
+    "nobody/no-such-network",
+    "not a name",
+    "../../etc/passwd",
+    "/nowhere/at/all",
+    "x" * 300,
+    "网络/模型",
 )
-def test_a_network_that_cannot_be_had_gets_one_sentence_and_stays(page: Page, name: str) -> None:
-    open_link(page, "/attention?attention_network=other")
-    field = page.get_by_role("textbox", name="Hub id or folder")
-    field.fill(name)
-    field.press("Enter")
-    alert = page.get_by_test_id("stAlert")
-    expect(alert).to_have_count(1)
-    expect(alert).to_have_text(re.compile(r"\w.*\.$"))
-    expect(alert).not_to_contain_text("Something went wrong")
-    expect(field).to_have_value(name)
-    pick(page, "Network", re.compile("loupe-llama"))
-    expect(alert).to_have_count(0)
-    expect(figure(page, HEATMAP)).to_be_visible()
-    ready(page)
 
 
-@pytest.mark.parametrize("logits", ["one, two", "", "1, nan", "1, inf, 2", ", ".join(["1"] * 17)])
-def test_bad_logits_get_one_sentence_and_stay(page: Page, logits: str) -> None:
+def test_networks_that_cannot_be_had_get_one_sentence_and_stay(page: Page) -> None:
+    for name in NO_NETWORKS:
+        print(name)  # shown where one fails
+        open_link(page, "/attention?attention_network=other")
+        field = page.get_by_role("textbox", name="Hub id or folder")
+        field.fill(name)
+        field.press("Enter")
+        alert = page.get_by_test_id("stAlert")
+        expect(alert).to_have_count(1)
+        expect(alert).to_have_text(re.compile(r"\w.*\.$"))
+        expect(alert).not_to_contain_text("Something went wrong")
+        expect(field).to_have_value(name)
+        pick(page, "Network", re.compile("loupe-llama"))
+        expect(alert).to_have_count(0)
+        expect(figure(page, HEATMAP)).to_be_visible()
+        ready(page)
+
+
+BAD_LOGITS = ("one, two", "", "1, nan", "1, inf, 2", ", ".join(["1"] * 17))
+
+
+def test_bad_logits_get_one_sentence_and_stay(page: Page) -> None:
     open_link(page, f"/attention?attention_view=softmax&attention_logits={quote('3, 2, 1')}")
     field = page.get_by_role("textbox", name="Logits z")
-    field.fill(logits)
-    field.press("Enter")
-    expect(page.get_by_test_id("stAlert")).to_have_text(re.compile("finite numbers"))
-    expect(field).to_have_value(logits)
-    field.fill("1, 2")
-    field.press("Enter")
-    expect(page.get_by_test_id("stAlert")).to_have_count(0)
-    ready(page)
+    for logits in BAD_LOGITS:
+        field.fill(logits)
+        field.press("Enter")
+        expect(page.get_by_test_id("stAlert")).to_have_text(re.compile("finite numbers"))
+        expect(field).to_have_value(logits)
+        field.fill("1, 2")
+        field.press("Enter")
+        expect(page.get_by_test_id("stAlert")).to_have_count(0)
+        ready(page)
