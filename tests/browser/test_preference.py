@@ -27,6 +27,7 @@ def type_into_cell(page: Page, row: int, column: int, text: str) -> None:
     box = table.bounding_box()
     assert box is not None
     page.mouse.click(box["x"] + NUMBERS_END + 20, box["y"] + 1.5 * CELL)
+    expect(table.locator("[role=gridcell][aria-selected=true]")).to_have_count(1, timeout=PATIENCE)
     for key, times in (("ArrowDown", row), ("ArrowRight", column)):
         for _ in range(times):
             page.keyboard.press(key)
@@ -95,7 +96,7 @@ def test_a_file_that_is_no_table_leaves_the_table_alone(page: Page, tmp_path: Pa
     long = tmp_path / "long.csv"
     long.write_text("chosen,rejected,ref_chosen,ref_rejected\n" + "-1,-2,-1,-2\n" * 100_000)
     page.locator("input[type=file]").set_input_files(long)
-    expect(page.get_by_text("The file has 100000 rows")).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_text("The table has 100000 rows")).to_be_visible(timeout=PATIENCE)
     ready(page)
     assert values(page, REWARDS) == before
 
