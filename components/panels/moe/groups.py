@@ -1,7 +1,5 @@
 """Node-limited routing: groups, how many of them a token may use, and what is lost by it."""
 
-from functools import lru_cache
-
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
@@ -55,14 +53,8 @@ def node_limited(page: Page) -> None:
     groups_said(page, experts, groups)
 
 
-@lru_cache(maxsize=4)
-def free_routing(experts: int, chosen: int, skew: float, seed: int) -> Routing:
-    """The unrestricted choice, kept while only M moves."""
-    return sigmoid_routing(skewed_logits(TOKENS, experts, skew, seed), chosen)
-
-
-def routed_now(page: Page, experts: int, groups: int) -> tuple[Routing, Routing, Grouping]:
-    """The restricted and the free routing. Raises InputError where the groups hold too few experts."""
+def routed_now(page: Page, experts: int, groups: int) -> tuple[Routing, torch.Tensor, Grouping]:
+    """The restricted routing, and the unrestricted choice of experts. Raises InputError where the groups hold too few experts."""
     state = st.session_state
     chosen, seed = state[f"{page.name}_chosen"], state[f"{page.name}_seed"]
     skew = round(state.get(f"{page.name}_skew", 0.3), 2)
@@ -70,8 +62,7 @@ def routed_now(page: Page, experts: int, groups: int) -> tuple[Routing, Routing,
     grouping = Grouping(groups, kept)
     logits = skewed_logits(TOKENS, experts, skew, seed)
     routing = sigmoid_routing(logits, chosen, grouping=grouping)
-    free = routing if kept == groups else free_routing(experts, chosen, skew, seed)
-    return routing, free, grouping
+    return routing, routing.scores.topk(chosen, dim=-1).indices, grouping
 
 
 @live_panel
@@ -106,9 +97,9 @@ def in_blocks(together: torch.Tensor, most: int) -> np.ndarray:
     return off.view(count, size, count, size).mean((1, 3)).numpy()
 
 
-def measures_figure(found: RoutingMeasures, routing: Routing, free: Routing, groups: int) -> go.Figure:
+def measures_figure(found: RoutingMeasures, routing: Routing, free: torch.Tensor, groups: int) -> go.Figure:
     experts, chosen = routing.experts, routing.chosen.shape[1]
-    kept = float(score_kept(routing.scores, routing.chosen, free.chosen))
+    kept = float(score_kept(routing.scores, routing.chosen, free))
     used = groups_used(routing, groups)
     rows = {
         _("score kept"): (kept, f"{kept:.2%}"),
@@ -139,9 +130,9 @@ def groups_said(page: Page, experts: int, groups: int) -> None:
     take_with_you(f"{page.name}_groups", lambda: rows, lambda: figure, snippet(page, experts, grouping))
 
 
-def by_kept(page: Page, experts: int, groups: int, free: Routing) -> pd.DataFrame:
+def by_kept(page: Page, experts: int, groups: int, free: torch.Tensor) -> pd.DataFrame:
     """Score kept, groups used and balance for every M that holds enough experts."""
-    chosen = free.chosen.shape[1]
+    chosen = free.shape[1]
     skew = round(st.session_state.get(f"{page.name}_skew", 0.3), 2)
     logits = skewed_logits(TOKENS, experts, skew, st.session_state[f"{page.name}_seed"])
     rows = []
@@ -153,7 +144,7 @@ def by_kept(page: Page, experts: int, groups: int, free: Routing) -> pd.DataFram
         rows.append(
             {
                 "M": kept,
-                _("score kept"): f"{float(score_kept(routing.scores, routing.chosen, free.chosen)):.3%}",
+                _("score kept"): f"{float(score_kept(routing.scores, routing.chosen, free)):.3%}",
                 _("groups per token"): f"{groups_used(routing, groups):.2f}",
                 _("MaxVio, experts"): f"{found.max_violation:.3f}",
                 _("MaxVio, groups"): f"{found.group_violation:.3f}",
@@ -193,6 +184,6 @@ from models.moe_lab import measure, skewed_logits
 logits = skewed_logits({TOKENS}, {experts}, {skew}, seed={seed})
 free = sigmoid_routing(logits, {chosen})
 routing = sigmoid_routing(logits, {chosen}, grouping={grouping!r})
-print(score_kept(routing.scores, routing.chosen, free.chosen))
+print(score_kept(routing.scores, routing.chosen, free))
 print(measure(routing, {grouping.groups}).max_violation)
 """
