@@ -54,7 +54,10 @@ def node_limited(page: Page) -> None:
 
 
 def routed_now(page: Page, experts: int, groups: int) -> tuple[Routing, torch.Tensor, Grouping]:
-    """The restricted routing, and the unrestricted choice of experts. Raises InputError where the groups hold too few experts."""
+    """The restricted routing, and the unrestricted choice of experts.
+
+    Raises InputError where the groups hold too few experts.
+    """
     state = st.session_state
     chosen, seed = state[f"{page.name}_chosen"], state[f"{page.name}_seed"]
     skew = round(state.get(f"{page.name}_skew", 0.3), 2)
@@ -184,6 +187,6 @@ from models.moe_lab import measure, skewed_logits
 logits = skewed_logits({TOKENS}, {experts}, {skew}, seed={seed})
 free = sigmoid_routing(logits, {chosen})
 routing = sigmoid_routing(logits, {chosen}, grouping={grouping!r})
-print(score_kept(routing.scores, routing.chosen, free))
+print(score_kept(routing.scores, routing.chosen, free.chosen))
 print(measure(routing, {grouping.groups}).max_violation)
 """
