@@ -1,6 +1,6 @@
 """The parts that every page has, in the order in which they stand on it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,6 +49,19 @@ class Page:
             format_func=lambda number: f":material/play_arrow: {self.lesson.scenes[number].label}",
             key=key,
             on_change=play,
+        )
+
+    def view(self, names: Iterable[str], label_of: Callable[[str], str]) -> str:
+        """Which of its views the page shows: one at a time, each a screen of its own."""
+        return choose(
+            _("View"),
+            list(names),
+            f"{self.name}_view",
+            label_of,
+            default=self.default("view"),
+            style="segments",
+            label_visibility="collapsed",
+            width="stretch",
         )
 
     def note(self, name: str) -> None:

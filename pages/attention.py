@@ -1,6 +1,5 @@
 """Attention: which earlier tokens each token reads from, in a real network."""
 
-from components.controls import choose
 from components.page import Page
 from components.panels.depth import depth
 from components.panels.find import find_heads
@@ -58,16 +57,7 @@ def view_label(view: str) -> str:
 
 page = Page("attention", DEFAULTS, KEPT)
 page.head()
-view = choose(
-    _("View"),
-    VIEWS,
-    "attention_view",
-    view_label,
-    default="look",
-    style="segments",
-    label_visibility="collapsed",
-    width="stretch",
-)
+view = page.view(VIEWS, view_label)
 with refusals():
     if view in WITHOUT_NETWORK:
         WITHOUT_NETWORK[view](page)

@@ -1,6 +1,5 @@
 """Long context: what breaks past the trained length, and what each way to scale RoPE does about it."""
 
-from components.controls import choose
 from components.page import Page
 from components.panels.context.config import pasted_config
 from components.panels.context.distance import distance
@@ -54,16 +53,7 @@ def view_label(view: str) -> str:
 
 page = Page("context", DEFAULTS, KEPT)
 page.head()
-view = choose(
-    _("View"),
-    list(VIEWS),
-    "context_view",
-    view_label,
-    default="loss",
-    style="segments",
-    label_visibility="collapsed",
-    width="stretch",
-)
+view = page.view(VIEWS, view_label)
 with refusals():
     VIEWS[view](page)
 page.questions()

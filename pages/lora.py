@@ -1,6 +1,5 @@
 """LoRA: rank, initialisation, scale and learning rate, and how they really trade."""
 
-from components.controls import choose
 from components.page import Page
 from components.panels.lora.audit import no_op_audit
 from components.panels.lora.compare import comparison
@@ -97,16 +96,7 @@ def view_label(view: str) -> str:
 page = Page("lora", DEFAULTS, KEPT)
 page.head()
 forget_running(page)
-view = choose(
-    _("View"),
-    list(VIEWS),
-    "lora_view",
-    view_label,
-    default="compare",
-    style="segments",
-    label_visibility="collapsed",
-    width="stretch",
-)
+view = page.view(VIEWS, view_label)
 with refusals():
     VIEWS[view](page)
 page.questions()

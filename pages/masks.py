@@ -1,6 +1,5 @@
 """Masks: which token may read which, and what a real network makes of another answer."""
 
-from components.controls import choose
 from components.page import Page
 from components.panels.masks.code import code
 from components.panels.masks.cost import cost
@@ -86,16 +85,7 @@ def view_label(view: str) -> str:
 
 page = Page("masks", DEFAULTS, KEPT)
 page.head()
-view = choose(
-    _("View"),
-    VIEWS,
-    "masks_view",
-    view_label,
-    default="lab",
-    style="segments",
-    label_visibility="collapsed",
-    width="stretch",
-)
+view = page.view(VIEWS, view_label)
 with refusals():
     if view in OWN_TEXTS:
         OWN_TEXTS[view](page, Choice(choose_network(page), ""))

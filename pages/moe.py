@@ -1,6 +1,5 @@
 """Mixture of experts: where tokens go, and what balance costs."""
 
-from components.controls import choose
 from components.page import Page
 from components.panels.moe.capacity import capacity
 from components.panels.moe.duel import balancer_duel
@@ -76,16 +75,7 @@ def view_label(view: str) -> str:
 
 page = Page("moe", DEFAULTS, KEPT)
 page.head()
-view = choose(
-    _("View"),
-    VIEWS,
-    "moe_view",
-    view_label,
-    default="route",
-    style="segments",
-    label_visibility="collapsed",
-    width="stretch",
-)
+view = page.view(VIEWS, view_label)
 forget_training(page)
 with refusals():
     if view in WITHOUT_NETWORK:

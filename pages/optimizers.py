@@ -1,6 +1,5 @@
 """Optimizers: what each step consists of, and what it does on surfaces, matrices and a network."""
 
-from components.controls import choose
 from components.page import Page
 from components.panels.optimizers.basin import learning_rate_basin
 from components.panels.optimizers.decay import weight_decay
@@ -96,16 +95,7 @@ def view_label(view: str) -> str:
 page = Page("optimizers", DEFAULTS, KEPT)
 page.head()
 forget_running(page)
-view = choose(
-    _("View"),
-    list(VIEWS),
-    "optimizers_view",
-    view_label,
-    default="paths",
-    style="segments",
-    label_visibility="collapsed",
-    width="stretch",
-)
+view = page.view(VIEWS, view_label)
 with refusals():
     VIEWS[view](page)
 page.questions()

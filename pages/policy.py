@@ -1,6 +1,5 @@
 """Policy: PPO, GRPO and their relatives, from a group of rewards to a network that learns."""
 
-from components.controls import choose
 from components.page import Page
 from components.panels.policy.conventions import library_conventions
 from components.panels.policy.dead import dead_groups
@@ -115,16 +114,7 @@ def view_label(view: str) -> str:
 page = Page("policy", DEFAULTS, KEPT)
 page.head()
 forget_running(page)
-view = choose(
-    _("View"),
-    list(VIEWS),
-    "policy_view",
-    view_label,
-    default="group",
-    style="segments",
-    label_visibility="collapsed",
-    width="stretch",
-)
+view = page.view(VIEWS, view_label)
 with refusals():
     VIEWS[view](page)
 page.questions()

@@ -1,6 +1,5 @@
 """Positions: how a network knows which token stands where, on real queries and keys."""
 
-from components.controls import choose
 from components.page import Page
 from components.panels.positions.compare import compare
 from components.panels.positions.decay import decay
@@ -55,16 +54,7 @@ def view_label(view: str) -> str:
 
 page = Page("positions", DEFAULTS, KEPT)
 page.head()
-view = choose(
-    _("View"),
-    VIEWS,
-    "positions_view",
-    view_label,
-    default="rotate",
-    style="segments",
-    label_visibility="collapsed",
-    width="stretch",
-)
+view = page.view(VIEWS, view_label)
 with refusals():
     if view == "encode":
         encode(page)

@@ -1,6 +1,5 @@
 """Preference: DPO and its relatives, from a pair of log-probabilities to a real network."""
 
-from components.controls import choose
 from components.page import Page
 from components.panels.preference.calculator import calculator
 from components.panels.preference.displacement import displacement_lab
@@ -91,16 +90,7 @@ def view_label(view: str) -> str:
 page = Page("preference", DEFAULTS, KEPT)
 page.head()
 forget_running(page)
-view = choose(
-    _("View"),
-    list(VIEWS),
-    "preference_view",
-    view_label,
-    default="calculator",
-    style="segments",
-    label_visibility="collapsed",
-    width="stretch",
-)
+view = page.view(VIEWS, view_label)
 with refusals():
     VIEWS[view](page)
 page.questions()

@@ -1,6 +1,5 @@
 """Quantization: what fewer bits do, from one number to the next token."""
 
-from components.controls import choose
 from components.page import Page
 from components.panels.quantization.budget import bit_budget
 from components.panels.quantization.cache import kv_cache
@@ -105,16 +104,7 @@ def view_label(view: str) -> str:
 page = Page("quantization", DEFAULTS, KEPT)
 page.head()
 forget_running(page)
-view = choose(
-    _("View"),
-    VIEWS,
-    "quantization_view",
-    view_label,
-    default="matrix",
-    style="segments",
-    label_visibility="collapsed",
-    width="stretch",
-)
+view = page.view(VIEWS, view_label)
 with refusals():
     if view == "numbers":
         numbers(page)
