@@ -6,10 +6,14 @@ import contextlib
 import io
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from streamlit.testing.v1 import AppTest
+
+from components.catalogue import lesson
+from components.lesson import Link
 
 ROOT = Path(__file__).parents[2]
 
@@ -76,3 +80,26 @@ def run_snippet(screen: AppTest) -> tuple[dict, str]:
 def said(screen: AppTest) -> list[str]:
     """The sentences in which the page refuses something."""
     return [element.value for element in (*screen.warning, *screen.error)]
+
+
+def follow_scenes(page: str, language: str, check: Callable[[AppTest, Link], None]) -> None:
+    """Play every scene of a page, and the first one again; ``check`` says whether it was followed."""
+    screen = open_page(page, lang=language)
+    scenes = lesson(page, language).scenes
+    for number, link in [*enumerate(scenes), (0, scenes[0])]:
+        screen.pills(key=f"{page}_scene").set_value(number).run()
+        check(screen, link)
+        assert screen.pills(key=f"{page}_scene").value is None  # it can be played again
+
+
+def follow_answers(page: str, language: str, kind: str, check: Callable[[AppTest, Link], None]) -> None:
+    """Open every question or claim of a page, read its answer, and press each of its buttons."""
+    screen = open_page(page, lang=language)
+    screen.session_state[f"{page}_asked"] = kind
+    for item in getattr(lesson(page, language), kind):
+        screen.session_state[f"{page}_{kind}"] = item.identifier
+        screen.run()
+        assert any(item.text in text.value for text in screen.markdown), item.identifier
+        for number, link in enumerate(item.links):
+            screen.button(key=f"{page}_{item.identifier}_{number}").click().run()
+            check(screen, link)

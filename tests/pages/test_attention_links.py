@@ -10,7 +10,7 @@ from components.controls import parse_link
 from components.lesson import Link
 from components.words import LANGUAGES
 from tests.pages.attention_screen import DEFAULTS, KEPT, TEXT, VIEWS, attention, heatmap
-from tests.pages.screen import figures, live, open_page, run_snippet, said
+from tests.pages.screen import figures, follow_answers, live, open_page, run_snippet, said
 
 # Take it with you
 
@@ -129,15 +129,7 @@ def test_every_scene_sets_what_it_names_and_can_be_played_again(language):
 @pytest.mark.parametrize("kind", ["questions", "claims"])
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_every_answer_is_shown_and_its_buttons_demonstrate_it(kind, language):
-    screen = open_page("attention", lang=language)
-    screen.session_state["attention_asked"] = kind
-    for item in getattr(lesson("attention", language), kind):
-        screen.session_state[f"attention_{kind}"] = item.identifier
-        screen.run()
-        assert any(item.text in text.value for text in screen.markdown), item.identifier
-        for number, link in enumerate(item.links):
-            screen.button(key=f"attention_{item.identifier}_{number}").click().run()
-            check_link(screen, link)
+    follow_answers("attention", language, kind, check_link)
 
 
 def test_a_scene_puts_back_what_it_does_not_name_and_keeps_network_and_text():

@@ -9,7 +9,7 @@ from components.controls import parse_link
 from components.lesson import Link
 from components.words import LANGUAGES
 from tests.pages.context_screen import DEFAULTS, KEPT, VIEWS, context, settled, stopped
-from tests.pages.screen import figures, live, open_page, run_snippet, said
+from tests.pages.screen import figures, follow_answers, follow_scenes, live, open_page, run_snippet, said
 
 
 @pytest.mark.parametrize("method", ["linear", "dynamic", "yarn", "llama3", "longrope", "truncated"])
@@ -93,26 +93,13 @@ def check_link(screen, link: Link) -> None:
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_every_scene_sets_what_it_names_and_can_be_played_again(language, quick):
-    screen = open_page("context", lang=language)
-    scenes = lesson("context", language).scenes
-    for number, link in [*enumerate(scenes), (0, scenes[0])]:
-        screen.pills(key="context_scene").set_value(number).run()
-        check_link(screen, link)
-        assert screen.pills(key="context_scene").value is None
+    follow_scenes("context", language, check_link)
 
 
 @pytest.mark.parametrize("kind", ["questions", "claims"])
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_every_answer_is_shown_and_its_buttons_demonstrate_it(kind, language, quick):
-    screen = open_page("context", lang=language)
-    screen.session_state["context_asked"] = kind
-    for item in getattr(lesson("context", language), kind):
-        screen.session_state[f"context_{kind}"] = item.identifier
-        screen.run()
-        assert any(item.text in text.value for text in screen.markdown), item.identifier
-        for number, link in enumerate(item.links):
-            screen.button(key=f"context_{item.identifier}_{number}").click().run()
-            check_link(screen, link)
+    follow_answers("context", language, kind, check_link)
 
 
 def test_a_scene_puts_back_what_it_does_not_name_and_keeps_the_passage(quick):

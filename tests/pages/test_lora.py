@@ -19,7 +19,7 @@ from models.lora_initialisations import INITIALISATIONS
 from models.lora_lab import Recipe, Task
 from models.networks.fine_tuning import FineTuning, fine_tune
 from tests.pages.lora_screen import DEFAULTS, VIEWS, checks, finished_grid, lora
-from tests.pages.screen import figures, live, open_page, said
+from tests.pages.screen import figures, follow_answers, live, open_page, said
 
 
 @pytest.mark.parametrize("view", VIEWS)
@@ -256,15 +256,7 @@ def test_every_scene_sets_what_it_names(language):
 
 @pytest.mark.parametrize("kind", ["questions", "claims"])
 def test_every_answer_is_shown_and_its_buttons_demonstrate_it(kind):
-    screen = open_page("lora")
-    screen.session_state["lora_asked"] = kind
-    for item in getattr(lesson("lora", "en"), kind):
-        screen.session_state[f"lora_{kind}"] = item.identifier
-        screen.run()
-        assert any(item.text in text.value for text in screen.markdown), item.identifier
-        for number, link in enumerate(item.links):
-            screen.button(key=f"lora_{item.identifier}_{number}").click().run()
-            check_link(screen, link)
+    follow_answers("lora", "en", kind, check_link)
 
 
 def test_both_languages_have_the_same_links():

@@ -11,7 +11,16 @@ from components.lesson import Link
 from components.words import LANGUAGES
 from models.mask_settings import MOST_CELLS
 from tests.pages.masks_screen import ALL_VIEWS, DEFAULTS, KEPT, TEXT, VIEWS, maps, masks, matrix
-from tests.pages.screen import captions, figures, live, open_page, run_snippet, said
+from tests.pages.screen import (
+    captions,
+    figures,
+    follow_answers,
+    follow_scenes,
+    live,
+    open_page,
+    run_snippet,
+    said,
+)
 
 # Bad input
 
@@ -166,26 +175,13 @@ def check_link(screen, link: Link) -> None:
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_every_scene_sets_what_it_names_and_can_be_played_again(language):
-    screen = open_page("masks", lang=language)
-    scenes = lesson("masks", language).scenes
-    for number, link in [*enumerate(scenes), (0, scenes[0])]:
-        screen.pills(key="masks_scene").set_value(number).run()
-        check_link(screen, link)
-        assert screen.pills(key="masks_scene").value is None
+    follow_scenes("masks", language, check_link)
 
 
 @pytest.mark.parametrize("kind", ["questions", "claims"])
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_every_answer_is_shown_and_its_buttons_demonstrate_it(kind, language):
-    screen = open_page("masks", lang=language)
-    screen.session_state["masks_asked"] = kind
-    for item in getattr(lesson("masks", language), kind):
-        screen.session_state[f"masks_{kind}"] = item.identifier
-        screen.run()
-        assert any(item.text in text.value for text in screen.markdown), item.identifier
-        for number, link in enumerate(item.links):
-            screen.button(key=f"masks_{item.identifier}_{number}").click().run()
-            check_link(screen, link)
+    follow_answers("masks", language, kind, check_link)
 
 
 def test_a_scene_keeps_network_and_text_and_puts_the_rest_back():

@@ -14,7 +14,16 @@ from components.words import LANGUAGES
 from models.moe_training import Knobs, LayerSettings, LayerTraining
 from models.networks.catalogue import EMBEDDED
 from tests.pages.moe_screen import DEFAULTS, KEPT, TEXT, VIEWS, moe
-from tests.pages.screen import CHECK, figures, live, open_page, run_snippet, said
+from tests.pages.screen import (
+    CHECK,
+    figures,
+    follow_answers,
+    follow_scenes,
+    live,
+    open_page,
+    run_snippet,
+    said,
+)
 
 NETWORK = EMBEDDED / "loupe-moe-bias"
 
@@ -227,24 +236,12 @@ def check_link(screen, link: Link) -> None:
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_every_scene_sets_what_it_names(language):
-    screen = open_page("moe", lang=language)
-    scenes = lesson("moe", language).scenes
-    for number, link in [*enumerate(scenes), (0, scenes[0])]:
-        screen.pills(key="moe_scene").set_value(number).run()
-        check_link(screen, link)
+    follow_scenes("moe", language, check_link)
 
 
 @pytest.mark.parametrize("kind", ["questions", "claims"])
 def test_every_answer_is_shown_and_its_buttons_demonstrate_it(kind):
-    screen = open_page("moe")
-    screen.session_state["moe_asked"] = kind
-    for item in getattr(lesson("moe", "en"), kind):
-        screen.session_state[f"moe_{kind}"] = item.identifier
-        screen.run()
-        assert any(item.text in text.value for text in screen.markdown), item.identifier
-        for number, link in enumerate(item.links):
-            screen.button(key=f"moe_{item.identifier}_{number}").click().run()
-            check_link(screen, link)
+    follow_answers("moe", "en", kind, check_link)
 
 
 def test_a_scene_keeps_network_and_text():

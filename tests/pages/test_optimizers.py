@@ -12,7 +12,7 @@ from components.words import LANGUAGES
 from models.optimizers import KINDS
 from models.surfaces import SURFACES
 from tests.components.test_lesson import constant
-from tests.pages.screen import figures, live, open_page, said
+from tests.pages.screen import figures, follow_answers, live, open_page, said
 from tests.pages.test_attention_links import numbers, run_snippet
 
 DEFAULTS = constant("optimizers", "DEFAULTS")
@@ -312,15 +312,7 @@ def test_every_scene_sets_what_it_names(language):
 
 @pytest.mark.parametrize("kind", ["questions", "claims"])
 def test_every_answer_is_shown_and_its_buttons_demonstrate_it(kind):
-    screen = open_page("optimizers")
-    screen.session_state["optimizers_asked"] = kind
-    for item in getattr(lesson("optimizers", "en"), kind):
-        screen.session_state[f"optimizers_{kind}"] = item.identifier
-        screen.run()
-        assert any(item.text in text.value for text in screen.markdown), item.identifier
-        for number, link in enumerate(item.links):
-            screen.button(key=f"optimizers_{item.identifier}_{number}").click().run()
-            check_link(screen, link)
+    follow_answers("optimizers", "en", kind, check_link)
 
 
 def test_both_languages_have_the_same_links():

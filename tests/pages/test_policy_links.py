@@ -7,7 +7,7 @@ from components.controls import parse_link
 from components.lesson import Link
 from components.words import LANGUAGES
 from tests.pages.policy_screen import DEFAULTS, VIEWS
-from tests.pages.screen import figures, open_page, said
+from tests.pages.screen import figures, follow_answers, follow_scenes, said
 
 FOLLOWS = {"policy_reward"}  # the chosen cell's slider stands where the table says
 
@@ -25,25 +25,13 @@ def check_link(screen, link: Link) -> None:
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_every_scene_sets_what_it_names_and_can_be_played_again(language):
-    screen = open_page("policy", lang=language)
-    scenes = lesson("policy", language).scenes
-    for number, link in [*enumerate(scenes), (0, scenes[0])]:
-        screen.pills(key="policy_scene").set_value(number).run()
-        check_link(screen, link)
+    follow_scenes("policy", language, check_link)
 
 
 @pytest.mark.parametrize("kind", ["questions", "claims"])
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_every_answer_is_shown_and_its_buttons_demonstrate_it(kind, language):
-    screen = open_page("policy", lang=language)
-    screen.session_state["policy_asked"] = kind
-    for item in getattr(lesson("policy", language), kind):
-        screen.session_state[f"policy_{kind}"] = item.identifier
-        screen.run()
-        assert any(item.text in text.value for text in screen.markdown), item.identifier
-        for number, link in enumerate(item.links):
-            screen.button(key=f"policy_{item.identifier}_{number}").click().run()
-            check_link(screen, link)
+    follow_answers("policy", language, kind, check_link)
 
 
 def test_both_languages_have_the_same_links():

@@ -10,7 +10,7 @@ from components.controls import parse_link
 from components.lesson import Link
 from components.words import LANGUAGES
 from tests.pages.positions_screen import DEFAULTS, VIEWS, figures_of, positions
-from tests.pages.screen import figures, live, open_page, run_snippet, said
+from tests.pages.screen import figures, follow_answers, live, open_page, run_snippet, said
 
 
 def test_the_snippet_of_the_microscope_repeats_the_bars():
@@ -114,12 +114,4 @@ def test_every_scene_sets_what_it_names_and_can_be_played_again(language):
 @pytest.mark.parametrize("kind", ["questions", "claims"])
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_every_answer_is_shown_and_its_buttons_demonstrate_it(kind, language):
-    screen = open_page("positions", lang=language)
-    screen.session_state["positions_asked"] = kind
-    for item in getattr(lesson("positions", language), kind):
-        screen.session_state[f"positions_{kind}"] = item.identifier
-        screen.run()
-        assert any(item.text in text.value for text in screen.markdown), item.identifier
-        for number, link in enumerate(item.links):
-            screen.button(key=f"positions_{item.identifier}_{number}").click().run()
-            check_link(screen, link)
+    follow_answers("positions", language, kind, check_link)

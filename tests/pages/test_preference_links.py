@@ -7,7 +7,7 @@ from components.controls import parse_link
 from components.lesson import Link
 from components.words import LANGUAGES
 from tests.pages.preference_screen import DEFAULTS, VIEWS, preference
-from tests.pages.screen import figures, open_page, said
+from tests.pages.screen import figures, follow_answers, follow_scenes, said
 
 KEPT = ("preference_network", "preference_other")
 
@@ -24,25 +24,13 @@ def check_link(screen, link: Link) -> None:
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_every_scene_sets_what_it_names_and_can_be_played_again(language):
-    screen = open_page("preference", lang=language)
-    scenes = lesson("preference", language).scenes
-    for number, link in [*enumerate(scenes), (0, scenes[0])]:
-        screen.pills(key="preference_scene").set_value(number).run()
-        check_link(screen, link)
+    follow_scenes("preference", language, check_link)
 
 
 @pytest.mark.parametrize("kind", ["questions", "claims"])
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_every_answer_is_shown_and_its_buttons_demonstrate_it(kind, language):
-    screen = open_page("preference", lang=language)
-    screen.session_state["preference_asked"] = kind
-    for item in getattr(lesson("preference", language), kind):
-        screen.session_state[f"preference_{kind}"] = item.identifier
-        screen.run()
-        assert any(item.text in text.value for text in screen.markdown), item.identifier
-        for number, link in enumerate(item.links):
-            screen.button(key=f"preference_{item.identifier}_{number}").click().run()
-            check_link(screen, link)
+    follow_answers("preference", language, kind, check_link)
 
 
 def test_a_scene_puts_back_what_it_does_not_name_and_keeps_the_network():

@@ -10,7 +10,7 @@ from components.controls import parse_link
 from components.lesson import Link
 from components.words import LANGUAGES
 from tests.pages.quantization_screen import DEFAULTS, KEPT, TEXT, VIEWS, drawn, quantization, title
-from tests.pages.screen import figures, live, open_page, said
+from tests.pages.screen import figures, follow_answers, follow_scenes, live, said
 
 
 def printed(screen) -> str:
@@ -69,25 +69,13 @@ def check_link(screen, link: Link) -> None:
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_every_scene_sets_what_it_names_and_can_be_played_again(language):
-    screen = open_page("quantization", lang=language)
-    scenes = lesson("quantization", language).scenes
-    for number, link in [*enumerate(scenes), (0, scenes[0])]:
-        screen.pills(key="quantization_scene").set_value(number).run()
-        check_link(screen, link)
+    follow_scenes("quantization", language, check_link)
 
 
 @pytest.mark.parametrize("kind", ["questions", "claims"])
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_every_answer_is_shown_and_its_buttons_demonstrate_it(kind, language):
-    screen = open_page("quantization", lang=language)
-    screen.session_state["quantization_asked"] = kind
-    for item in getattr(lesson("quantization", language), kind):
-        screen.session_state[f"quantization_{kind}"] = item.identifier
-        screen.run()
-        assert any(item.text in text.value for text in screen.markdown), item.identifier
-        for number, link in enumerate(item.links):
-            screen.button(key=f"quantization_{item.identifier}_{number}").click().run()
-            check_link(screen, link)
+    follow_answers("quantization", language, kind, check_link)
 
 
 def test_a_scene_puts_back_what_it_does_not_name_and_keeps_network_and_text():
