@@ -82,9 +82,12 @@ def check_counts(experts: int, chosen: int) -> None:
 
 
 def softmax_routing(
-    logits: Float[Tensor, "tokens experts"], chosen: int, renormalise: bool = True
+    logits: Float[Tensor, "tokens experts"],
+    chosen: int,
+    renormalise: bool = True,
+    bias: Float[Tensor, " experts"] | None = None,
 ) -> Routing:
-    """Softmax over all experts, then the K largest.
+    """Softmax over all experts, then the K largest; with a ``bias``, those of scores + bias.
 
     ``renormalise`` divides the K weights by their sum, which equals a softmax over the K logits
     (Mixtral, Qwen3-MoE); without it they sum to less than 1 (OLMoE, Qwen2-MoE, Switch with K = 1).
@@ -92,7 +95,8 @@ def softmax_routing(
     """
     check_counts(logits.shape[1], chosen)
     scores = logits.softmax(-1, dtype=torch.float32)
-    weights, indices = scores.topk(chosen, dim=-1)
+    indices = (scores if bias is None else scores + bias).topk(chosen, dim=-1).indices
+    weights = scores.gather(1, indices)
     if renormalise:
         weights = weights / weights.sum(-1, keepdim=True)
     return Routing(scores, indices, weights)

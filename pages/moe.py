@@ -31,6 +31,8 @@ DEFAULTS = {
     "moe_alpha": 0.1,
     "moe_gamma": 0.01,
     "moe_push": 0.0,
+    "moe_router": "sigmoid",
+    "moe_z_weight": 0.0,
     "moe_steps": 800,
     "moe_run_seed": 0,
     "moe_rounding": "floor",

@@ -20,12 +20,14 @@ from components.runs import QUEUE, name_here
 from components.words import _
 from models.moe_training import (
     BALANCINGS,
+    ROUTERS,
     STEPS,
     Balancing,
     Knobs,
     LayerSettings,
     LayerTraining,
     Outcome,
+    Router,
     Step,
 )
 
@@ -45,9 +47,20 @@ def balancing_name(balancing: Balancing) -> str:
     return {
         "none": _("none"),
         "loss": _("auxiliary loss α"),
+        "sequence": _("loss by sequence α"),
+        "device": _("loss by device α"),
         "sign": _("bias, by sign"),
         "proportional": _("bias, proportional"),
     }[balancing]
+
+
+def router_name(router: Router) -> str:
+    return {
+        "sigmoid": _("sigmoid, top K"),
+        "softmax": _("softmax, top K"),
+        "expert_choice": _("expert choice"),
+        "hash": _("hash (learns nothing)"),
+    }[router]
 
 
 @panel
@@ -55,6 +68,13 @@ def knobs(page: Page) -> None:
     """What may be turned in the middle of a run; the run reads them before every step."""
     name = page.name
     with st.container(horizontal=True, vertical_alignment="bottom"):
+        choose(
+            _("Router"), ROUTERS, f"{name}_router", router_name, default="sigmoid", width=220,
+            help=_(
+                "Experts that choose their tokens, and a hash of the token, leave nothing to balance: "
+                "there neither a loss nor the bias does anything."
+            ),
+        )  # fmt: skip
         choose(
             _("Balancing"),
             BALANCINGS,
@@ -67,11 +87,11 @@ def knobs(page: Page) -> None:
             _("Freeze the bias (γ = 0)"), key=f"{name}_frozen", bind="query-params",
             help=_("The bias stays as it is; DeepSeek-V3 ends its training so."),
         )  # fmt: skip
-    one, two, three = st.columns(3, gap="medium")
+    one, two, three, four = st.columns(4, gap="medium")
     with one:
         live_slider(
             _("Weight α of the loss"), f"{name}_alpha", 1e-3, 10.0, 0.1, log=True, step=1e-4,
-            help=_("Used with the auxiliary loss only."),
+            help=_("Used with one of the three auxiliary losses only."),
         )  # fmt: skip
     with two:
         live_slider(
@@ -83,6 +103,11 @@ def knobs(page: Page) -> None:
             _("Push towards expert 0"), f"{name}_push", 0.0, 8.0, 0.0, 0.1,
             help=_("Added to its logit: a disturbance. At 8 nearly every token goes there."),
         )  # fmt: skip
+    with four:
+        live_slider(
+            _("Weight of the z-loss"), f"{name}_z_weight", 0.0, 0.1, 0.0, 0.001,
+            help=_("Holds the router's logits small, and balances nothing."),
+        )  # fmt: skip
 
 
 def knobs_now(page: Page) -> Knobs:
@@ -93,6 +118,8 @@ def knobs_now(page: Page) -> Knobs:
         state.get(f"{name}_gamma", 0.01),
         state.get(f"{name}_frozen", False),
         state.get(f"{name}_push", 0.0),
+        state.get(f"{name}_router", "sigmoid"),
+        state.get(f"{name}_z_weight", 0.0),
     )
 
 
@@ -172,21 +199,32 @@ def say(page: Page, seen: Sequence[Step | Outcome], total: int) -> None:
     if not steps:
         return
     last = steps[-1].knobs
-    words = _("Last step {step}: {balancing}, α = {alpha}, γ = {gamma}, push {push}.").format(
+    words = _(
+        "Last step {step}: {router}; {balancing}, α = {alpha}, γ = {gamma}, push {push}, "
+        "weight of the z-loss {z_weight}. Mean of (log Σ exp logits)²: {z}."
+    ).format(
         step=steps[-1].step,
+        router=router_name(last.router),
         balancing=balancing_name(last.balancing),
         alpha=f"{last.loss_weight:.3g}",
         gamma="0" if last.frozen else f"{last.bias_rate:.3g}",
         push=f"{last.push:.1f}",
+        z_weight=f"{last.z_weight:.3g}",
+        z=f"{steps[-1].z:.2f}",
     )
     st.caption(words)
     outcome = seen[-1]
     if isinstance(outcome, Outcome):
-        one, two, three = st.columns(3)
-        one.metric(_("MaxVio_global, on 4,096 new tokens"), f"{outcome.max_violation:.3f}")
-        two.metric(_("Loss on them, as a share of answering 0"), f"{outcome.loss:.4f}")
         late = float(np.mean([step.max_violation for step in steps[-100:]]))
-        three.metric(_("MaxVio of the batch, mean of the last 100"), f"{late:.3f}")
+        metrics = {
+            _("MaxVio_global, on 4,096 new tokens"): f"{outcome.max_violation:.3f}",
+            _("The same of 4 devices of 4 experts"): f"{outcome.device_violation:.3f}",
+            _("Loss on them, as a share of answering 0"): f"{outcome.loss:.4f}",
+            _("MaxVio of the batch, mean of the last 100"): f"{late:.3f}",
+            _("New tokens that no expert took"): f"{outcome.left_out:.1%}",
+        }
+        for column, (label, value) in zip(st.columns(len(metrics)), metrics.items(), strict=True):
+            column.metric(label, value)
     page.note("training")
     take_with_you(
         f"{page.name}_training",
