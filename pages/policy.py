@@ -41,6 +41,8 @@ DEFAULTS = {
     "policy_drift": 0.3,
     "policy_low": 0.2,
     "policy_high": 0.2,
+    "policy_bound": "none",
+    "policy_bound_at": 3.0,
     # dead groups
     "policy_pass": 0.1,
     "policy_size": 8.0,

@@ -38,6 +38,8 @@ SETTLED = (*LIVE, "strip_facts")
 ANSWERS, TOKENS = 6, 24
 ENDS = (".", "!", "?", *QUOTES)
 LEVELS = ("token", "sequence")
+BOUNDS = ("none", "dual", "delta")
+BOUND_RANGE = (1.0, 5.0, 3.0, 0.05)  # lowest, highest, default, step
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,6 +99,12 @@ def token_view(page: Page) -> None:
         )  # fmt: skip
         live_slider("ε", f"{name}_low", 0.0, 1.0, 0.2, 0.01, live=LIVE, settled=SETTLED)
         live_slider(_("ε above"), f"{name}_high", 0.0, 1.0, 0.2, 0.01, live=LIVE, settled=SETTLED)
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        choose(
+            _("Bound where A < 0"), BOUNDS, f"{name}_bound", bound_label, default="none", width=300,
+            help=_("The clip alone leaves the ratio of a bad answer's token without an upper end."),
+        )  # fmt: skip
+        live_slider(_("The bound, a ratio"), f"{name}_bound_at", *BOUND_RANGE, live=LIVE, settled=SETTLED)
     strip_live(page)
     page.note("strip")
     strip_facts(page)
@@ -112,17 +120,29 @@ def kind_label(kind: str) -> str:
     }[kind]
 
 
+def bound_label(bound: str) -> str:
+    return {
+        "none": _("none (PPO, GRPO)"),
+        "dual": _("dual clip c (verl)"),
+        "delta": _("two-sided δ (TRL)"),
+    }[bound]
+
+
 def level_label(level: str) -> str:
     return _("a token") if level == "token" else _("a whole answer (GSPO)")
 
 
 def loss_of_strip(page: Page) -> PolicyLoss:
-    name = page.name
+    name, bound = page.name, now(page, "bound")
+    low, high, default, _step = BOUND_RANGE
+    at = slider_value(f"{name}_bound_at", low, high, default)
     return PolicyLoss(
         now(page, "kind"),
         now(page, "level"),
         slider_value(f"{name}_low", 0.0, 1.0, 0.2),
         slider_value(f"{name}_high", 0.0, 1.0, 0.2),
+        delta=at if bound == "delta" else None,
+        dual_clip=at if bound == "dual" else None,
         aggregation=now(page, "aggregation"),
         longest=now(page, "longest"),
     )
@@ -274,7 +294,8 @@ def checks(rollout: Rollout, loss: PolicyLoss) -> list[Check]:
     for row in range(len(policy)):
         if any(
             abs(float(ratio[row, 0]) - edge) < 1e-4
-            for edge in (1 - loss.epsilon_low, 1 + loss.epsilon_high)
+            for edge in (1 - loss.epsilon_low, 1 + loss.epsilon_high, loss.delta, loss.dual_clip)
+            if edge is not None
         ):
             continue  # on the clip's edge the loss has two slopes
         nudge = torch.zeros_like(rollout.log_p)
