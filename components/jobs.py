@@ -19,6 +19,7 @@ from components.presence import is_present, session_here
 from components.runs import PATIENCE, QUEUE
 from components.words import _
 from models.errors import InputError
+from models.turns import aside
 
 T = TypeVar("T")
 
@@ -117,9 +118,10 @@ class Job(Generic[T]):
     def wait(self, seconds: float) -> bool:
         """Look on until the end, for at most so long; whether it has come."""
         end = time.monotonic() + seconds
-        while not self.finished and time.monotonic() < end:
-            self.watch()
-            self._finished.wait(POLL_SECONDS)
+        with aside():
+            while not self.finished and time.monotonic() < end:
+                self.watch()
+                self._finished.wait(POLL_SECONDS)
         return self.finished
 
 

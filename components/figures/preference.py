@@ -220,8 +220,8 @@ def arrow_traces(places: np.ndarray, chosen: np.ndarray, rejected: np.ndarray) -
     down, shown = chosen < -1e-9 * size, size > 1e-9
     return [
         go.Scatter(
-            x=across[mask].ravel().astype(np.float32),
-            y=up[mask].ravel().astype(np.float32),
+            x=np.where(mask[:, None], across, np.nan).ravel().astype(np.float32),
+            y=np.where(mask[:, None], up, np.nan).ravel().astype(np.float32),
             mode="lines",
             name=name,
             line={"color": colour, "width": 2},

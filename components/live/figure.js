@@ -94,31 +94,115 @@ function inRoom(traces, layout, element) {
   };
 }
 
-// What a figure is apart from the cells of its heatmaps, as text to compare.
+// What moves in a trace while a slider is dragged: cells, the points of lines and markers, lengths of bars.
+const WITH_POINTS = { text: 0, customdata: 0 };
+const MOVING = {
+  heatmap: { z: 0 },
+  contour: { z: 0 },
+  scatter: { x: 0, y: 0, ...WITH_POINTS },
+  v: { y: 0, ...WITH_POINTS },
+  h: { x: 0, ...WITH_POINTS },
+};
+function kindOf({ type, orientation, stackgroup, error_x, error_y }) {
+  if (stackgroup || error_x || error_y) return null;
+  if (type === "bar") return orientation ?? "v";
+  return type ?? "scatter";
+}
+
+// What a figure is apart from what moves, as text to compare.
 function anatomyOf(traces, layout) {
-  return JSON.stringify([layout, traces.map((trace) => (trace.type === "heatmap" ? { ...trace, z: 0 } : trace))]);
+  return JSON.stringify([layout, traces.map((trace) => ({ ...trace, ...MOVING[kindOf(trace)] }))]);
 }
 
-// The rows of a heatmap as Plotly keeps them: an empty cell is undefined.
-const NUMBERS = { f4: Float32Array, f8: Float64Array, u1: Uint8Array, i1: Int8Array, i4: Int32Array };
-function cells(z) {
-  if (Array.isArray(z)) return z.map((row) => row.map((value) => value ?? undefined));
-  const bytes = Uint8Array.from(atob(z.bdata), (letter) => letter.charCodeAt(0));
-  const values = new NUMBERS[z.dtype](bytes.buffer);
-  const [rows, columns] = z.shape.split(",").map(Number);
-  const row = (index) => Array.from(values.subarray(index * columns, (index + 1) * columns));
-  return Array.from({ length: rows }, (_, index) => row(index).map((v) => (Number.isNaN(v) ? undefined : v)));
+// Numbers as they were sent: in a list, or packed, in rows where they have a shape.
+const NUMBERS = { f4: Float32Array, f8: Float64Array, u1: Uint8Array, i1: Int8Array, i2: Int16Array, i4: Int32Array };
+function unpacked(sent) {
+  if (!sent?.bdata) return sent;
+  const bytes = Uint8Array.from(atob(sent.bdata), (letter) => letter.charCodeAt(0));
+  if (!NUMBERS[sent.dtype]) return null;
+  const values = Array.from(new NUMBERS[sent.dtype](bytes.buffer));
+  const [rows, columns] = (sent.shape ?? "").split(",").map(Number);
+  if (!columns) return values;
+  return Array.from({ length: rows }, (_, row) => values.slice(row * columns, (row + 1) * columns));
 }
 
-// Axes, margins and colour bar are most of the work of Plotly.react. Where only the cells of heatmaps
-// changed, they are put in the place of the old ones and Plotly paints its traces, nothing else.
-function replaceCells(element, traces) {
-  traces.forEach(({ type, z }, index) => {
-    if (type !== "heatmap") return;
-    const [first] = element.calcdata[index];
-    first.z = first.trace.z = element.data[index].z = cells(z);
+// The rows of a heatmap; what is no number is undefined, as Plotly keeps it.
+const cells = (z) => unpacked(z).map((row) => row.map((value) => (Number.isNaN(value) ? undefined : value ?? undefined)));
+
+// Places along an axis whose range stays; null where Plotly has to work them out itself.
+function along(axis, values) {
+  if (!axis || axis.autorange || !Array.isArray(values)) return null;
+  if (!values.every((value) => value === null || typeof value === "number")) return null;
+  const known = (value) => (Number.isFinite(value) ? value : undefined);
+  if (axis.type === "linear") return values.map(known);
+  if (axis.type === "log") return values.map((value) => known(value > 0 ? Math.log10(value) : NaN));
+  return null;
+}
+
+const axisOf = (layout, trace, letter) => layout[(trace[`${letter}axis`] ?? letter).replace(letter, `${letter}axis`)];
+const same = (one, other) => JSON.stringify(one) === JSON.stringify(other);
+
+// What a trace is to show, as changes to its points and to itself; null where it needs all of Plotly.react.
+function moved(element, trace, before, points) {
+  const { _fullLayout: layout } = element;
+  const kind = kindOf(trace);
+  if (trace.visible === false || points[0]?.trace?.visible !== true) return null;
+  if (kind === "heatmap" || kind === "contour") {
+    const z = cells(trace.z);
+    if (kind === "contour" && z.flat().includes(undefined)) return null; // Plotly fills its holes
+    return { z };
+  }
+  const letters = kind === "scatter" ? ["x", "y"] : [kind === "h" ? "x" : "y"];
+  if (kind !== "scatter" && (trace.base !== undefined || !["group", "overlay"].includes(layout.barmode))) return null;
+  const part = {};
+  for (const name of [...letters, "text", "customdata"]) {
+    if (same(trace[name], before[name])) continue;
+    const values = unpacked(trace[name]);
+    if (!Array.isArray(values) || values.length !== points.length) return null;
+    part[name] = values;
+  }
+  part.places = {};
+  for (const letter of letters.filter((name) => part[name])) {
+    const axis = axisOf(layout, trace, letter);
+    const places = along(axis, part[letter]);
+    if (!places || (kind !== "scatter" && (axis.type !== "linear" || places.includes(undefined)))) return null;
+    part.places[letter] = places;
+  }
+  return part;
+}
+
+function put(trace, points, { places, ...arrays }) {
+  const [first] = points;
+  Object.assign(first.trace, arrays);
+  if (arrays.z) first.z = arrays.z;
+  points.forEach((point, at) => {
+    for (const letter in places) {
+      point[letter] = places[letter][at];
+      if (trace.type !== "bar") continue;
+      point.s = point[letter];
+      point.s1 = point[letter] = point.b + point.s;
+    }
+    if (arrays.text) point.tx = arrays.text[at];
+    if (arrays.customdata) point.data = arrays.customdata[at];
+  });
+}
+
+// Axes, margins and colour bar are most of the work of Plotly.react. Where only cells and points
+// moved, they are put in the place of the old ones and Plotly paints its traces, nothing else.
+function putInPlace(element, traces, before) {
+  const parts = traces.map((trace, index) => {
+    if (JSON.stringify(trace) === before[index]) return {};
+    return MOVING[kindOf(trace)] ? moved(element, trace, JSON.parse(before[index]), element.calcdata[index]) : null;
+  });
+  if (parts.includes(null)) return false;
+  parts.forEach((part, index) => {
+    if (!Object.keys(part).length) return;
+    put(traces[index], element.calcdata[index], part);
+    const { places, ...arrays } = part;
+    Object.assign(element.data[index], arrays);
   });
   for (const module of element._fullLayout._basePlotModules) module.plot(element);
+  return true;
 }
 
 const AT_ONCE = { mode: "immediate", frame: { duration: 0, redraw: false }, transition: { duration: 0 } };
@@ -157,10 +241,12 @@ export default function ({ data, parentElement, setStateValue, setTriggerValue }
       const themed = inTheme(layout, own.theme);
       const { frames } = sent;
       const anatomy = frames ? null : anatomyOf(traces, themed); // frames hold cells of their own
+      const texts = traces.map((trace) => JSON.stringify(trace)); // Plotly writes into what it is given
       own.scrubber = layout.meta?.scrubber ?? null;
       own.leads = Boolean(layout.sliders);
-      if (anatomy !== null && anatomy === own.anatomy) {
-        replaceCells(element, traces);
+      const isInPlace = anatomy !== null && anatomy === own.anatomy && putInPlace(element, traces, own.texts);
+      if (isInPlace) {
+        element.dataset.inPlace = Number(element.dataset.inPlace ?? 0) + 1;
       } else {
         const isNew = !element._fullLayout;
         const config = {
@@ -173,6 +259,7 @@ export default function ({ data, parentElement, setStateValue, setTriggerValue }
         if (isNew && frames) await Plotly.addFrames(element, frames); // react puts them into old figures only
       }
       own.anatomy = anatomy;
+      own.texts = texts;
       own.drawnAt = performance.now();
       element.dataset.drawn = ++own.drawn;
     }

@@ -28,6 +28,7 @@ from streamlit.runtime.scriptrunner_utils.script_run_context_attr import SCRIPT_
 from streamlit.runtime.state import SafeSessionState, SessionState
 
 from components.watch import timed
+from models.turns import turn
 
 FOLLOW_ROUTE = "/loupe/follow"
 MOST_BYTES = 1000  # of a request: a token, a key and a number
@@ -169,4 +170,9 @@ async def answer(request: Request) -> Response:
     except (ValueError, KeyError, TypeError):
         return Response(status_code=400)
     with timed("follow"):
-        return JSONResponse({"figures": await run_in_threadpool(follow, token, key, value)})
+        return JSONResponse({"figures": await run_in_threadpool(_in_turn, token, key, value)})
+
+
+def _in_turn(token: str, key: str, value: float) -> list[dict] | None:
+    with turn():
+        return follow(token, key, value)

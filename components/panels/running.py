@@ -17,6 +17,7 @@ from components.refusal import sentence
 from components.runs import QUEUE, Held, name_here
 from components.words import _
 from models.errors import InputError
+from models.turns import aside
 
 SHARE = 0.35  # seconds of work between two drawings
 TICK = 0.2  # seconds between two questions of a timer
@@ -154,9 +155,11 @@ def keep_going(page: Page, name: str, held: Held | None) -> None:
     )  # overwrites what an earlier run of the panel said: a run that is cut short clears nothing
     if place:
         said.info(_("Other runs are at work. Your place in the queue: {place}").format(place=place))
-        time.sleep(WAITING)
+        with aside():
+            time.sleep(WAITING)
     else:
-        held.draw(SHARE)
+        with aside():
+            held.draw(SHARE)
     _again()
 
 

@@ -38,6 +38,7 @@ from models.networks.wire import (
     read_refusal,
 )
 from models.settings import Settings
+from models.turns import aside
 
 T = TypeVar("T")
 
@@ -192,11 +193,12 @@ class RayServeEngine:
             raise PoolError(_gone())
         body = question.model_dump_json().encode()
         for pause in (*BACK_OFF, None):
-            response = self._post(call, body)
+            with aside():  # the pool takes many questions at once
+                response = self._post(call, body)
+                if response.status == HTTPStatus.SERVICE_UNAVAILABLE and pause is not None:
+                    time.sleep(pause)
             if response.status != HTTPStatus.SERVICE_UNAVAILABLE:
                 return self._read(response)
-            if pause is not None:
-                time.sleep(pause)
         _log.warning("The pool of networks is full.")
         raise PoolError(InputError("The pool that runs networks is full just now; try again in a moment."))
 

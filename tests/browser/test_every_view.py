@@ -4,7 +4,7 @@ import ast
 import re
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from components.catalogue import PAGES
 from components.words import LANGUAGES
@@ -32,19 +32,33 @@ def views(page: str) -> list[str]:
 
 @pytest.mark.parametrize("name", [entry.name for entry in PAGES])
 def test_every_view_fits_and_says_what_it_shows(page: Page, name: str) -> None:
-    """One browser window goes through all views, as a window that keeps its cache is twice as fast."""
-    for view in views(name):
-        print(f"{name}: {view}")  # shown where one fails
-        page.set_viewport_size(PHONE)
-        page.goto(f"/{name}?{name}_view={view}{SHORT.get(name, '')}&lang=en")
+    """As a person goes: one window, from view to view, and once more in the other language."""
+    page.set_viewport_size(PHONE)
+    page.goto(f"/{name}?lang=en{SHORT.get(name, '')}")
+    ready(page)
+    there, back = views(name), views(name)[::-1]
+    [default] = [view for number, view in enumerate(there) if choice(page, name, number).is_checked()]
+    for language, order in zip(LANGUAGES.values(), (there, back), strict=True):
+        pick(page, "Language · 语言", language)
         ready(page)
-        for language in LANGUAGES.values():
-            pick(page, "Language · 语言", language)
+        for view in order:
+            print(f"{name}: {view}, {language}")  # shown where one fails
+            button = choice(page, name, there.index(view))
+            if not button.is_checked():
+                button.locator("..").click()
+            if view == default:  # which stands in no address
+                expect(page).not_to_have_url(re.compile(rf"[?&]{name}_view="))
+            else:
+                expect(page).to_have_url(re.compile(rf"[?&]{name}_view={view}(&|$)"))
             ready(page)
-            for size in (PHONE, LAPTOP):
+            for size in (LAPTOP, PHONE):
                 page.set_viewport_size(size)
                 fits_the_window(page)
             for shown in page.locator(".figure").all():
                 expect(shown).to_have_attribute("role", "figure")
                 expect(shown).to_have_attribute("aria-label", re.compile(r"\S{2}"))
-            page.set_viewport_size(PHONE)
+
+
+def choice(page: Page, name: str, number: int) -> Locator:
+    """The button of one of a page's views."""
+    return page.locator(f".st-key-{name}_view_widget").get_by_role("radio").nth(number)

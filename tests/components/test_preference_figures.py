@@ -31,7 +31,7 @@ def test_arrows_point_where_they_should_and_those_to_the_left_stand_apart(turn):
     push = np.full((3, 3), np.cos(turn)), np.full((3, 3), np.sin(turn))
     up, down = arrow_traces(places, *push)
     shown, empty = (up, down) if np.cos(turn) > 0 else (down, up)
-    assert len(empty.x) == 0
+    assert np.isnan(empty.x).all()
     arrows = np.stack([np.reshape(shown.x, (9, 6)), np.reshape(shown.y, (9, 6))], -1)
     shaft = arrows[:, 1] - arrows[:, 0]
     np.testing.assert_allclose(np.arctan2(shaft[:, 1], shaft[:, 0]), turn, atol=1e-5)
@@ -45,10 +45,8 @@ def test_arrows_point_where_they_should_and_those_to_the_left_stand_apart(turn):
 
 def test_no_arrow_where_nothing_pushes():
     nothing = np.zeros((3, 3))
-    assert [len(trace.x) for trace in arrow_traces(np.arange(3, dtype=np.float32), nothing, nothing)] == [
-        0,
-        0,
-    ]
+    for trace in arrow_traces(np.arange(3, dtype=np.float32), nothing, nothing):
+        assert np.isnan(trace.x).all()
 
 
 def test_only_so_many_pairs_are_drawn():

@@ -150,7 +150,9 @@ def test_crosses_stand_where_the_clip_binds():
     assert crosses(drift="0.3") > 0
     assert crosses(drift="0.3", low="1", high="1") < crosses(drift="0.3")
     assert crosses(drift="0.8", kind="cispo") == 0
-    bounds = {bound: crosses(drift="0.8", bound=bound, bound_at="1.3") for bound in ("none", "dual", "delta")}
+    bounds = {
+        bound: crosses(drift="0.8", bound=bound, bound_at="1.3") for bound in ("none", "dual", "delta")
+    }
     assert bounds["none"] < bounds["dual"] == bounds["delta"]
     assert crosses(drift="0.8", bound="dual", bound_at="5") < bounds["dual"]
 
