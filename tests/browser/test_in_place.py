@@ -9,7 +9,8 @@ from tests.browser.driving import figure, held, move, ready, slider
 
 PAINTED = """figure => {
     const attributes = ["d", "transform", "href", "style", "x", "y", "width", "height"];
-    const said = node => attributes.map(name => node.getAttribute(name)).join(" ").replace(/url\\(.*?\\)/g, "");
+    const said = node =>
+        attributes.map(name => node.getAttribute(name)).join(" ").replace(/url\\(.*?\\)/g, "");
     return [...figure.querySelectorAll(".cartesianlayer .plot :is(path, image, text)")].map(
         node => said(node) + (node.tagName === "text" ? node.textContent : ""));
 }"""
