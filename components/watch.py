@@ -16,7 +16,6 @@ import streamlit as st
 from prometheus_client import CollectorRegistry, Gauge, Histogram
 
 from components.presence import session_here
-from models.turns import turn
 
 REGISTRY = CollectorRegistry()
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.3, 0.5, 1, 2.5, 5, 10, 30)  # seconds
@@ -92,12 +91,11 @@ def page_here() -> str | None:
 
 @contextmanager
 def rerun(page: str) -> Iterator[None]:
-    """Time a rerun of the whole page, with the wait for its turn, and write it down."""
+    """Time a rerun of the whole page, and write it down."""
     st.session_state[_PAGE] = page
     begun = time.perf_counter()
     try:
-        with turn():
-            yield
+        yield
     finally:
         seconds = time.perf_counter() - begun
         RERUNS.labels(page, "page").observe(seconds)
@@ -116,10 +114,9 @@ def timed(kind: str) -> Iterator[None]:
 
 @contextmanager
 def panel_timed(name: str) -> Iterator[None]:
-    """Time a panel, of which a rerun may consist, with the wait for its turn."""
+    """Time a panel, of which a rerun may consist."""
     begun = time.perf_counter()
     try:
-        with turn():
-            yield
+        yield
     finally:
         RERUNS.labels(page_here() or "", name).observe(time.perf_counter() - begun)

@@ -9,7 +9,7 @@ waiting keeps the others back, and two threads can never wait for each other.
 import time
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from threading import Condition, local
 
 PATIENCE = 0.1  # seconds: several ordinary redraws
@@ -26,12 +26,16 @@ class Turns:
         self._mine = local()
 
     @contextmanager
-    def turn(self) -> Iterator[None]:
-        """Wait until it is this thread's turn, or those before it are overdue; inside a turn, go on."""
+    def turn(self, waiting: AbstractContextManager[None] | None = None) -> Iterator[None]:
+        """Wait until it is this thread's turn, or those before it are overdue; inside a turn, go on.
+
+        The wait happens inside of ``waiting``, which may time it.
+        """
         if getattr(self._mine, "ticket", None) is not None:
             yield
             return
-        self._mine.ticket = self._enter()
+        with waiting or nullcontext():
+            self._mine.ticket = self._enter()
         try:
             yield
         finally:

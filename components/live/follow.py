@@ -174,5 +174,5 @@ async def answer(request: Request) -> Response:
 
 
 def _in_turn(token: str, key: str, value: float) -> list[dict] | None:
-    with turn():
+    with turn(timed("wait for a turn")):
         return follow(token, key, value)
