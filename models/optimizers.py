@@ -252,8 +252,8 @@ class Trajectory:
 def trajectory(surface: Surface, start: tuple[float, float], choice: Choice, run: Run) -> Trajectory:
     """The optimizer's own steps from ``start``, in float64, each recorded.
 
-    The surface is differentiated by autograd, every step is one call of the library's ``step``. A
-    run ends where the loss is no finite number, or a coordinate leaves ±10⁸.
+    Every step is one call of the library's ``step``, with the surface's gradient at the point. A run
+    ends where the loss is no finite number, or a coordinate leaves ±10⁸.
     """
     point = torch.tensor(start, dtype=torch.float64, requires_grad=True)
     optimizer = choice.build([point])
@@ -269,24 +269,24 @@ def trajectory(surface: Surface, start: tuple[float, float], choice: Choice, run
     group, diverged_at = optimizer.param_groups[0], None
     function, clip = surface.function, run.clip
 
-    def closure() -> Tensor:
-        optimizer.zero_grad()
-        loss = function(*point.unbind())
-        loss.backward()
-        assert point.grad is not None
+    def differentiate() -> None:
+        point.grad = surface.gradient(*point.tolist())
         if noise is not None:
             point.grad.add_(noise[step])
         if clip < math.inf:
             torch.nn.utils.clip_grad_norm_([point], clip)
         gradients[step] = point.grad
-        return loss
+
+    def closure() -> Tensor:  # with the loss, which only L-BFGS looks at
+        differentiate()
+        return function(*point.detach().unbind())
 
     for step in range(run.steps):
         group["lr"] = rates[step]
         if choice.kind == "lbfgs":
             optimizer.step(closure)  # type: ignore[arg-type]  # torch's own closures return tensors
         else:
-            closure()
+            differentiate()
             optimizer.step()
         x, y = point.tolist()
         if not (abs(x) < GONE and abs(y) < GONE):  # also where one of them is NaN

@@ -4,6 +4,8 @@ import math
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch.autograd.functional import hessian
 from torch.optim import LBFGS
 from torch.testing import assert_close
@@ -135,3 +137,19 @@ def test_surfaces_that_are_refused(choice, sentence):
 def test_a_start_outside_the_plot_is_refused(point):
     with pytest.raises(InputError, match="outside the plot"):
         start_in(made("rosenbrock"), *point)
+
+
+@pytest.mark.parametrize("name", SURFACES)
+@given(x=st.floats(-6, 6), y=st.floats(-6, 6))
+def test_gradients_by_formula_are_autograds(name, x, y):
+    one = made(name, condition=37.0, degrees=30.0, expression="sin(x) * y + x^2")
+    point = torch.tensor([x, y], dtype=torch.float64)
+    assert_close(one.gradient(x, y), gradient(one.function, point), rtol=1e-10, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", SURFACES)
+def test_a_gradient_far_away_is_no_exception(name):
+    one = made(name, expression="x^2 + y^3")
+    for x, y in ((math.nan, 0.0), (math.inf, 1.0), (0.0, -math.inf)):
+        assert one.gradient(x, y).isnan().all()
+    assert one.gradient(1e200, -1e200).dtype == torch.float64
