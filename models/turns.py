@@ -61,7 +61,8 @@ class Turns:
             if not self._line:
                 self._since = time.monotonic()
             self._line.append(ticket)
-            while self._line[0] is not ticket:
+            # It may have come to the front and been passed by before this thread woke up.
+            while ticket in self._line and self._line[0] is not ticket:
                 left = self._since + self._patience - time.monotonic()
                 if left <= 0:
                     self._next()

@@ -91,6 +91,25 @@ def test_whoever_takes_too_long_is_passed_by_and_disturbs_nobody_on_leaving():
     assert done[-1] == 3
 
 
+@pytest.mark.parametrize("patience", [0.0, 1e-5, 1e-3])
+def test_on_a_crowded_machine_everybody_comes_through(patience):
+    """Also those who are passed by before they have noticed that it was their turn."""
+    turns, done = Turns(patience), []
+
+    def work(number: int) -> None:
+        for _ in range(20):
+            with turns.turn():
+                time.sleep(1e-4 * (number % 3))
+                with turns.aside():
+                    time.sleep(0)
+        done.append(number)
+
+    for thread in [started(work, number) for number in range(24)]:
+        thread.join(SOON)
+    assert sorted(done) == list(range(24))
+    assert not turns._line
+
+
 def test_others_go_on_while_one_stands_aside():
     turns, done = Turns(LONG), []
 
