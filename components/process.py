@@ -21,8 +21,8 @@ from components.catalogue import PAGES
 from components.live.address import app_route
 from components.live.figure import PLOTLY_ROUTE
 from components.live.follow import FOLLOW_ROUTE, answer
+from components.reruns import make_cheaper
 from components.status import metrics, status
-from components.taking_turns import take_turns
 from components.watch import event, log_as_json
 from models.memory import drop_when_short, relieve
 from models.settings import settings
@@ -107,7 +107,7 @@ async def lifespan(_app: st.App) -> AsyncIterator[None]:
     drop_when_short(st.cache_data.clear)
     drop_when_short(st.cache_resource.clear)
     send_at_once()
-    take_turns()
+    make_cheaper()
     thread = threading.Thread(target=_warm_up_or_say_why, name="loupe-warm-up", daemon=True)
     asyncio.get_running_loop().call_later(0.5, thread.start)
     collecting = asyncio.create_task(collect_garbage())

@@ -17,11 +17,26 @@ from components.refusal import sentence
 from components.runs import QUEUE, Held, name_here
 from components.words import _
 from models.errors import InputError
+from models.kept import Kept
+from models.memory import drop_when_short
 from models.turns import aside
 
 SHARE = 0.35  # seconds of work between two drawings
 TICK = 0.2  # seconds between two questions of a timer
 WAITING = 0.5  # seconds between two questions for a slot
+AT_ONCE = 1.0  # seconds, more than a result that is there already needs
+ENDED_BYTES = 32_000_000  # of results that are kept for others
+
+
+def _bytes_of(ended: tuple) -> int:
+    """Of the tensors in a result."""
+    return sum(
+        value.nbytes for result in ended for value in vars(result).values() if hasattr(value, "nbytes")
+    )
+
+
+ENDED: Kept[tuple[str, object], tuple] = Kept(lambda: ENDED_BYTES, _bytes_of)
+drop_when_short(ENDED.clear)
 
 
 def forget_running(page: Page) -> None:
@@ -34,7 +49,9 @@ def run_of(
 ) -> Held | None:
     """The run of these settings, as far as it has come; a run of other settings is ended.
 
-    ``by_itself`` starts it at once; else ``run_buttons`` do. Raises InputError where none may start.
+    ``by_itself`` starts it at once; else ``run_buttons`` do. What has started by itself for somebody and
+    came to its end is not computed again for others: its last result is theirs at once. Raises
+    InputError where none may start.
     """
     key, going = name_here(name), f"{page.name}_going"
     held = QUEUE.find(key)
@@ -42,10 +59,17 @@ def run_of(
         QUEUE.stop(key)
         st.session_state.pop(going, None)
         held = None
-    if by_itself and held is None:
-        held = QUEUE.start(key, settings, make)
-    if by_itself and held is not None and not held.is_done:
-        st.session_state[going] = name
+    if by_itself:
+        if (held is None or not held.is_done) and (ended := ENDED.find((name, settings))) is not None:
+            QUEUE.stop(key)
+            held = QUEUE.start(key, settings, lambda: iter(ended))
+            held.draw(AT_ONCE)
+            st.session_state[going] = name
+        held = held or QUEUE.start(key, settings, make)
+        if held.is_done:
+            ENDED.get((name, settings), lambda: tuple(held.seen[-1:]))
+        else:
+            st.session_state[going] = name
     return held
 
 

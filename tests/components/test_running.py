@@ -5,6 +5,7 @@ import time
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from components.panels.running import ENDED
 from components.runs import QUEUE
 from tests.pages.screen import live
 
@@ -88,3 +89,48 @@ def test_who_comes_back_without_the_run_is_told_and_may_start_it_again():
 
 def test_another_runs_mark_says_nothing_here():
     assert not opened(page_going_on="others").info
+
+
+def page_that_starts_by_itself():
+    from dataclasses import dataclass
+
+    import streamlit as st
+    import torch
+
+    from components.live.address import forget_address
+    from components.page import Page
+    from components.panels import panel
+    from components.panels.running import keep_going, run_of, timer_for
+
+    @dataclass
+    class Result:
+        values: torch.Tensor
+
+    def steps():
+        counted = st.session_state
+        counted["begun"] = counted.get("begun", 0) + 1
+        for step in range(4):
+            yield Result(torch.full((5,), float(step)))
+
+    def training() -> None:
+        held = run_of(page, "grid", "some settings", steps, by_itself=True)
+        st.write("result", float(held.seen[-1].values.sum()) if held.seen else None)
+        keep_going(page, "grid", held)
+
+    forget_address()
+    page = Page("page", {}, frozenset())
+    panel(training, timer_for(page, "grid", "some settings"))()
+
+
+def test_what_came_to_its_end_for_somebody_is_there_at_once_for_others():
+    ENDED.clear()
+    first = AppTest.from_function(page_that_starts_by_itself, default_timeout=60).run()
+    for _ in range(10):
+        first.run()
+    assert first.markdown[-1].value == "result `15.0`"
+    assert first.session_state["begun"] == 1
+    assert len(ENDED) == 1
+    assert 0 < ENDED.bytes < 1_000
+    second = AppTest.from_function(page_that_starts_by_itself, default_timeout=60).run()
+    assert second.markdown[-1].value == "result `15.0`"
+    assert "begun" not in second.session_state

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import plotly.graph_objects as go
 from streamlit.testing.v1 import AppTest
 
 from components.catalogue import lesson
@@ -43,10 +44,13 @@ def live(screen: AppTest) -> dict[str, dict]:
 
 
 def figures(screen: AppTest) -> dict[str, dict]:
-    """The Plotly figures of all live figures, their typed arrays decoded."""
-    return {
-        key: decoded(json.loads(data["figure"])) for key, data in live(screen).items() if "figure" in data
-    }
+    """The Plotly figures of all live figures, their typed arrays decoded; all that they say is Plotly's."""
+    sent = {key: json.loads(data["figure"]) for key, data in live(screen).items() if "figure" in data}
+    for figure in sent.values():
+        go.Figure(
+            figure
+        )  # raises ValueError for a property that there is not, or a value that it cannot take
+    return {key: decoded(figure) for key, figure in sent.items()}
 
 
 def decoded(value):
