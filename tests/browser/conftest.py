@@ -17,12 +17,17 @@ expect.set_options(timeout=PATIENCE)
 _LOOKING_FOR_BASE = re.compile(r"/[a-z]+/_stcore/(health|host-config)$")
 
 
+# About half of the time that browser tests take.
+FIRST_HALF = {"test_attention.py", "test_every_view.py", "test_masks.py", "test_moe.py"}
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """One worker runs all browser tests: they share one server and one browser."""
+    """Two workers run the browser tests: each has one server and one browser for its half."""
     for item in items:
         if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.xdist_group("browser"))
+            half = "first" if item.path.name in FIRST_HALF else "second"
+            item.add_marker(pytest.mark.xdist_group(f"browser, {half} half"))
 
 
 @pytest.fixture(scope="session")
