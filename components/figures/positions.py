@@ -260,16 +260,30 @@ def pair_at(x: float, y: float, pairs: int) -> int:
 def pair_bars(
     here: np.ndarray, unturned: np.ndarray, rest: float, limit: float, total: float, height: int = 250
 ) -> go.Figure:
-    """What each pair adds to the score, now and without rotation; the last bar is not rotated."""
+    """What each pair adds to the score, now and without rotation; the last bar is not rotated.
+
+    Signs are two traces and the sum is a word in the plot, so that all that moves is put in place.
+    """
     names = [str(index) for index in range(len(here))] + ([_("rest")] if rest else [])
     tail = [rest] if rest else []
     now = np.append(here, tail).astype(np.float32)
     traces = [
-        go.Bar(
-            y=now,
-            marker={"color": np.where(now >= 0, BLUE, RED).tolist()},
-            name=_("rotated"),
-            hovertemplate=_("pair") + " %{x}<br>%{y:.4f}<extra></extra>",
+        *(
+            go.Bar(
+                y=np.where(mask, now, np.float32(0)),
+                marker={"color": colour},
+                name=_("rotated"),
+                hovertemplate=_("pair") + " %{x}<br>%{y:.4f}<extra></extra>",
+            )
+            for mask, colour in ((now >= 0, BLUE), (now < 0, RED))
+        ),
+        go.Scatter(
+            x=[len(names) - 0.5],
+            y=[0.9 * limit],
+            mode="text",
+            text=[_("the sum is {total}").format(total=f"{total:.3f}")],
+            textposition="middle left",
+            hoverinfo="skip",
         ),
         go.Scatter(
             y=np.append(unturned, tail).astype(np.float32),
@@ -283,9 +297,11 @@ def pair_bars(
         traces,
         height,
         showlegend=False,
+        barmode="overlay",
         margin=NARROW_MARGIN | {"t": 8},
         xaxis={
-            "title": {"text": _("Pair p: the sum is {total}").format(total=f"{total:.3f}")},
+            "title": {"text": _("Pair p")},
+            "range": [-0.6, len(names) - 0.4],
             "tickvals": list(range(len(names)))[:: 1 + len(names) // 24],
             "ticktext": names[:: 1 + len(names) // 24],
         },

@@ -58,9 +58,10 @@ def test_the_ring_stands_around_the_chosen_pair():
 
 def test_the_bar_of_what_is_not_rotated_is_there_when_it_counts():
     here = np.array([1.0, -2.0], dtype=np.float32)
-    assert list(pair_bars(here, here, 0.0, 3, -1.0).data[0].y) == [1, -2]
+    above, below, *_ = pair_bars(here, here, 0.0, 3, -1.0).data
+    assert list(above.y + below.y) == [1, -2]
     figure = pair_bars(here, here, 0.5, 3, -0.5)
-    assert list(figure.data[0].y) == [1, -2, 0.5]
+    assert [list(trace.y) for trace in figure.data[:2]] == [[1, 0, 0.5], [0, -2, 0]]
     assert figure.layout.xaxis.ticktext[-1] == "rest"
     assert figure.layout.yaxis.range == (-3, 3)
 

@@ -2,7 +2,7 @@
 
 from streamlit.testing.v1 import AppTest
 
-from tests.pages.screen import constant, open_page
+from tests.pages.screen import constant, figures, open_page
 
 TEXT = "The keeper lit the lamp, and the keeper slept."
 VIEWS = {
@@ -30,3 +30,9 @@ def figures_of(query: dict) -> set[str]:
     if view == "encode" and query.get("positions_source") == "learned":
         return VIEWS["encode"] - {"positions_wavelengths"}
     return VIEWS[view]
+
+
+def pair_values(screen):
+    """What each pair adds to the score, as the microscope's bars show it: a trace for each sign."""
+    above, below = figures(screen)["positions_pairs"]["data"][:2]
+    return above["y"] + below["y"]

@@ -14,7 +14,7 @@ from components.words import LANGUAGES
 from models.networks.loading import load
 from models.networks.tracing import trace
 from tests.pages.attention_screen import NETWORK, eager
-from tests.pages.positions_screen import CHECKS, TEXT, VIEWS, positions
+from tests.pages.positions_screen import CHECKS, TEXT, VIEWS, pair_values, positions
 from tests.pages.screen import CHECK, captions, figures, live, open_page, said
 
 
@@ -61,11 +61,13 @@ def test_views_are_changed_on_the_page_and_keep_the_text():
 @pytest.mark.parametrize(("layer", "head", "query", "key"), [(0, 0, 5, 2), (1, 4, 7, 6), (3, 5, 10, 0)])
 def test_the_bars_sum_to_the_networks_raw_score(layer, head, query, key):
     screen = positions(layer=str(layer), head=str(head), query=str(query), key=str(key))
-    bars, unturned = figures(screen)["positions_pairs"]["data"]
+    bars, unturned = pair_values(screen), figures(screen)["positions_pairs"]["data"][-1]
     own = record(layer)
     score = float(own.query[head, query] @ own.key[own.key_of_head[head], key])
-    assert float(np.sum(bars["y"])) == pytest.approx(score, abs=1e-3)
-    assert len(bars["y"]) == len(unturned["y"]) == 16
+    assert float(np.sum(bars)) == pytest.approx(score, abs=1e-3)
+    assert len(bars) == len(unturned["y"]) == 16
+    said = figures(screen)["positions_pairs"]["data"][2]["text"]
+    assert said == [f"the sum is {score:.3f}"]
     (circles,) = [figures(screen)["positions_circles"]]
     assert circles["data"][0]["name"] == ""
     x = np.array(circles["data"][2]["x"]).reshape(16, 3)
@@ -74,9 +76,9 @@ def test_the_bars_sum_to_the_networks_raw_score(layer, head, query, key):
 
 def test_moving_the_whole_text_leaves_bars_and_curve_and_is_checked():
     here, there = positions(query="9"), positions(query="9", offset="700")
-    for key in ("positions_pairs", "positions_curve"):
-        before, after = (figures(screen)[key]["data"][0]["y"] for screen in (here, there))
-        np.testing.assert_allclose(before, after, atol=2e-3)
+    np.testing.assert_allclose(pair_values(here), pair_values(there), atol=2e-3)
+    before, after = (figures(screen)["positions_curve"]["data"][0]["y"] for screen in (here, there))
+    np.testing.assert_allclose(before, after, atol=2e-3)
     circles = [figures(screen)["positions_circles"]["data"][2]["x"] for screen in (here, there)]
     assert np.nanmax(np.abs(np.array(circles[0]) - np.array(circles[1]))) > 0.1
     checks = [found for found in map(CHECK.match, captions(there)) if found]
@@ -88,8 +90,8 @@ def test_moving_the_query_walks_along_the_curve():
     plain = figures(positions(query="9", key="4"))["positions_curve"]
     place, height = plain["data"][0]["x"], plain["data"][0]["y"]
     for moved in (-30, 0, 25):
-        shown = figures(positions(query="9", key="4", moved=str(moved)))
-        total = float(np.sum(shown["positions_pairs"]["data"][0]["y"]))
+        screen = positions(query="9", key="4", moved=str(moved))
+        shown, total = figures(screen), float(np.sum(pair_values(screen)))
         assert total == pytest.approx(float(height[list(place).index(5 + moved)]), abs=1e-3)
         (line,) = shown["positions_curve"]["layout"]["shapes"]
         assert line["x0"] == 5 + moved
@@ -98,7 +100,7 @@ def test_moving_the_query_walks_along_the_curve():
 
 def test_a_pair_is_worked_out_below_with_a_determinant_of_one():
     screen = positions(query="9", key="4", pair="3")
-    bars = figures(screen)["positions_pairs"]["data"][0]["y"]
+    bars = pair_values(screen)
     (formula,) = [latex.value for latex in screen.latex]
     assert rf"={bars[3]:.4f}" in formula
     assert r"\det R&=1.000" in formula

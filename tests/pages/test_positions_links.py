@@ -9,14 +9,14 @@ from components.catalogue import lesson
 from components.controls import parse_link
 from components.lesson import Link
 from components.words import LANGUAGES
-from tests.pages.positions_screen import DEFAULTS, VIEWS, figures_of, positions
+from tests.pages.positions_screen import DEFAULTS, VIEWS, figures_of, pair_values, positions
 from tests.pages.screen import figures, follow_answers, live, open_page, run_snippet, said
 
 
 def test_the_snippet_of_the_microscope_repeats_the_bars():
     screen = positions(query="9", key="3", layer="2", head="1", moved="7", offset="100")
     names, printed = run_snippet(screen)
-    bars = figures(screen)["positions_pairs"]["data"][0]["y"]
+    bars = pair_values(screen)
     np.testing.assert_array_equal(names["scores"].pairs[0, 0].numpy(), bars)
     assert str(names["scores"].total.item()) in printed
 
