@@ -23,6 +23,7 @@ _mount = st.components.v2.component(
 )
 PLOTLY_ROUTE = "/loupe/plotly.js"
 DEFAULT_HEIGHT = 420
+NUMPY = orjson.OPT_SERIALIZE_NUMPY  # single numbers; arrays have been packed before
 ANSWERS = "loupe_answers"  # in the session: the last value that was taken from each live slider
 
 
@@ -38,7 +39,7 @@ class Drawn:
         height = figure.layout.height or DEFAULT_HEIGHT
         if scrubbing is None:
             return cls(figure.to_json(engine="orjson"), height)
-        return cls(orjson.dumps(scrubbing.put_into(figure.to_dict())).decode(), height)
+        return cls(orjson.dumps(scrubbing.put_into(figure.to_dict()), option=NUMPY).decode(), height)
 
 
 def live_figure(
