@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
+from streamlit.proto.Alert_pb2 import Alert
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.BidiComponent_pb2 import BidiComponent
 from streamlit.proto.Delta_pb2 import Delta
@@ -32,7 +33,7 @@ class Session:
     low: float = 0.0
     high: float = 0.0
     value: float = 0.0  # of the slider, as the server sent it
-    failures: int = 0  # exceptions that were shown
+    failures: int = 0  # exceptions that were shown, and sentences in their place
     figure_at: float | None = None  # when the first live figure came, by time.perf_counter
     fragment: str = ""
     script_hash: str = ""
@@ -90,7 +91,8 @@ class Session:
             self._look_at(answer.delta)
 
     def _look_at(self, delta: Delta) -> None:
-        self.failures += delta.new_element.HasField("exception")
+        failed = delta.new_element.alert.format == Alert.ERROR
+        self.failures += failed or delta.new_element.HasField("exception")
         component: BidiComponent = delta.new_element.bidi_component
         if component.component_name == "loupe_figure" and self.figure_at is None:
             self.figure_at = time.perf_counter()
