@@ -129,6 +129,16 @@ def move(page: Page, key: str, at: float) -> None:
     page.mouse.move(left + at * width, middle)
 
 
+def cell_is_selected(page: Page, column: int, row: int) -> None:
+    """Wait until the first table says that a cell is selected; its row labels are column 0.
+
+    It says so a fifth of a second later, and moves the focus then: an editor that was opened sooner, as
+    no person could, loses its keys.
+    """
+    cell = page.get_by_test_id("stDataFrame").first.get_by_test_id(f"glide-cell-{column}-{row}")
+    expect(cell).to_have_attribute("aria-selected", "true", timeout=PATIENCE)
+
+
 def pick(page: Page, label: str, option: str) -> None:
     """Choose an option of a selectbox, both by the words on them."""
     page.get_by_role("combobox", name=label, exact=True).click()

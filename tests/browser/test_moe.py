@@ -52,16 +52,16 @@ def drop(page: Page, key: str, at: float) -> None:
 
 def test_load_responds_to_a_knob_that_is_turned_during_training(page: Page) -> None:
     """Uneven while nothing balances; even from where the bias is switched on in the middle."""
-    open_view(page, "train", steps="3200", balancing="none")
+    open_view(page, "train", steps="12800", balancing="none")
     button(page, "Start").click()
     wait_for_step(page, 300)
-    segment(page, "bias, by sign").locator("..").click()
+    segment(page, "bias, by sign").dispatch_event("click")
     page.get_by_text("MaxVio_global").wait_for(timeout=4 * PATIENCE)  # the run is over
     ready(page)
-    rows = figure(page, "moe_load_time").evaluate(LOADS)  # a row an expert, a column for 32 steps
+    rows = figure(page, "moe_load_time").evaluate(LOADS)  # a row an expert, a column for 128 steps
     fullest = [max(column) for column in zip(*rows, strict=True)]
     assert len(fullest) == 100
-    assert min(fullest[4:8]) > 1.6 > 1.4 > max(fullest[95:])
+    assert fullest[2] > 1.6 > 1.4 > max(fullest[95:])
     lines = figure(page, "moe_violation_time").evaluate("figure => figure._fullLayout.shapes.length")
     assert lines == 1  # the moment is marked
 
@@ -74,7 +74,7 @@ def test_training_can_be_stopped_and_started_again(page: Page) -> None:
     stop.click()
     expect(stop).to_have_count(0)
     stopped = steps_done(page)
-    segment(page, "none").locator("..").click()
+    segment(page, "none").dispatch_event("click")
     ready(page)
     assert steps_done(page) == stopped
     button(page, "Start").click()

@@ -6,7 +6,18 @@ from pathlib import Path
 
 from playwright.sync_api import Page, expect
 
-from tests.browser.driving import button, click_cell, figure, held, move, ready, redraws, slider, values
+from tests.browser.driving import (
+    button,
+    cell_is_selected,
+    click_cell,
+    figure,
+    held,
+    move,
+    ready,
+    redraws,
+    slider,
+    values,
+)
 
 ADVANTAGES, PUSHES = "policy_advantages", "policy_pushes"
 CELL_WIDTH, HEADER, ROW = 0.2, 36, 35  # of the table: five columns with the groups' numbers
@@ -26,6 +37,7 @@ def edit(page: Page, group: int, answer: int, letter: str) -> None:
     assert box is not None
     x = box["x"] + box["width"] * CELL_WIDTH * (answer + 0.5)
     page.mouse.click(x, box["y"] + HEADER + ROW * (group - 0.5))
+    cell_is_selected(page, answer, group - 1)
     page.keyboard.press(letter)  # opens the cell, in place of what stood there
     expect(page.locator(".gdg-input").last).to_have_value(letter)
     page.keyboard.press("Enter")

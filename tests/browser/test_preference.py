@@ -7,7 +7,17 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from models.preference_table import parse_file, read_pairs
-from tests.browser.driving import PATIENCE, button, click_cell, figure, held, move, ready, redraws, values
+from tests.browser.driving import (
+    PATIENCE,
+    button,
+    click_cell,
+    figure,
+    held,
+    move,
+    ready,
+    redraws,
+    values,
+)
 
 REWARDS, GRADIENT, PLANE = "preference_rewards", "preference_gradient", "preference_plane"
 NUMBERS_END = 84  # pixels: the table's marks and row numbers; the first cell begins there
