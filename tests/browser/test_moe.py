@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Page, expect
 
 from tests.browser.driving import (
     PATIENCE,
@@ -12,6 +12,7 @@ from tests.browser.driving import (
     figure,
     held,
     move,
+    pick,
     ready,
     redraws,
     slider,
@@ -25,10 +26,6 @@ def open_view(page: Page, view: str, **query: str) -> None:
     rest = "".join(f"&moe_{key}={value}" for key, value in query.items())
     page.goto(f"/moe?moe_view={view}{rest}")
     ready(page)
-
-
-def segment(page: Page, name: str) -> Locator:
-    return page.get_by_role("radio", name=name, exact=True)
 
 
 def steps_done(page: Page) -> int:
@@ -55,7 +52,7 @@ def test_load_responds_to_a_knob_that_is_turned_during_training(page: Page) -> N
     open_view(page, "train", steps="12800", balancing="none")
     button(page, "Start").click()
     wait_for_step(page, 300)
-    segment(page, "bias, by sign").dispatch_event("click")
+    pick(page, "Balancing", "bias, by sign")
     page.get_by_text("MaxVio_global").wait_for(timeout=4 * PATIENCE)  # the run is over
     ready(page)
     rows = figure(page, "moe_load_time").evaluate(LOADS)  # a row an expert, a column for 128 steps
@@ -74,7 +71,7 @@ def test_training_can_be_stopped_and_started_again(page: Page) -> None:
     stop.click()
     expect(stop).to_have_count(0)
     stopped = steps_done(page)
-    segment(page, "none").dispatch_event("click")
+    pick(page, "Balancing", "none")
     ready(page)
     assert steps_done(page) == stopped
     button(page, "Start").click()

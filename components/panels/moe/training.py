@@ -75,14 +75,7 @@ def knobs(page: Page) -> None:
                 "there neither a loss nor the bias does anything."
             ),
         )  # fmt: skip
-        choose(
-            _("Balancing"),
-            BALANCINGS,
-            f"{name}_balancing",
-            balancing_name,
-            default="sign",
-            style="segments",
-        )
+        choose(_("Balancing"), BALANCINGS, f"{name}_balancing", balancing_name, default="sign", width=220)
         st.toggle(
             _("Freeze the bias (γ = 0)"), key=f"{name}_frozen", bind="query-params",
             help=_("The bias stays as it is; DeepSeek-V3 ends its training so."),
