@@ -1,6 +1,7 @@
 """The mixture-of-experts page as a person meets it: turn a knob during training, drag, click, look."""
 
 import re
+from statistics import mean
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -58,7 +59,7 @@ def test_load_responds_to_a_knob_that_is_turned_during_training(page: Page) -> N
     rows = figure(page, "moe_load_time").evaluate(LOADS)  # a row an expert, a column for 128 steps
     fullest = [max(column) for column in zip(*rows, strict=True)]
     assert len(fullest) == 100
-    assert fullest[2] > 1.6 > 1.4 > max(fullest[95:])
+    assert fullest[1] > 1.6 > 1.4 > mean(fullest[90:])  # before anybody could turn it, and at the end
     lines = figure(page, "moe_violation_time").evaluate("figure => figure._fullLayout.shapes.length")
     assert lines == 1  # the moment is marked
 
