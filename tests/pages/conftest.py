@@ -4,6 +4,15 @@ import pytest
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from components import words
+from components.runs import QUEUE, Queue
+
+
+@pytest.fixture(autouse=True)
+def queue_of_its_own(monkeypatch):
+    """Runs that other tests began hold no place in this test's queue."""
+    fresh = Queue()
+    for name in ("_held", "_starts"):
+        monkeypatch.setattr(QUEUE, name, getattr(fresh, name))
 
 
 @pytest.fixture(autouse=True)

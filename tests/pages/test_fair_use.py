@@ -3,7 +3,7 @@
 import pytest
 
 from components.panels import running
-from components.runs import QUEUE, Held, Queue
+from components.runs import QUEUE, Held
 from models.settings import settings
 from tests.pages.screen import open_page, said
 
@@ -13,10 +13,7 @@ TRAINING = {"optimizers_view": "training", "optimizers_steps": "20"}
 
 @pytest.fixture
 def chosen(monkeypatch):
-    """Set LOUPE_ variables for the test, with a queue of its own."""
-    fresh = Queue()
-    for name in ("_held", "_starts"):
-        monkeypatch.setattr(QUEUE, name, getattr(fresh, name))
+    """Set LOUPE_ variables for the test."""
 
     def choose(**values: object) -> None:
         for name, value in values.items():

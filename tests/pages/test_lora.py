@@ -187,8 +187,6 @@ def test_at_most_two_runs_work_and_others_see_their_place():
     assert [QUEUE.place(name) for name in ("a:real", "b:real", "c:real")] == [0, 0, 1]
     QUEUE.stop("a:real")
     assert QUEUE.place("c:real") == 0
-    for name in ("b:real", "c:real"):
-        QUEUE.stop(name)
 
 
 # Bad input
