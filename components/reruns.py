@@ -15,7 +15,7 @@ _read_theme = app_session._populate_theme_msg
 
 def make_cheaper() -> None:
     """Once a process: runs take turns, and the theme is read from the settings once."""
-    ScriptRunner._run_script_thread = _in_turn  # type: ignore[assignment]
+    ScriptRunner._run_script_thread = _in_turn  # type: ignore[assignment]  # no hook to use instead
     app_session._populate_theme_msg = _theme_again
 
 

@@ -235,7 +235,7 @@ class LayerTraining:
         task_loss = (passed.out - y).square().mean() / y.square().mean()
         z = router_z_loss(passed.logits)
         loss = task_loss + knobs.z_weight * z
-        if knobs.router in LEARNED and knobs.balancing in LOSSES:
+        if knobs.router in LEARNED:
             loss = loss + knobs.loss_weight * balancing_loss(passed, knobs.balancing, self.devices)
         self.optimizer.zero_grad()
         loss.backward()

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from models.errors import InputError
-from models.expressions import Formula, parse
+from models.expressions import Formula, gradient, parse
 
 Window = tuple[float, float, float, float]  # x from, x to, y from, y to
 Slopes = Callable[[float, float], tuple[float, float]]  # ∂f/∂x and ∂f/∂y at a point
@@ -53,8 +53,7 @@ class Surface:
             return torch.full((2,), math.nan, dtype=torch.float64)
         if self.slopes is not None:
             return torch.tensor(self.slopes(x, y), dtype=torch.float64)
-        point = torch.tensor([x, y], dtype=torch.float64, requires_grad=True)
-        return torch.autograd.grad(self.function(*point.unbind()), point)[0]
+        return gradient(self.function, torch.tensor([x, y], dtype=torch.float64))
 
 
 def rosenbrock(x: Tensor, y: Tensor) -> Tensor:

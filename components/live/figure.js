@@ -146,7 +146,7 @@ const same = (one, other) => JSON.stringify(one) === JSON.stringify(other);
 function moved(element, trace, before, points) {
   const { _fullLayout: layout } = element;
   const kind = kindOf(trace);
-  if (trace.visible === false || points[0]?.trace?.visible !== true) return null;
+  if (points[0]?.trace?.visible !== true) return null;
   if (kind === "heatmap" || kind === "contour") {
     const z = cells(trace.z);
     if (kind === "contour" && z.flat().includes(undefined)) return null; // Plotly fills its holes
@@ -189,9 +189,9 @@ function put(trace, points, { places, ...arrays }) {
 
 // Axes, margins and colour bar are most of the work of Plotly.react. Where only cells and points
 // moved, they are put in the place of the old ones and Plotly paints its traces, nothing else.
-function putInPlace(element, traces, before) {
+function putInPlace(element, traces, texts, before) {
   const parts = traces.map((trace, index) => {
-    if (JSON.stringify(trace) === before[index]) return {};
+    if (texts[index] === before[index]) return {};
     return MOVING[kindOf(trace)] ? moved(element, trace, JSON.parse(before[index]), element.calcdata[index]) : null;
   });
   if (parts.includes(null)) return false;
@@ -244,7 +244,7 @@ export default function ({ data, parentElement, setStateValue, setTriggerValue }
       const texts = traces.map((trace) => JSON.stringify(trace)); // Plotly writes into what it is given
       own.scrubber = layout.meta?.scrubber ?? null;
       own.leads = Boolean(layout.sliders);
-      const isInPlace = anatomy !== null && anatomy === own.anatomy && putInPlace(element, traces, own.texts);
+      const isInPlace = anatomy !== null && anatomy === own.anatomy && putInPlace(element, traces, texts, own.texts);
       if (isInPlace) {
         element.dataset.inPlace = Number(element.dataset.inPlace ?? 0) + 1;
       } else {

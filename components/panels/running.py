@@ -179,10 +179,10 @@ def keep_going(page: Page, name: str, held: Held | None) -> None:
     )  # overwrites what an earlier run of the panel said: a run that is cut short clears nothing
     if place:
         said.info(_("Other runs are at work. Your place in the queue: {place}").format(place=place))
-        with aside():
+    with aside():
+        if place:
             time.sleep(WAITING)
-    else:
-        with aside():
+        else:
             held.draw(SHARE)
     _again()
 
