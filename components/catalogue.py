@@ -1,5 +1,6 @@
 """The pages of Loupe, in the order in which they are listed. A new page is a new line here."""
 
+from base64 import b64encode
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -21,6 +22,11 @@ class PageEntry:
     @property
     def thumbnail(self) -> Path:
         return ASSETS / "thumbnails" / f"{self.name}.png"
+
+    @property
+    def picture(self) -> str:
+        """The thumbnail itself as an address: a file that Streamlit serves goes when its page is left."""
+        return f"data:image/png;base64,{b64encode(self.thumbnail.read_bytes()).decode()}"
 
 
 HOME = PageEntry("home", "", ":material/home:")

@@ -14,7 +14,7 @@ for start in range(0, len(PAGES), COLUMNS):
     for column, entry in zip(st.columns(COLUMNS), PAGES[start : start + COLUMNS], strict=False):
         page = lesson(entry.name, language())
         with column, st.container(border=True):
-            st.image(str(entry.thumbnail), width="stretch")
+            st.image(entry.picture, width="stretch")
             st.page_link(f"../pages/{entry.name}.py", label=f"**{page.title}**", icon=entry.icon)
             st.caption(page.question)
 for note in home.notes.values():

@@ -7,6 +7,7 @@ import io
 import json
 import re
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from streamlit.testing.v1 import AppTest
 
 from components.catalogue import lesson
 from components.lesson import Link
+from components.words import LANGUAGES
 
 ROOT = Path(__file__).parents[2]
 
@@ -96,14 +98,19 @@ def follow_scenes(page: str, language: str, check: Callable[[AppTest, Link], Non
         assert screen.pills(key=f"{page}_scene").value is None  # it can be played again
 
 
-def follow_answers(page: str, language: str, kind: str, check: Callable[[AppTest, Link], None]) -> None:
-    """Open every question or claim of a page, read its answer, and press each of its buttons."""
-    screen = open_page(page, lang=language)
-    screen.session_state[f"{page}_asked"] = kind
-    for item in getattr(lesson(page, language), kind):
-        screen.session_state[f"{page}_{kind}"] = item.identifier
-        screen.run()
-        assert any(item.text in text.value for text in screen.markdown), item.identifier
-        for number, link in enumerate(item.links):
-            screen.button(key=f"{page}_{item.identifier}_{number}").click().run()
-            check(screen, link)
+def follow_answers(page: str, kind: str, check: Callable[[AppTest, Link], None]) -> None:
+    """Open every question or claim of a page in both languages, and press each of its buttons in one.
+
+    The buttons lead to the same addresses (tests/components/test_lesson.py): the languages take turns.
+    """
+    for turn, language in enumerate(LANGUAGES):
+        screen, numbers = open_page(page, lang=language), count(turn)
+        screen.session_state[f"{page}_asked"] = kind
+        for item in getattr(lesson(page, language), kind):
+            screen.session_state[f"{page}_{kind}"] = item.identifier
+            screen.run()
+            assert any(item.text in text.value for text in screen.markdown), item.identifier
+            for place, link in enumerate(item.links):
+                button = screen.button(key=f"{page}_{item.identifier}_{place}")
+                if next(numbers) % 2:
+                    check(button.click().run(), link)

@@ -241,7 +241,7 @@ def test_every_scene_sets_what_it_names(language):
 
 @pytest.mark.parametrize("kind", ["questions", "claims"])
 def test_every_answer_is_shown_and_its_buttons_demonstrate_it(kind):
-    follow_answers("moe", "en", kind, check_link)
+    follow_answers("moe", kind, check_link)
 
 
 def test_a_scene_keeps_network_and_text():

@@ -12,7 +12,7 @@ from components.words import LANGUAGES
 from models.optimizers import KINDS
 from models.surfaces import SURFACES
 from tests.components.test_lesson import constant
-from tests.pages.screen import figures, follow_answers, live, open_page, said
+from tests.pages.screen import figures, follow_answers, follow_scenes, live, open_page, said
 from tests.pages.test_attention_links import numbers, run_snippet
 
 DEFAULTS = constant("optimizers", "DEFAULTS")
@@ -303,23 +303,10 @@ def check_link(screen, link: Link) -> None:
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_every_scene_sets_what_it_names(language):
-    screen = open_page("optimizers", lang=language)
-    for number, link in enumerate(lesson("optimizers", language).scenes):
-        screen.pills(key="optimizers_scene").set_value(number).run()
-        check_link(screen, link)
+def test_every_scene_sets_what_it_names_and_can_be_played_again(language):
+    follow_scenes("optimizers", language, check_link)
 
 
 @pytest.mark.parametrize("kind", ["questions", "claims"])
 def test_every_answer_is_shown_and_its_buttons_demonstrate_it(kind):
-    follow_answers("optimizers", "en", kind, check_link)
-
-
-def test_both_languages_have_the_same_links():
-    english, chinese = (lesson("optimizers", language) for language in ("en", "zh"))
-    assert [link.query for link in english.scenes] == [link.query for link in chinese.scenes]
-    for one, other in zip(
-        english.questions + english.claims, chinese.questions + chinese.claims, strict=True
-    ):
-        assert one.identifier == other.identifier
-        assert [link.query for link in one.links] == [link.query for link in other.links]
+    follow_answers("optimizers", kind, check_link)

@@ -2,7 +2,6 @@
 
 import pytest
 
-from components.catalogue import lesson
 from components.controls import parse_link
 from components.lesson import Link
 from components.words import LANGUAGES
@@ -29,16 +28,5 @@ def test_every_scene_sets_what_it_names_and_can_be_played_again(language):
 
 
 @pytest.mark.parametrize("kind", ["questions", "claims"])
-@pytest.mark.parametrize("language", LANGUAGES)
-def test_every_answer_is_shown_and_its_buttons_demonstrate_it(kind, language):
-    follow_answers("policy", language, kind, check_link)
-
-
-def test_both_languages_have_the_same_links():
-    first, second = (lesson("policy", language) for language in ("en", "zh"))
-    assert [link.query for link in first.scenes] == [link.query for link in second.scenes]
-    for kind in ("questions", "claims"):
-        mine, theirs = getattr(first, kind), getattr(second, kind)
-        assert [item.identifier for item in mine] == [item.identifier for item in theirs]
-        for one, other in zip(mine, theirs, strict=True):
-            assert [link.query for link in one.links] == [link.query for link in other.links]
+def test_every_answer_is_shown_and_its_buttons_demonstrate_it(kind):
+    follow_answers("policy", kind, check_link)

@@ -24,6 +24,7 @@ SECONDS = 120
 __all__ = ["language_between_runs"]
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """All in one worker, so that one pool serves them."""
     for item in items:
