@@ -19,12 +19,13 @@ from components.presence import is_present, session_here
 from components.runs import PATIENCE, QUEUE
 from components.words import _
 from models.errors import InputError
-from models.turns import aside
+from models.turns import aside, let_pass
 
 T = TypeVar("T")
 
 POLL_SECONDS = 0.4
 TURN_SECONDS = 0.1  # between two questions whether it is this job's turn
+STEP_BACK_SECONDS = 0.5  # that a step waits at most while pages are being redrawn
 UNWATCHED_SECONDS = 2.0  # after which another job of the same session may take this one's place
 ABSENT_SECONDS = 5.0  # a connection that breaks for a moment ends nothing
 _log = logging.getLogger("loupe")
@@ -90,6 +91,7 @@ class Job(Generic[T]):
                 elif QUEUE.place(self._name):
                     time.sleep(TURN_SECONDS)
                 else:
+                    let_pass(STEP_BACK_SECONDS)
                     self._held.draw(seconds=0)
         except Exception as error:  # shown by the page, in its own thread
             self.error = error

@@ -55,6 +55,11 @@ class Turns:
         finally:
             self._mine.ticket = self._enter()
 
+    def let_pass(self, most: float) -> None:
+        """Between two steps of long work: wait until nobody is in line, for ``most`` seconds at most."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._line, timeout=most)
+
     def _enter(self) -> object:
         ticket = object()
         with self._changed:
@@ -83,4 +88,4 @@ class Turns:
 
 
 TURNS = Turns()
-turn, aside = TURNS.turn, TURNS.aside
+turn, aside, let_pass = TURNS.turn, TURNS.aside, TURNS.let_pass

@@ -129,6 +129,23 @@ def test_others_go_on_while_one_stands_aside():
         assert not turns._line
 
 
+def test_long_work_lets_those_in_line_pass_but_not_for_ever():
+    turns, done = Turns(LONG), []
+
+    def work() -> None:
+        turns.let_pass(LONG)
+        done.append(True)
+
+    turns.let_pass(LONG)  # nobody is in line
+    with turns.turn():
+        turns.let_pass(0.01)
+        thread = started(work)
+        thread.join(0.05)
+        assert not done
+    thread.join(SOON)
+    assert done
+
+
 def test_what_waits_for_another_in_line_cannot_lock_both():
     """One holds the turn and waits for a lock; who holds the lock waits for the turn."""
     turns, lock, done = Turns(0.02), threading.Lock(), []
