@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Playwright, expect
@@ -15,19 +14,6 @@ expect.set_options(timeout=PATIENCE)
 
 # On a deep link Streamlit's page looks for its server under the link's own path first.
 _LOOKING_FOR_BASE = re.compile(r"/[a-z]+/_stcore/(health|host-config)$")
-
-
-# About half of the time that browser tests take.
-FIRST_HALF = {"test_attention.py", "test_every_view.py", "test_masks.py", "test_moe.py"}
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Two workers run the browser tests: each has one server and one browser for its half."""
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            half = "first" if item.path.name in FIRST_HALF else "second"
-            item.add_marker(pytest.mark.xdist_group(f"browser, {half} half"))
 
 
 @pytest.fixture(scope="session")

@@ -16,12 +16,12 @@ from components.traces import TRACES
 from models.networks.engine import engine
 from models.settings import settings
 from tests.browser.server import free_port
-from tests.pages.conftest import language_between_runs
+from tests.pages.conftest import language_between_runs, queue_of_its_own
 
 ROOT = Path(__file__).parents[2]
 READY = "The pool of networks answers at "
 SECONDS = 120
-__all__ = ["language_between_runs"]
+__all__ = ["language_between_runs", "queue_of_its_own"]
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
