@@ -89,6 +89,17 @@ class Process:
             self.process.wait()
 
 
+def heavy_at_once(replicas: int, settings: Settings) -> int:
+    """Long computations of one replica: as it is set, else at most a replica's share of the cores.
+
+    With more, the long work of one replica takes the cores that the others' redraws need.
+    """
+    if "heavy_at_once" in settings.model_fields_set:
+        return settings.heavy_at_once
+    share = len(os.sched_getaffinity(0)) // replicas
+    return max(1, min(settings.heavy_at_once, share))
+
+
 class Host:
     """nginx and the replicas behind it, from ``start`` to ``stop``."""
 
@@ -97,7 +108,8 @@ class Host:
         base = f"/{settings.base_path}" if settings.base_path else ""
         # Every rerun is a thread of its own: with many arenas, what they free stays with the process.
         memory = {"MALLOC_ARENA_MAX": os.environ.get("MALLOC_ARENA_MAX", "2")}
-        environment = os.environ | memory | {"LOUPE_COOKIE_SECRET": _cookie_secret(settings)}
+        heavy = {"LOUPE_HEAVY_AT_ONCE": str(heavy_at_once(len(ports), settings))}
+        environment = os.environ | memory | heavy | {"LOUPE_COOKIE_SECRET": _cookie_secret(settings)}
         replicas = [Replica(f"r{number}", port, is_in=False) for number, port in enumerate(ports, 1)]
         self.processes = [Process(replica, environment, base) for replica in replicas]
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from threading import Condition, local
 
-PATIENCE = 0.1  # seconds: several ordinary redraws
+PATIENCE = 0.25  # seconds: several ordinary redraws, also where the processor is shared
 
 
 class Turns:

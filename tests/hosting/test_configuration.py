@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from deploy.host import ROOT, chosen
+from deploy.host import ROOT, chosen, heavy_at_once
 from deploy.nginx import Front, Replica, configuration, headers_file, pack_static, replicas_file
 from models.settings import Settings
 from tests.hosting.hosting import Hosted, free_ports
@@ -54,6 +54,13 @@ def test_nginx_accepts_what_is_written(nginx, tmp_path, base_path, is_secure, co
     assert "warn" not in checked.stderr
     assert ("Strict-Transport-Security" in headers_file(front)) == is_secure
     assert ("; Secure" in configuration(front, settings)) == is_secure
+
+
+def test_long_work_of_a_replica_leaves_the_others_their_cores(monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _process: set(range(4)))
+    hosted = Settings(profile="hosted")
+    assert [heavy_at_once(replicas, hosted) for replicas in (1, 2, 4, 8)] == [2, 2, 1, 1]
+    assert heavy_at_once(8, Settings(profile="hosted", heavy_at_once=5)) == 5  # whoever runs it knows
 
 
 def test_each_replica_has_the_others_behind_it():

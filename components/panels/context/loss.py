@@ -28,6 +28,7 @@ from components.panels.context.settings import (
 )
 from components.panels.context.stretch import stretch_preview
 from components.words import _
+from models.kept import Kept
 from models.long_context import (
     PASSAGES,
     LossCurve,
@@ -36,18 +37,24 @@ from models.long_context import (
     loss_curve,
     passage_tokens,
 )
+from models.memory import drop_when_short
 from models.networks.loading import load
 from models.rope_reference import difference_from_transformers
 
 FAMILIES = {"scaling": METHODS, "reach": ("default", "yarn", *REACHES)}
 BINS = 16
 CHECKED_TOKENS = 320
+PASSES_BYTES = 8_000_000
+PASSES: Kept[tuple[Way, str, int], torch.Tensor] = Kept(lambda: PASSES_BYTES, lambda losses: losses.nbytes)
+drop_when_short(PASSES.clear)
 
 
-@lru_cache(maxsize=512)
 def passage_loss(way: Way, passage: str, length: int) -> torch.Tensor:
-    """One passage under one way, kept for all sessions."""
-    return loss_by_position(NETWORK, way, passage_tokens(NETWORK, passage, length))
+    """One passage under one way, computed once for all sessions."""
+    return PASSES.get(
+        (way, passage, length),
+        lambda: loss_by_position(NETWORK, way, passage_tokens(NETWORK, passage, length)),
+    )
 
 
 def measured(ways: dict[str, Way], length: int) -> Iterator[tuple[str, torch.Tensor]]:
