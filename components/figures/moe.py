@@ -232,7 +232,8 @@ def duel(
             name=name,
             mode="markers+text",
             text=list(names),
-            textposition=("top center", "top center", "bottom center")[index % 3],
+            textposition=("middle right", "top center", "bottom center")[index % 3],
+            cliponaxis=False,
             marker={"color": SERIES[index % 6], "symbol": MARKERS[index % 6], "size": sizes},
             hovertemplate=f"{name} · %{{text}}<br>MaxVio %{{x:.3f}}<br>%{{y:.4f}}<extra></extra>",
         )

@@ -112,6 +112,7 @@ def grouped_bars(
     names: Sequence[str],
     title: str,
     *,
+    x_title: str = "",
     limits: tuple[float, float] | None = None,
     deviations: Mapping[str, np.ndarray] | None = None,
     level: tuple[float, str] | None = None,
@@ -162,11 +163,11 @@ def grouped_bars(
         height,
         barmode="group",
         yaxis=axis,
-        xaxis={"type": "category"},
+        xaxis={"type": "category", "title": {"text": x_title}},
         shapes=shapes,
         annotations=notes,
         showlegend=len(bars) > 1,
-        margin={"l": 68, "r": 12, "t": 44, "b": 44},
+        margin={"l": 68, "r": 12, "t": 44, "b": 64 if x_title else 44},
     )
 
 

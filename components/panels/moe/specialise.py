@@ -97,7 +97,8 @@ def share_table(
     """Of a domain's tokens, the share that uses each expert; K/N by chance."""
     shares = domain_share(chosen, domains, experts, len(names)).numpy()
     rows = {_("Share of the domain's tokens"): [domain_label(name) for name in names]}
-    return pd.DataFrame(rows | {str(expert): shares[:, expert].round(3) for expert in range(experts)})
+    written = {str(expert): [f"{share:.3f}" for share in shares[:, expert]] for expert in range(experts)}
+    return pd.DataFrame(rows | written)
 
 
 def snippet(network: str, layer: int) -> str:

@@ -127,8 +127,9 @@ def running_figure(page: Page, logits: torch.Tensor, reference: torch.Tensor) ->
 def kl_facts(page: Page) -> None:
     logits, reference = policies(page)
     st.latex(
-        r"k_1=d,\quad k_2=\tfrac12 d^2,\quad k_3=e^{-d}-1+d,\qquad d=\ln\pi-\ln\pi_{ref};"
-        r"\qquad \nabla k_1=\nabla\ln\pi,\;\nabla k_2=d\,\nabla\ln\pi,\;\nabla k_3=(1-e^{-d})\,\nabla\ln\pi"
+        r"\begin{aligned} d&=\ln\pi-\ln\pi_{ref}\\ k_1&=d & \nabla k_1&=\nabla\ln\pi\\"
+        r"k_2&=\tfrac12 d^2 & \nabla k_2&=d\,\nabla\ln\pi\\"
+        r"k_3&=e^{-d}-1+d & \nabla k_3&=(1-e^{-d})\,\nabla\ln\pi\end{aligned}"
     )
     table = estimator_table(logits, reference)
     st.dataframe(table, hide_index=True, width="stretch")

@@ -188,11 +188,11 @@ def share_figure(rollout: Rollout, loss: PolicyLoss) -> go.Figure:
     for name in AGGREGATIONS[:3]:
         _parts, policy, _kl = gradients(rollout, replace(loss, aggregation=name))
         series[aggregation_label(name)] = (-100 * policy.sum(1) / lengths / policy.abs().sum()).numpy()
-    names = [
-        _("{number}: {count} tokens").format(number=place + 1, count=int(length))
-        for place, length in enumerate(lengths)
-    ]
-    return grouped_bars(series, names, _("Share of one token (%)"), limits=(-6, 6), height=380)
+    names = [f"{place + 1}<br>{int(length)}" for place, length in enumerate(lengths)]
+    return grouped_bars(
+        series, names, _("Share of one token (%)"), x_title=_("Answer, and how many tokens it has"),
+        limits=(-6, 6), height=380,
+    )  # fmt: skip
 
 
 def strip_figure(answers: Sampled, rollout: Rollout, loss: PolicyLoss) -> go.Figure:

@@ -167,7 +167,8 @@ def arithmetic(pairs: Pairs, asked: Asked, found: Graded, row: int) -> None:
     if settings.divergence != "reverse_kl":
         lines.append(rf"f'&:\ {chosen:.4g}\to{first:.4g},\quad {rejected:.4g}\to{second:.4g}")
     lines += [
-        rf"z&=\beta\,(s_w-s_l)={settings.beta:.4g}\cdot({first:.4g}-({second:.4g}))={z:.4g}",
+        r"z&=\beta\,(s_w-s_l)",
+        rf"&={settings.beta:.4g}\cdot({first:.4g}-({second:.4g}))={z:.4g}",
         rf"\sigma(-z)&={float(dpo_weight(found.loss.new_tensor([z]))):.6g}",
     ]
     if asked.loss == "sigmoid" and asked.added == NOTHING:

@@ -162,8 +162,8 @@ def numbers(asked: Duel, now: Progress) -> pd.DataFrame:
                 _("Tokens"): len(pull.score.labels),
                 "log π_ref": f"{reference.total:.3f}",
                 "log π": f"{pull.score.total:.3f}",
-                "Δ": f"{delta:+.3f}",
-                "β Δ": f"{asked.settings.beta * delta:+.4f}",
+                "Δ": f"{delta:+z.3f}",
+                "β Δ": f"{asked.settings.beta * delta:+z.4f}",
                 _("−∂L/∂log π of each token"): f"{-float(np.mean(pull.by_log_probability)):+.5f}",
             }
         )
