@@ -92,7 +92,10 @@ STYLE = """<style>
 [data-testid=stMainBlockContainer] { padding: 4.2rem 2.5rem 3rem; max-width: 92rem; }
 [class*="st-key-address_"],
 [data-testid=stLayoutWrapper]:has(> [class*="st-key-address_"]) { display: none; }
-@media (max-width: 640px) { [data-testid=stMainBlockContainer] { padding: 4.6rem 1rem 2rem; } }
+@media (max-width: 640px) {
+    [data-testid=stMainBlockContainer] { padding: 4.6rem 1rem 2rem; }
+    .katex-display { font-size: 0.8em; }
+}
 </style>"""
 
 st.set_page_config(page_title="Loupe", page_icon=str(ICON), layout="wide")

@@ -31,6 +31,7 @@ TINTS = (
     "#9fd0f0", "#f5cf80", "#8fd6bd", "#eab98f", "#e3bcd2", "#c9ccd1", "#f2ea8c", "#b5b3e8",
     "#63a9d8", "#dba63a", "#55b595", "#cf8a55", "#c68aab", "#9aa0a8", "#cfc44e", "#8784cc",
 )  # fmt: skip
+ROOM_FOR_NAMES = 1.25  # of the furthest point, as names stand to the right of some points
 TALLEST_LOAD = 3.0  # times the mean: where the colours of a load end
 
 
@@ -225,6 +226,7 @@ def duel(
 ) -> go.Figure:
     """Networks as points: balance across, loss up; one marker for each text, the last one large."""
     sizes = [10] * (len(names) - 1) + [18]
+    furthest = max(float(np.max(x)) for x, _y in points.values()) or 1.0
     traces = [
         go.Scatter(
             x=np.asarray(x, np.float32),
@@ -233,7 +235,6 @@ def duel(
             mode="markers+text",
             text=list(names),
             textposition=("middle right", "top center", "bottom center")[index % 3],
-            cliponaxis=False,
             marker={"color": SERIES[index % 6], "symbol": MARKERS[index % 6], "size": sizes},
             hovertemplate=f"{name} · %{{text}}<br>MaxVio %{{x:.3f}}<br>%{{y:.4f}}<extra></extra>",
         )
@@ -242,7 +243,7 @@ def duel(
     return drawing(
         traces,
         height,
-        xaxis={"title": {"text": x_title}, "rangemode": "tozero"},
+        xaxis={"title": {"text": x_title}, "range": [0, furthest * ROOM_FOR_NAMES]},
         yaxis={"title": {"text": y_title}},
     )
 

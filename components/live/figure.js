@@ -42,6 +42,7 @@ function inTheme(layout, { ink, line, paper, font }) {
 }
 
 const NARROW = 480; // pixels: a phone
+const LEGEND_SAMPLE = 50; // pixels of a name's line and the gaps beside it
 const LABEL = 10; // pixels that a slanted or stacked tick label needs
 
 // Lines of words that the cells of a row are too narrow for are left out; hover still says them.
@@ -64,6 +65,15 @@ function lowered({ sliders, margin }) {
   if (!sliders) return {};
   const below = sliders.map((slider) => ({ ...slider, x: 0, len: 1, pad: { t: 92 } }));
   return { sliders: below, margin: { ...margin, b: 170 } };
+}
+
+// A legend below takes as many rows as its names need in the width that there is.
+const wordWidth = (text) => [...text].reduce((sum, letter) => sum + (letter > "\u2e7f" ? 13 : 7), 0);
+function underneath({ legend, margin, showlegend }, traces, room) {
+  const names = traces.filter(({ name, showlegend: isShown }) => name && isShown !== false).map(({ name }) => wordWidth(name));
+  if (legend?.yref !== "container" || showlegend === false || !names.length) return {};
+  const across = Math.max(1, Math.floor(room / (Math.max(...names) + LEGEND_SAMPLE)));
+  return { margin: { ...margin, b: 52 + 20 * Math.ceil(names.length / across) } };
 }
 
 // Where there is little room, fewer token labels and no colour bar; hover still names every cell.
@@ -90,7 +100,7 @@ function inRoom(traces, layout, element) {
   if (width >= NARROW) return { traces, layout: { ...layout, ...across(0.75 * width) } };
   return {
     traces: traces.map((trace) => (/^(heatmap|contour)$/.test(trace.type) ? { ...trace, showscale: false } : trace)),
-    layout: { ...layout, ...lowered(layout), ...across(0.6 * width) },
+    layout: { ...layout, ...underneath(layout, traces, 0.75 * width), ...lowered(layout), ...across(0.6 * width) },
   };
 }
 

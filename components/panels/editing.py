@@ -14,7 +14,7 @@ from components.controls import LONGEST_IN_ADDRESS
 from components.live.address import remember
 
 Rows = Sequence[tuple[str, ...]]
-HEAD, LETTER = 40, 6  # pixels of a column's head beside its name, and of a letter of that
+HEAD, LETTER = 44, 5.6  # pixels of a column's head beside its name, and of a letter of that
 
 
 def table_text(key: str, default: str) -> str:
@@ -48,7 +48,9 @@ def editable_table(
     frame = pd.DataFrame(list(parse(base)), columns=list(columns), dtype=str)
     frame.index = pd.RangeIndex(1, len(frame) + 1)
     config: dict[str, Any] = {
-        name: st.column_config.TextColumn(name, help=help_of.get(name), width=HEAD + LETTER * len(name))
+        name: st.column_config.TextColumn(
+            name, help=help_of.get(name), width=int(HEAD + LETTER * len(name))
+        )
         for name in columns
     }
     edited = st.data_editor(

@@ -50,13 +50,13 @@ def drop(page: Page, key: str, at: float) -> None:
 
 def test_load_responds_to_a_knob_that_is_turned_during_training(page: Page) -> None:
     """Uneven while nothing balances; even from where the bias is switched on in the middle."""
-    open_view(page, "train", steps="6400", balancing="none")
+    open_view(page, "train", steps="3200", balancing="none")
     button(page, "Start").click()
-    wait_for_step(page, 150)
+    wait_for_step(page, 100)
     pick(page, "Balancing", "bias, by sign")
     page.get_by_text("MaxVio_global").wait_for(timeout=4 * PATIENCE)  # the run is over
     ready(page)
-    rows = figure(page, "moe_load_time").evaluate(LOADS)  # a row an expert, a column for 64 steps
+    rows = figure(page, "moe_load_time").evaluate(LOADS)  # a row an expert, a column for 32 steps
     fullest = [max(column) for column in zip(*rows, strict=True)]
     assert len(fullest) == 100
     assert fullest[1] > 1.6 > 1.4 > mean(fullest[90:])  # before anybody could turn it, and at the end

@@ -121,8 +121,8 @@ def dead_facts(page: Page) -> None:
     alive = 1 - wrong - right
     if spread == 0:
         st.latex(
-            rf"P=(1-p)^G+p^G={1 - rate:.3f}^{{{size}}}+{rate:.3f}^{{{size}}}"
-            rf"={wrong:.4f}+{right:.4f}={wrong + right:.4f}"
+            rf"\begin{{aligned}}P&=(1-p)^G+p^G={1 - rate:.3f}^{{{size}}}+{rate:.3f}^{{{size}}}\\"
+            rf"&={wrong:.4f}+{right:.4f}={wrong + right:.4f}\end{{aligned}}"
         )
     else:
         st.latex(rf"P=E[(1-p)^G]+E[p^G]={wrong:.4f}+{right:.4f}={wrong + right:.4f}")

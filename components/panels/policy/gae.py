@@ -111,9 +111,11 @@ def gae_facts(page: Page) -> None:
     following = float(values[1]) if len(values) > 1 else 0.0
     behind = float(found[1]) if len(found) > 1 else 0.0
     st.latex(
-        rf"\delta_1=r_1+\gamma V_2-V_1={float(rewards[0]):.4g}+{discount:.2f}\cdot{following:.4g}"
-        rf"-{float(values[0]):.4g}={float(deltas[0]):.5g};\qquad A_1=\delta_1+\gamma\lambda A_2"
-        rf"={float(deltas[0]):.5g}+{discount * decay:.4g}\cdot({behind:.5g})={float(found[0]):.5g}"
+        rf"\begin{{aligned}}\delta_1&=r_1+\gamma V_2-V_1\\"
+        rf"&={float(rewards[0]):.4g}+{discount:.2f}\cdot{following:.4g}"
+        rf"-{float(values[0]):.4g}={float(deltas[0]):.5g}\\[4pt]A_1&=\delta_1+\gamma\lambda A_2\\"
+        rf"&={float(deltas[0]):.5g}+{discount * decay:.4g}\cdot({behind:.5g})"
+        rf"={float(found[0]):.5g}\end{{aligned}}"
     )
     table = pd.DataFrame(
         {

@@ -129,7 +129,7 @@ def kl_facts(page: Page) -> None:
     st.latex(
         r"\begin{aligned} d&=\ln\pi-\ln\pi_{ref}\\ k_1&=d & \nabla k_1&=\nabla\ln\pi\\"
         r"k_2&=\tfrac12 d^2 & \nabla k_2&=d\,\nabla\ln\pi\\"
-        r"k_3&=e^{-d}-1+d & \nabla k_3&=(1-e^{-d})\,\nabla\ln\pi\end{aligned}"
+        r"k_3&=e^{-d}-1+d & \nabla k_3&=(1-e^{-d})\nabla\ln\pi\end{aligned}"
     )
     table = estimator_table(logits, reference)
     st.dataframe(table, hide_index=True, width="stretch")

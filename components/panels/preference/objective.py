@@ -129,8 +129,9 @@ def objective_numbers(page: Page) -> None:
             rf"+\underbrace{{\beta\log Z}}_{{{beta * best.log_partition:.4f}}}"
         )
         st.latex(
-            r"\mathbb{E}[r]-\beta\,\mathrm{KL}"
-            rf"={best.expected_reward:.4f}-{beta:.4g}\cdot{best.kl:.4f}={best.objective:.4f}=\beta\log Z"
+            r"\begin{aligned}\mathbb{E}[r]-\beta\,\mathrm{KL}"
+            rf"&={best.expected_reward:.4f}-{beta:.4g}\cdot{best.kl:.4f}\\"
+            rf"&={best.objective:.4f}=\beta\log Z\end{{aligned}}"
         )
     with right:
         st.dataframe(measures(best.policy, reference), hide_index=True, width="stretch")

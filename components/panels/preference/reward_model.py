@@ -120,7 +120,9 @@ def reward_numbers(page: Page) -> None:
     ):
         column.metric(name, value)
     left, right = st.columns([3, 2])
-    left.latex(r"P(a\succ b)=\sigma(r_a-r_b)=\sigma\big((r_a+c)-(r_b+c)\big)")
+    left.latex(
+        r"\begin{aligned}P(a\succ b)&=\sigma(r_a-r_b)\\&=\sigma\big((r_a+c)-(r_b+c)\big)\end{aligned}"
+    )
     right.latex(r"L=-\log\sigma(r_w-r_l)")
     checked_against(checks(compared, fitted, slider_value(f"{page.name}_ridge", *RIDGE)))
     take_with_you(
