@@ -20,9 +20,10 @@ from models.softmax import (
 
 WIDTHS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 SAMPLES, KEYS = 128, 64
+WAYS = ("scaled", "plain", "cosine")
 
 
-def ways() -> dict[str, str]:
+def way_labels() -> dict[str, str]:
     return {"scaled": _("divided by √d_k"), "plain": _("not divided"), "cosine": _("divided by the norms")}
 
 
@@ -37,7 +38,7 @@ def statistics(way: str, width: int, seed: int) -> DotProductStatistics:
 def sweep(seed: int) -> dict[str, dict[str, np.ndarray]]:
     """Largest weight and gradient norm against the width, for each way."""
     found = {}
-    for way in ways():
+    for way in WAYS:
         rows = [statistics(way, width, seed) for width in WIDTHS]
         found[way] = {
             name: np.array([getattr(row, name) for row in rows])
@@ -53,10 +54,10 @@ def why_scale(page: Page) -> None:
         width = round(live_slider(_("Width of a head d_k"), f"{page.name}_width", 1, 1024, 64, 1, log=True))
     with right:
         seed = whole_number(_("Seed"), 0, 9_999, f"{page.name}_seed", 0)
-    found = {way: statistics(way, width, seed) for way in ways()}
+    found = {way: statistics(way, width, seed) for way in WAYS}
     first, second, third = st.columns(3, gap="medium")
     with first:
-        samples = {ways()[way]: found[way].products.flatten().numpy() for way in ("plain", "scaled")}
+        samples = {way_labels()[way]: found[way].products.flatten().numpy() for way in ("plain", "scaled")}
         figure = histogram(samples, _("Score q·k"), limit=40)
         live_figure(figure, f"{page.name}_products_hist", _("Distribution of scores with and without √d_k"))
     curves = sweep(seed)
@@ -66,7 +67,7 @@ def why_scale(page: Page) -> None:
     ):
         with column:
             figure = lines(
-                {ways()[way]: (np.array(WIDTHS), curves[way][name]) for way in curves},
+                {way_labels()[way]: (np.array(WIDTHS), curves[way][name]) for way in curves},
                 "d_k",
                 title,
                 x_log=True,
@@ -95,7 +96,7 @@ def table(found: dict[str, DotProductStatistics], width: int) -> pd.DataFrame:
     expected = {"scaled": "1", "plain": f"d_k = {width}", "cosine": f"1/d_k = {1 / width:.4g}"}
     return pd.DataFrame(
         {
-            _("q·k is"): [ways()[way] for way in found],
+            _("q·k is"): [way_labels()[way] for way in found],
             _("Variance"): [f"{row.variance:.4g}" for row in found.values()],
             _("Expected variance"): [expected[way] for way in found],
             _("Largest weight"): [f"{row.largest_weight:.4f}" for row in found.values()],

@@ -170,3 +170,25 @@ def test_the_compiled_catalogue_says_what_the_file_says():
 
 def test_mark_changes_nothing():
     assert words.mark("Attention and positions") == "Attention and positions"
+
+
+def speaks(function: ast.FunctionDef, others: dict[str, ast.FunctionDef], seen: frozenset[str]) -> bool:
+    """Whether a function asks for words of a language, itself or through others of its module."""
+    called = {
+        node.func.id
+        for node in ast.walk(function)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+    }
+    seen |= {function.name}
+    return "_" in called or any(
+        speaks(others[name], others, seen) for name in called & others.keys() - seen
+    )
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "components").rglob("*.py")), ids=lambda path: path.stem)
+def test_nothing_that_is_kept_for_others_holds_words_of_one_language(path):
+    nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    functions = {node.name: node for node in nodes if isinstance(node, ast.FunctionDef)}
+    for function in functions.values():
+        if any("cache" in ast.unparse(decorator) for decorator in function.decorator_list):
+            assert not speaks(function, functions, frozenset()), function.name

@@ -143,7 +143,8 @@ def show_step(page: Page, asked: PolicyRun, seen: list[Answers]) -> None:
     warning = _("All rewards agree: this step teaches nothing.") if dead else ""
     st.markdown(f"{facts} {warning}")
     if not is_going(page, "real"):
-        checked_against([sampling_check(asked)])
+        what = _("one pass of transformers without a cache, log-probabilities")
+        checked_against([Check(what, sampling_gap(asked), 1e-3)])
     take_with_you(
         f"{page.name}_real",
         lambda: token_table(seen),
@@ -223,7 +224,7 @@ def token_table(seen: list[Answers]) -> pd.DataFrame:
 
 
 @st.cache_data(max_entries=16, show_spinner=False)
-def sampling_check(asked: PolicyRun) -> Check:
+def sampling_gap(asked: PolicyRun) -> float:
     """Log-probabilities noted while sampling, with a cache, against one plain pass of transformers."""
     network = load(asked.network)
     found = generate(network, asked.prompt, asked.answers, asked.new_tokens, asked.temperature, asked.seed)
@@ -235,8 +236,7 @@ def sampling_check(asked: PolicyRun) -> Check:
             asked.temperature,
         )
     mask = torch.arange(asked.new_tokens) < torch.from_numpy(found.lengths)[:, None]
-    gap = ((again - torch.from_numpy(found.log_probabilities)) * mask).abs().max()
-    return Check(_("one pass of transformers without a cache, log-probabilities"), float(gap), 1e-3)
+    return float(((again - torch.from_numpy(found.log_probabilities)) * mask).abs().max())
 
 
 def snippet(asked: PolicyRun) -> str:

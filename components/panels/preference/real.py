@@ -100,7 +100,9 @@ def real_run(page: Page, network: str) -> None:
     right.code(asked.prompt + now.continuation, language=None, wrap_lines=True)
     st.dataframe(numbers(asked, now), hide_index=True, width="stretch")
     if not is_going(page, "real"):
-        checked_against([check(asked.network, asked.prompt, (asked.chosen, asked.rejected), first)])
+        gap = attention_gap(asked.network, asked.prompt, (asked.chosen, asked.rejected), first)
+        what = _("the same network with transformers' eager attention, log π of both answers")
+        checked_against([Check(what, gap, 1e-3)])
     take_with_you(
         f"{page.name}_real",
         lambda: tokens(now),
@@ -173,13 +175,12 @@ def numbers(asked: Duel, now: Progress) -> pd.DataFrame:
 @st.cache_data(
     max_entries=8, show_spinner=False, hash_funcs={Progress: lambda first: first.losses.tobytes()}
 )
-def check(network: str, prompt: str, answers: tuple[str, str], first: Progress) -> Check:
+def attention_gap(network: str, prompt: str, answers: tuple[str, str], first: Progress) -> float:
     """The untrained policy's sums, beside those of the network that traces use, in another attention."""
     loaded = load(network, "cpu", torch.float32)
     found = answer_log_probabilities(loaded.model, answer_batch(loaded, prompt, answers)).sum(1).tolist()
     ours = [pull.score.total for pull in first.pulls]
-    gap = max(abs(a - b) / max(1.0, abs(b)) for a, b in zip(found, ours, strict=True))
-    return Check(_("the same network with transformers' eager attention, log π of both answers"), gap, 1e-3)
+    return max(abs(a - b) / max(1.0, abs(b)) for a, b in zip(found, ours, strict=True))
 
 
 def tokens(now: Progress) -> pd.DataFrame:

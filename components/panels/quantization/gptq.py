@@ -150,27 +150,27 @@ def gptq_facts(page: Page, choice: Choice, source: Source, scheme: GptqScheme) -
 
 
 @st.cache_data(max_entries=16, show_spinner=False)
-def whole_layer(choice: Choice, source: Source, scheme: GptqScheme) -> pd.DataFrame:
-    """Output error of the whole matrix on the text that GPTQ saw and on a passage that it did not."""
+def layer_errors(choice: Choice, source: Source, scheme: GptqScheme) -> list[tuple[float, float, float]]:
+    """To nearest, then GPTQ: errors of the weights, and of the outputs on the text seen and on another."""
     name, weight = weight_of(source).name, values(source)
     inputs = read_by(choice.network, choice.text)[name]
     other = read_by(choice.network, passages()[1].excerpt)[name]
-    ways = {
-        _("rounded to nearest"): rounded_to_nearest(weight, scheme),
-        "GPTQ": gptq(weight, inputs, scheme),
-    }
-    return pd.DataFrame(
-        {
-            _("Way"): list(ways),
-            _("Error of the weights"): [
-                f"{float((weight - w).norm() / weight.norm()):.2%}" for w in ways.values()
-            ],
-            _("Output error, this text"): [f"{output_error(inputs, weight, w):.2%}" for w in ways.values()],
-            _("Output error, a text not seen"): [
-                f"{output_error(other, weight, w):.2%}" for w in ways.values()
-            ],
-        }
-    )
+    return [
+        (
+            float((weight - held).norm() / weight.norm()),
+            output_error(inputs, weight, held),
+            output_error(other, weight, held),
+        )
+        for held in (rounded_to_nearest(weight, scheme), gptq(weight, inputs, scheme))
+    ]
+
+
+def whole_layer(choice: Choice, source: Source, scheme: GptqScheme) -> pd.DataFrame:
+    """Output error of the whole matrix on the text that GPTQ saw and on a passage that it did not."""
+    titles = (_("Error of the weights"), _("Output error, this text"), _("Output error, a text not seen"))
+    columns = zip(*layer_errors(choice, source, scheme), strict=True)
+    errors = {title: [f"{e:.2%}" for e in column] for title, column in zip(titles, columns, strict=True)}
+    return pd.DataFrame({_("Way"): [_("rounded to nearest"), "GPTQ"]} | errors)
 
 
 def solved(choice: Choice, source: Source, scheme: GptqScheme) -> float:
