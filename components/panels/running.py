@@ -12,7 +12,7 @@ import streamlit as st
 from streamlit.errors import StreamlitAPIException
 
 from components.live.address import remember, write_address
-from components.page import Page
+from components.old_page import Page
 from components.refusal import sentence
 from components.runs import QUEUE, Held, name_here
 from components.words import _

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from streamlit.testing.v1 import AppTest
 
-from components.controls import parse_link
+from components.old_controls import parse_link
 
 DEFAULTS = {
     "page_text": "",
@@ -67,7 +67,7 @@ def test_what_a_page_does_not_have_or_is_not_of_its_type_is_refused(query):
 def linked_page():
     import streamlit as st
 
-    from components.controls import apply_link
+    from components.old_controls import apply_link
 
     defaults = {"page_width": 1.0, "page_count": 3, "page_text": "typed"}
     for key, value in defaults.items():
@@ -89,7 +89,7 @@ def test_a_link_puts_other_controls_back_and_leaves_kept_ones():
 def numbered_page():
     import streamlit as st
 
-    from components.controls import whole_number
+    from components.old_controls import whole_number
 
     st.write(whole_number("Count", 0, 9, "page_count", 3))
 
@@ -124,7 +124,7 @@ def test_a_whole_number_keeps_what_is_typed():
 
 FIELDS = """
 import streamlit as st
-from components.controls import switch, text_field
+from components.old_controls import switch, text_field
 
 st.session_state["seen"] = (text_field("Words", "page_words", "as ever"), switch("Off", "page_off"))
 """

@@ -8,7 +8,7 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 from streamlit.testing.v1 import AppTest
 
-from components.live.follow import FOLLOW_ROUTE, answer, follow
+from components.live.old_follow import FOLLOW_ROUTE, answer, follow
 from tests.pages.screen import live, open_page
 
 
@@ -17,7 +17,7 @@ def page_with_a_slider():
     import streamlit as st
 
     from components.live.figure import live_figure
-    from components.live.slider import live_slider
+    from components.live.old_slider import live_slider
     from components.panels import live_panel
     from models.errors import InputError
 
@@ -110,7 +110,7 @@ def page_with_constant_words():
     import streamlit as st
 
     from components.live.figure import live_figure
-    from components.live.slider import live_slider
+    from components.live.old_slider import live_slider
     from components.panels import live_panel
 
     @live_panel

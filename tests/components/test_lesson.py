@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from components.catalogue import ASSETS, HOME, PAGES, lesson
-from components.controls import parse_link
+from components.old_controls import parse_link
 from components.lesson import Item, Link, read_lesson
 from components.words import LANGUAGES
 

@@ -23,7 +23,7 @@ def page_with_a_run():
     import streamlit as st
 
     from components.live.address import forget_address
-    from components.page import Page
+    from components.old_page import Page
     from components.panels import panel
     from components.panels.running import keep_going, run_controls
 
@@ -98,7 +98,7 @@ def page_that_starts_by_itself():
     import torch
 
     from components.live.address import forget_address
-    from components.page import Page
+    from components.old_page import Page
     from components.panels import panel
     from components.panels.running import keep_going, run_of, timer_for
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from components.catalogue import lesson
-from components.controls import parse_link
+from components.old_controls import parse_link
 from components.lesson import Link
 from components.words import LANGUAGES
 from tests.pages.context_screen import DEFAULTS, KEPT, VIEWS, context, settled, stopped

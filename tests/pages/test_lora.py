@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from components.controls import parse_link
+from components.old_controls import parse_link
 from components.lesson import Link
 from components.panels.lora.finished import FINISHED
 from components.panels.lora.setup import RATES

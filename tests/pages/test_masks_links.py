@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from components.catalogue import lesson
-from components.controls import parse_link
+from components.old_controls import parse_link
 from components.lesson import Link
 from components.words import LANGUAGES
 from models.mask_settings import MOST_CELLS

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from components.live.follow import follow
+from components.live.old_follow import follow
 from components.words import LANGUAGES
 from models.dead_groups import deadness
 from models.gae import advantages as gae

@@ -2,7 +2,7 @@
 
 import pytest
 
-from components.controls import parse_link
+from components.old_controls import parse_link
 from components.lesson import Link
 from components.words import LANGUAGES
 from tests.pages.policy_screen import DEFAULTS, VIEWS

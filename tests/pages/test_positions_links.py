@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from components.catalogue import lesson
-from components.controls import parse_link
+from components.old_controls import parse_link
 from components.lesson import Link
 from components.words import LANGUAGES
 from tests.pages.positions_screen import DEFAULTS, VIEWS, figures_of, pair_values, positions

@@ -3,7 +3,7 @@
 import pytest
 
 from components.catalogue import lesson
-from components.controls import parse_link
+from components.old_controls import parse_link
 from components.lesson import Link
 from components.words import LANGUAGES
 from tests.pages.preference_screen import DEFAULTS, VIEWS, preference

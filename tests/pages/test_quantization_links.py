@@ -6,7 +6,7 @@ import io
 import pytest
 
 from components.catalogue import lesson
-from components.controls import parse_link
+from components.old_controls import parse_link
 from components.lesson import Link
 from components.words import LANGUAGES
 from tests.pages.quantization_screen import DEFAULTS, KEPT, TEXT, VIEWS, drawn, quantization, title

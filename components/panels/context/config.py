@@ -10,12 +10,12 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from components.catalogue import ASSETS
-from components.controls import LONGEST_IN_ADDRESS, choose
 from components.figures.context import wavelengths
 from components.live.address import remember
 from components.live.figure import live_figure
 from components.live.kept import keep
-from components.page import Check, Page, checked_against, take_with_you
+from components.old_controls import LONGEST_IN_ADDRESS, choose
+from components.old_page import Check, Page, checked_against, take_with_you
 from components.panels import panel
 from components.panels.context.meanings import meaning
 from components.panels.context.paper import paper_and_library

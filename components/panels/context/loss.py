@@ -10,11 +10,11 @@ import plotly.graph_objects as go
 import streamlit as st
 import torch
 
-from components.controls import choose, whole_number
 from components.figures.context import losses
 from components.jobs import Job, followed, job_for
 from components.live.figure import live_figure
-from components.page import Check, Page, checked_against, take_with_you
+from components.old_controls import choose, whole_number
+from components.old_page import Check, Page, checked_against, take_with_you
 from components.panels.context.settings import (
     LENGTHS,
     METHODS,

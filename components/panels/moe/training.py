@@ -9,11 +9,11 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
-from components.controls import choose, whole_number
 from components.figures.moe import curves_over_time, load_over_time
 from components.live.figure import live_figure
-from components.live.slider import live_slider
-from components.page import Page, take_with_you
+from components.live.old_slider import live_slider
+from components.old_controls import choose, whole_number
+from components.old_page import Page, take_with_you
 from components.panels import panel
 from components.panels.running import forget_running, keep_going, run_buttons, show_progress
 from components.runs import QUEUE, name_here

@@ -2,7 +2,7 @@
 
 import torch
 
-from components.page import Check
+from components.old_page import Check
 from components.panels.positions.head import RealHead, rounding_of_scores
 from components.panels.selection import Selection
 from components.panels.text import Choice

@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from components.controls import choose
 from components.figures.quantized_network import sensitivity_map
 from components.live.figure import live_figure
-from components.page import Check, Page, checked_against, take_with_you
+from components.old_controls import choose
+from components.old_page import Check, Page, checked_against, take_with_you
 from components.panels import panel
 from components.panels.quantization.reading import followed_down
 from components.panels.quantization.setting import choose_setting, setting_now
