@@ -7,14 +7,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
 from torch.nn import functional as F
 from torch.testing import assert_close
-from torch.utils.flop_counter import FlopCounterMode
-from transformers import DynamicCache, GPT2Config, LlamaConfig, LlamaModel
 from transformers.models.gemma2.modeling_gemma2 import eager_attention_forward as gemma2_attention
-from transformers.models.gpt2.modeling_gpt2 import GPT2Attention
-from transformers.models.llama.modeling_llama import LlamaAttention, repeat_kv
 from transformers.models.llama.modeling_llama import eager_attention_forward as llama_attention
 
 from models.attention.dot_product import (
@@ -27,12 +22,8 @@ from models.attention.dot_product import (
 )
 from models.errors import InputError
 from models.numerics.attention_costs import (
-    attention_flops,
-    attention_parameters,
     key_of_head,
-    kv_cache_bytes_per_token,
 )
-from models.numerics.comparison import largest_difference
 from models.numerics.masked_softmax import masked_softmax
 
 # heads, queries, keys, d_k, d_v
@@ -139,13 +130,6 @@ class TestSteps:
         # a shift of 1e3 costs scores of 1e4 three decimal digits of sixteen
         assert_close(shifted.probabilities, steps.probabilities, atol=1e-9, rtol=1e-9)
 
-    def test_softmax_is_that_of_torch(self):
-        scores = torch.randn(3, 4, 5, generator=torch.Generator().manual_seed(0)) * 50
-        softmax = masked_softmax(scores)
-        assert_close(softmax.probabilities, scores.softmax(dim=-1))
-        assert_close(softmax.denominator.log() + softmax.row_maximum, scores.logsumexp(-1, keepdim=True))
-        assert_close(softmax.exponentials / softmax.denominator, softmax.probabilities)
-
 
 class TestCell:
     @pytest.mark.parametrize("softcap", [None, 2.0])
@@ -198,19 +182,6 @@ class TestCell:
             explain_cell(query[0, 0], key[0], visible[0, 0], 1.0, index, value[0])
 
 
-class TestHeads:
-    @pytest.mark.parametrize(("heads", "key_heads"), [(6, 6), (6, 2), (8, 4), (5, 1), (1, 1)])
-    def test_query_heads_read_the_key_heads_that_transformers_repeats(self, heads, key_heads):
-        key = torch.randn(key_heads, 3, 4, generator=torch.Generator().manual_seed(0))
-        expected = repeat_kv(key[None], heads // key_heads)[0]
-        assert_close(repeat_key_heads(key, key_of_head(heads, key_heads)), expected, rtol=0, atol=0)
-
-    @pytest.mark.parametrize(("heads", "key_heads"), [(6, 4), (2, 4), (6, 0), (0, 1), (4, -2)])
-    def test_heads_that_cannot_be_shared_out(self, heads, key_heads):
-        with pytest.raises(InputError, match="must be a multiple"):
-            key_of_head(heads, key_heads)
-
-
 class TestContributions:
     @pytest.mark.parametrize("sizes", SIZES)
     def test_they_are_the_norms_of_the_added_vectors(self, sizes):
@@ -256,92 +227,3 @@ class TestHideSink:
     def test_more_sinks_than_keys(self, sinks):
         with pytest.raises(InputError, match="between 0 and 3"):
             hide_sink(torch.ones(1, 3, 3), sinks)
-
-
-class TestLargestDifference:
-    @settings(deadline=None)
-    @given(st.integers(0, 2**31), st.floats(0, 10))
-    def test_is_the_tolerance_that_assert_close_needs(self, seed, size):
-        generator = torch.Generator().manual_seed(seed)
-        a = torch.randn(3, 4, generator=generator, dtype=torch.float64)
-        b = a + size * torch.randn(3, 4, generator=generator, dtype=torch.float64)
-        difference = largest_difference(a, b)
-        assert_close(a, b, rtol=0, atol=difference)
-        assert difference == (a - b).abs().max().item() == largest_difference(b, a)
-        if difference > 0:
-            with pytest.raises(AssertionError):
-                assert_close(a, b, rtol=0, atol=difference * 0.999)
-
-    def test_infinities_and_nan(self):
-        inf, nan = torch.tensor([1.0, torch.inf]), torch.tensor([1.0, torch.nan])
-        assert largest_difference(inf, inf) == 0.0
-        assert largest_difference(inf, -inf) == math.inf
-        assert largest_difference(inf, torch.tensor([1.0, 3.0])) == math.inf
-        assert largest_difference(nan, nan) == math.inf
-        assert largest_difference(inf, torch.tensor([1.5, torch.inf])) == 0.5
-
-    def test_precisions_may_differ_and_shapes_may_not(self):
-        assert largest_difference(torch.ones(2, dtype=torch.bfloat16), torch.ones(2) * 1.25) == 0.25
-        assert largest_difference(torch.ones(0), torch.ones(0)) == 0.0
-        with pytest.raises(InputError, match="must be the same"):
-            largest_difference(torch.ones(2), torch.ones(1, 2))
-
-
-class TestCost:
-    @pytest.mark.parametrize(("heads", "key_heads", "head_width"), [(6, 6, 4), (6, 2, 8), (4, 1, 3)])
-    @pytest.mark.parametrize("bias", [True, False])
-    def test_parameters_are_those_of_llama(self, heads, key_heads, head_width, bias):
-        config = LlamaConfig(
-            hidden_size=24,
-            num_attention_heads=heads,
-            num_key_value_heads=key_heads,
-            head_dim=head_width,
-            attention_bias=bias,
-        )
-        module = LlamaAttention(config, layer_idx=0)
-        parameters = attention_parameters(24, heads, key_heads, head_width, bias)
-        parts = [parameters.query, parameters.key, parameters.value, parameters.output]
-        projections = [module.q_proj, module.k_proj, module.v_proj, module.o_proj]
-        assert parts == [sum(p.numel() for p in projection.parameters()) for projection in projections]
-        assert parameters.total == sum(p.numel() for p in module.parameters())
-
-    def test_parameters_are_those_of_gpt2_and_of_torch_whatever_the_number_of_heads(self):
-        gpt2 = GPT2Attention(GPT2Config(n_embd=24, n_head=4), layer_idx=0)
-        torch_module = nn.MultiheadAttention(24, num_heads=2)
-        counts = [sum(p.numel() for p in module.parameters()) for module in (gpt2, torch_module)]
-        assert counts == [attention_parameters(24, 4, 4, 6, True).total] * 2
-        assert counts[1] == attention_parameters(24, 2, 2, 12, True).total
-
-    @pytest.mark.parametrize("key_heads", [4, 2, 1])
-    def test_cache_is_that_of_transformers(self, key_heads):
-        config = LlamaConfig(
-            vocab_size=11,
-            hidden_size=32,
-            intermediate_size=8,
-            num_hidden_layers=3,
-            num_attention_heads=4,
-            num_key_value_heads=key_heads,
-        )
-        cache = DynamicCache(config=config)
-        LlamaModel(config)(torch.zeros(1, 5, dtype=torch.long), past_key_values=cache)
-        stored = sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers)
-        assert stored == 5 * kv_cache_bytes_per_token(3, key_heads, 8, bytes_per_number=4.0)
-
-    @pytest.mark.parametrize(("queries", "keys"), [(5, 5), (1, 9), (3, 7)])
-    def test_flops_are_those_that_torch_counts(self, queries, keys):
-        query, key, value, visible = random_inputs(4, queries, keys, 8, 8)
-        with FlopCounterMode(display=False) as counter:
-            scaled_dot_product_attention_steps(query, key, value, visible, scale=1.0)
-        assert attention_flops(4, 8, queries, keys, causal=False) == counter.get_total_flops()
-
-    @settings(deadline=None)
-    @given(st.integers(1, 30), st.integers(0, 30))
-    def test_causal_flops_count_the_visible_pairs(self, queries, cached):
-        visible = torch.ones(queries, queries + cached).tril(diagonal=cached)
-        per_pair = 2 * 2 * 3 * 8
-        flops = attention_flops(3, 8, queries, queries + cached, causal=True)
-        assert flops == per_pair * visible.sum().item()
-
-    def test_more_causal_queries_than_keys(self):
-        with pytest.raises(InputError, match="a key for each query"):
-            attention_flops(1, 1, 4, 3, causal=True)
