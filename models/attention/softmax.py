@@ -76,7 +76,7 @@ class SoftmaxEdit:
     temperature: float = 1.0
     times: int = 1
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not all(map(math.isfinite, (self.shift, self.factor, self.temperature))):
             raise InputError("Shift, factor and temperature must be finite numbers.")
         if self.temperature <= 0:

@@ -40,7 +40,7 @@ class Reach:
     sinks: int = 0
     cache_positions: bool = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if (self.window is not None and self.window < 1) or self.sinks < 0:
             raise InputError("A window holds at least one token, and sinks cannot be fewer than 0.")
 

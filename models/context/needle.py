@@ -34,7 +34,7 @@ class Haystack:
     trials: int = 16
     seed: int = 0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if min(self.depths, self.trials) < 1 or self.seed < 0:
             raise InputError("At least one depth, one trial and a seed of 0 or more are needed.")
         if self.length > LONGEST_TEXT or self.filler < self.depths:

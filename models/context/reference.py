@@ -54,7 +54,7 @@ def _built(network: str, rope: RopeSettings, window: int | None) -> PreTrainedMo
     return built.eval()
 
 
-def _written(rope: RopeSettings) -> dict:
+def _written(rope: RopeSettings) -> dict[str, Any]:
     """rope_parameters; ntk as what it is, a larger base."""
     if rope.rope_type == "ntk":
         base = ntk_base(rope.rope_theta, rope.factor or 1.0, rope.width)

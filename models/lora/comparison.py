@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -65,7 +66,9 @@ def first_steps(task: Task, runs: tuple[Run, ...], recipe: Recipe, steps: int = 
     return FirstSteps(*(torch.stack(column, dim=1) for column in zip(*rows, strict=True)))
 
 
-def summarise(final: Float[Tensor, " runs"], runs: tuple[Run, ...]) -> dict[tuple[str, int], list[tuple]]:
+def summarise(
+    final: Float[Tensor, " runs"], runs: tuple[Run, ...]
+) -> dict[tuple[str, int], list[tuple[float, float, float]]]:
     """(initialisation, rank) → [(learning rate, mean, sample deviation)], in the order of the grid.
 
     A loss that is not finite counts as infinite.
@@ -176,7 +179,7 @@ def trained_by_torch(task: Task, run: Run, recipe: Recipe) -> Float[Tensor, " st
     start = initialise(run.initialisation, drawn.weight, run.rank, s, generator)  # type: ignore[arg-type]  # not asked for "full"
     a = (start.a * run.start_factor).requires_grad_()
     b = start.b.clone().requires_grad_()
-    groups: list[dict] = [
+    groups: list[dict[str, Any]] = [
         {"params": [a], "lr": run.learning_rate},
         {"params": [b], "lr": run.learning_rate * recipe.ratio},
     ]

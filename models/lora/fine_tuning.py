@@ -249,7 +249,9 @@ def round_base(model: PreTrainedModel) -> None:
         weight.copy_(nf4_rounded(weight))
 
 
-def _so_far(points: list, step: int, count: int, seconds: float, *finished: object) -> Tuned:
+def _so_far(
+    points: list[tuple[int, float, float]], step: int, count: int, seconds: float, *finished: object
+) -> Tuned:
     steps, new, old = zip(*points, strict=True)
     return Tuned(torch.tensor(steps), torch.tensor(new), torch.tensor(old), step, count, seconds, *finished)  # type: ignore[arg-type]  # the three parts of a finished run
 

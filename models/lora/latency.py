@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -15,6 +16,7 @@ from models.networks.catalogue import DEFAULT
 from models.networks.loading import fresh_copy
 
 VARIANTS = ("base", "unmerged", "merged", "bottleneck")
+Output = Tensor | tuple[Any, ...]  # of a sub-layer: hidden states, or a tuple that begins with them
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,8 +68,8 @@ def with_bottlenecks(model: nn.Module, bottleneck: int) -> nn.Module:
     """Put one behind the attention and one behind the MLP of every layer; changes ``model``."""
     width = next(p.shape[1] for name, p in model.named_parameters() if "embed" in name)
 
-    def behind(adapter: Bottleneck) -> Callable[..., Tensor | tuple]:
-        def hook(_module: nn.Module, _inputs: object, output: Tensor | tuple) -> Tensor | tuple:
+    def behind(adapter: Bottleneck) -> Callable[..., Output]:
+        def hook(_module: nn.Module, _inputs: object, output: Output) -> Output:
             if isinstance(output, tuple):
                 return (adapter(output[0]), *output[1:])
             return adapter(output)

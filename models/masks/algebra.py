@@ -163,7 +163,7 @@ class SlidingWindow(Mask):
     width: int
     counts_itself: bool = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _at_least(1 if self.counts_itself else 0, window=self.width)
 
     @property
@@ -187,7 +187,7 @@ class FirstKeys(Mask):
 
     count: int
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _at_least(0, keys=self.count)
 
     def __call__(self, batch: Index, head: Index, query: Indices, key: Indices) -> Bool[Tensor, "..."]:
@@ -204,7 +204,7 @@ class FirstQueries(Mask):
 
     count: int
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _at_least(0, queries=self.count)
 
     def __call__(self, batch: Index, head: Index, query: Indices, key: Indices) -> Bool[Tensor, "..."]:
@@ -221,7 +221,7 @@ class Dilated(Mask):
 
     step: int
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _at_least(1, step=self.step)
 
     def __call__(self, batch: Index, head: Index, query: Indices, key: Indices) -> Bool[Tensor, "..."]:
@@ -244,7 +244,7 @@ class Blocks(Mask):
     size: int
     count: int = 1
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _at_least(1, block=self.size, blocks=self.count)
 
     def __call__(self, batch: Index, head: Index, query: Indices, key: Indices) -> Bool[Tensor, "..."]:
@@ -267,7 +267,7 @@ class Documents(Mask):
 
     starts: tuple[int, ...]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         neighbours = zip((0, *self.starts), self.starts, strict=False)
         if any(later <= earlier for earlier, later in neighbours):
             raise InputError(
@@ -298,7 +298,7 @@ class Cells(Mask):
 
     cells: tuple[tuple[int, int], ...]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not self.cells or any(min(cell) < 0 for cell in self.cells):
             raise InputError("Cells are pairs of token numbers from 0 on, and there is at least one.")
 

@@ -40,7 +40,7 @@ class KeyCache:
     sinks: int = 0
     positions: Positions = "text"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if (self.window is not None and self.window < 1) or self.sinks < 0:
             raise InputError(
                 "A window of {window} with {sinks} sinks is not accepted; "

@@ -36,7 +36,7 @@ class CapacityRule:
     scope: Scope = "batch"
     seed: int = 0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not (math.isfinite(self.factor) and self.factor >= 0):
             raise InputError(
                 "A capacity factor of {factor} is not accepted; it must be 0 or more.", factor=self.factor

@@ -49,7 +49,7 @@ class LayerSettings:
     clusters: int = 48
     seed: int = 0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not (1 <= self.chosen <= self.experts <= 64):
             raise InputError(
                 "{chosen} of {experts} experts: from 1 to 64 experts, and no more chosen than there are.",
@@ -70,7 +70,7 @@ class Knobs:
     router: Router = "sigmoid"
     z_weight: float = 0.0  # of the z-loss
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         numbers = (self.loss_weight, self.bias_rate, self.push, self.z_weight)
         if not all(map(math.isfinite, numbers)) or min(*numbers[:2], self.z_weight) < 0:
             raise InputError("α, γ and the z-loss's weight are not negative, and the push is a number.")

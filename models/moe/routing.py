@@ -4,7 +4,7 @@ A router of transformers returns logits, weights and chosen experts. Hooks on th
 and zero the weights of silenced experts; outside a routed pass of their own thread they do nothing.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -26,6 +26,7 @@ ROUTER_NAMES = ("gate", "router")  # what transformers calls the module beside t
 WINDOWS_AT_ONCE = 16
 
 Silenced = frozenset[tuple[int, int]]  # (router, expert) pairs; routers are counted from 0
+RouterParts = tuple[Tensor, Tensor, Tensor]  # logits, weights, chosen experts
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +73,7 @@ class _Recorder:
     """What one pass leaves behind; layers by the router that they belong to."""
 
     silenced: Silenced
-    outputs: dict[int, tuple[Tensor, Tensor, Tensor]] = field(default_factory=dict)
+    outputs: dict[int, RouterParts] = field(default_factory=dict)
 
 
 _recorder: ContextVar[_Recorder | None] = ContextVar("routing", default=None)
@@ -109,8 +110,8 @@ def _stands_beside_experts(model: nn.Module, path: str) -> bool:
     return hasattr(parent, "experts") and isinstance(parent.experts, nn.Module)
 
 
-def _after_router(index: int):
-    def hook(module: nn.Module, args: object, output: object) -> tuple[Tensor, Tensor, Tensor] | None:
+def _after_router(index: int) -> Callable[[nn.Module, object, object], RouterParts | None]:
+    def hook(module: nn.Module, args: object, output: object) -> RouterParts | None:
         recorder = _recorder.get()
         if recorder is None:
             return None
@@ -125,7 +126,7 @@ def _after_router(index: int):
     return hook
 
 
-def _parts(module: nn.Module, output: object) -> tuple[Tensor, Tensor, Tensor]:
+def _parts(module: nn.Module, output: object) -> RouterParts:
     """Logits, weights and indices; raises InputError on a router that returns something else."""
     match output:
         case (Tensor() as logits, Tensor() as weights, Tensor() as chosen):

@@ -23,7 +23,7 @@ class Visible:
     keys: int
     packed: bytes
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.queries < 1 or self.keys < 1 or len(self.packed) != -(-self.queries * self.keys // 8):
             raise InputError(
                 "A mask of {queries} × {keys} does not fit its {bytes} bytes.",
@@ -78,7 +78,7 @@ class Intervention:
     positions: tuple[int, ...] | None = None
     swapped_layout: frozenset[str] = frozenset()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         exponent, temperature = self.scale_exponent, self.temperature
         if not (math.isfinite(exponent) and abs(exponent) <= LARGEST_EXPONENT):
             raise InputError(

@@ -19,12 +19,12 @@ from models.errors import InputError
 
 LONGEST = 200  # characters
 MOST_PARTS = 120  # nodes of the syntax tree: a deep one would exhaust Python's stack
-FUNCTIONS: dict[str, Callable] = {
+FUNCTIONS: dict[str, Callable[..., Tensor]] = {
     name: getattr(torch, name)
     for name in ("sin", "cos", "tan", "exp", "log", "sqrt", "abs", "sinh", "cosh", "tanh", "atan")
 } | {"min": torch.minimum, "max": torch.maximum}
 TWO_ARGUMENTS = frozenset({"min", "max"})
-OPERATORS: dict[type, Callable] = {
+OPERATORS: dict[type, Callable[..., Tensor]] = {
     ast.Add: torch.add,
     ast.Sub: torch.sub,
     ast.Mult: torch.mul,

@@ -32,7 +32,7 @@ class MatrixProblem:
     is_turned: bool = True
     seed: int = 0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not (2 <= self.rows <= 64 and 2 <= self.columns <= 64 and 1 <= self.spread <= 1_000):
             raise InputError("Matrices of 2 to 64 rows and columns and a spread of 1 to 1000 are accepted.")
 

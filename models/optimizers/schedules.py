@@ -18,7 +18,7 @@ class Schedule:
     shape: str = "constant"  # one of SHAPES
     warmup: int = 0  # steps
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.shape not in SHAPES:
             raise InputError("There is no schedule called {name}.", name=self.shape)
         if self.warmup < 0:

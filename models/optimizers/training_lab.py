@@ -46,7 +46,7 @@ class Training:
     sharpness_every: int = 0  # steps; 0 for never
     seed: int = 0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if (self.kind != "muon" and self.kind not in KINDS) or self.kind == "lbfgs":
             raise InputError("There is no optimizer called {name}.", name=self.kind)
         check_rate(self.rate)

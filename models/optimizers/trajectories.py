@@ -56,16 +56,26 @@ EPSILON = Parameter("eps", 1e-8, 1e-12, 1.0, is_log=True)
 DECAY = Parameter("weight_decay", 0.0, 0.0, 1.0)
 
 
-def _sgd(parameters, lr, momentum=0.0, dampening=0.0, weight_decay=0.0):
+def _sgd(
+    parameters: Sequence[Tensor],
+    lr: float,
+    momentum: float = 0.0,
+    dampening: float = 0.0,
+    weight_decay: float = 0.0,
+) -> optim.Optimizer:
     return optim.SGD(parameters, lr, momentum, dampening, weight_decay)
 
 
-def _nesterov(parameters, lr, momentum, weight_decay):
+def _nesterov(
+    parameters: Sequence[Tensor], lr: float, momentum: float, weight_decay: float
+) -> optim.Optimizer:
     return optim.SGD(parameters, lr, momentum, weight_decay=weight_decay, nesterov=momentum > 0)
 
 
 def _with_betas(cls: Callable[..., optim.Optimizer]) -> Callable[..., optim.Optimizer]:
-    def build(parameters, lr, beta1, beta2, **others):
+    def build(
+        parameters: Sequence[Tensor], lr: float, beta1: float, beta2: float, **others: float
+    ) -> optim.Optimizer:
         return cls(parameters, lr=lr, betas=(beta1, beta2), **others)
 
     return build
@@ -75,11 +85,11 @@ def _plain(cls: Callable[..., optim.Optimizer], **fixed: object) -> Callable[...
     return lambda parameters, lr, **others: cls(parameters, lr=lr, **fixed, **others)
 
 
-def _rprop(parameters, lr, etaminus, etaplus):
+def _rprop(parameters: Sequence[Tensor], lr: float, etaminus: float, etaplus: float) -> optim.Optimizer:
     return optim.Rprop(parameters, lr, (etaminus, etaplus))
 
 
-def _lbfgs(parameters, lr, history_size):
+def _lbfgs(parameters: Sequence[Tensor], lr: float, history_size: float) -> optim.Optimizer:
     return optim.LBFGS(parameters, lr, max_iter=1, history_size=round(history_size))
 
 
@@ -164,7 +174,7 @@ class Choice:
     rate: float
     settings: tuple[tuple[str, float], ...] = ()  # those that are not defaults
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise InputError("There is no optimizer called {name}.", name=self.kind)
         check_rate(self.rate)
@@ -214,7 +224,7 @@ class Run:
     clip: float = math.inf
     seed: int = 0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not 1 <= self.steps <= MOST_STEPS:
             raise InputError(
                 "{steps} steps are not accepted; 1 to {most} are.", steps=self.steps, most=MOST_STEPS

@@ -29,7 +29,7 @@ class DecayTrial:
     copies: int = 64  # of each parameter, with noise of their own; their mean is shown
     seed: int = 0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not (all(0 <= d < math.inf for d in self.deviations) and 1 <= len(self.deviations) <= 8):
             raise InputError("1 to 8 deviations that are finite and not negative are accepted.")
         if not (1 <= self.steps <= 5_000 and 1 <= self.copies <= 1_024):

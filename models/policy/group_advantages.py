@@ -1,7 +1,7 @@
 """Advantages of groups of answers: GRPO, Dr. GRPO, RLOO, REINFORCE++ and what libraries make of them."""
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -61,12 +61,12 @@ def convention_of(library: str, method: str) -> Convention | None:
     return None if method == "batch" else replace(own, single="undefined", **_OPENRLHF[own.scale])
 
 
-_VERL: dict[str, dict] = {
+_VERL: dict[str, dict[str, Any]] = {
     "none": {},
     "group": {"epsilon": 1e-6},
     "whiten": {"epsilon": 1e-8, "epsilon_in": "variance"},
 }
-_OPENRLHF: dict[str, dict] = {
+_OPENRLHF: dict[str, dict[str, Any]] = {
     "none": {},
     "group": {"epsilon": 1e-9},
     "whiten": {"epsilon": 1e-8, "epsilon_in": "clamp", "ddof": 0},

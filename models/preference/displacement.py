@@ -39,7 +39,7 @@ class Lab:
     sft_weight: float = 0.05  # of the chosen answer's negative log-likelihood in "sigmoid+sft"
     settings: LossSettings = field(default_factory=LossSettings)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not 0 < self.angle <= 180:
             raise InputError(
                 "The angle is {value}°; above 0° and at most 180° are accepted.", value=self.angle

@@ -67,7 +67,7 @@ class LossSettings:
     desirable: float = 1.0  # λ_D of KTO
     undesirable: float = 1.0  # λ_U
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name, value in vars(self).items():
             if isinstance(value, float) and not math.isfinite(value):
                 raise InputError("{name} is not a finite number.", name=name)

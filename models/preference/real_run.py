@@ -37,7 +37,7 @@ class Duel:
     noise: float = 0.0  # of the reference: its matrices get so much of their own deviation as noise
     seed: int = 0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.loss not in LOSSES or self.loss in OVER_THE_BATCH:
             raise InputError("A single pair cannot be trained with {name}.", name=repr(self.loss))
         if not (0 <= self.steps <= MOST_STEPS and 0 < self.learning_rate <= 1 and 0 <= self.noise <= 1):

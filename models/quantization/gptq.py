@@ -37,7 +37,7 @@ class GptqScheme:
     damping: float = 0.01
     act_order: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not 0 < self.damping <= 10:
             raise InputError("Damping lies above 0 and up to 10.")
 

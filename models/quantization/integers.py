@@ -47,7 +47,7 @@ class IntegerScheme:
     percentile: float = 99.5
     scale_bits: int = 16
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_bits(self.bits)
         check_group(self.group_size)
         if not 50 < self.percentile <= 100:

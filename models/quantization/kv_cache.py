@@ -44,7 +44,7 @@ class CacheSetting:
     group_size: int = 32
     residual: int = 0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for bits in (self.key_bits, self.value_bits):
             if bits != 16:
                 check_bits(bits)

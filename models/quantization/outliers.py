@@ -29,7 +29,7 @@ class Remedies:
     threshold: float = 6.0
     alpha: float = 0.5
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not (self.threshold > 0 and 0 <= self.alpha <= 1):
             raise InputError("The threshold is above 0 and the exponent α between 0 and 1.")
 

@@ -51,7 +51,7 @@ class Setting:
     double_quantization: bool = False
     scale_rule: ScaleRule = "floor"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_group(self.group_size)
         check_bits(self.bits)
 

@@ -65,7 +65,7 @@ class RopeSettings:
     keep_above: float = 0.0
     constant: float = 0.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.rope_type not in SCALINGS:
             raise InputError(
                 "The rope type {type} is not known; known are {known}.",

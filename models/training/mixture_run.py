@@ -59,7 +59,7 @@ class MixtureRun(Resumable):
         return torch.tensor([token for encoding in encodings for token in encoding.ids])
 
     def _note_routing(
-        self, _gate: nn.Module, _inputs: tuple, outputs: tuple[Tensor, Tensor, Tensor]
+        self, _gate: nn.Module, _inputs: object, outputs: tuple[Tensor, Tensor, Tensor]
     ) -> None:
         logits, _weights, chosen = outputs
         self.routed.append((logits.sigmoid(), chosen))

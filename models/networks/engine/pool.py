@@ -114,7 +114,7 @@ CALLS: dict[str, tuple[type[Question], Callable[..., bytes]]] = {
 class Replica:
     """One process of the pool, with networks of its own, kept as the settings say."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         torch.set_num_threads(settings().pool_threads)
         self.batched.set_max_batch_size(settings().pool_batch)  # type: ignore[attr-defined]  # by serve.batch
         self._answers: Kept[str, bytes] = Kept(
