@@ -15,9 +15,9 @@ from components.live.hands import PRESENT, bring_into_view, hands, is_presenting
 from components.live.kept import keep
 from components.questions import questions
 from components.refusal import refusals, sentence
+from components.server.watch import panel_timed
 from components.settings import Text, View, page_controls, query_texts
 from components.stage import Plot, show
-from components.watch import panel_timed
 from components.words import _, language
 from models.errors import InputError
 

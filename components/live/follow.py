@@ -19,11 +19,11 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from components.server.watch import timed
 from components.settings import Slider, View
-from components.watch import timed
 from components.words import language, speaking
 from models.errors import InputError
-from models.turns import turn
+from models.runtime.turns import turn
 
 FOLLOW_ROUTE = "/loupe/follow"
 MOST_BYTES = 1000  # of a request: a token, a key and a number

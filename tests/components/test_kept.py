@@ -10,8 +10,8 @@ LONG = "a long text. " * 200
 
 
 def page_with_a_text():
-    from components.old_controls import text_field
     from components.live.address import forget_address, write_address
+    from components.old_controls import text_field
 
     forget_address()
     text_field("Text", "page_text", "short", lines=4)

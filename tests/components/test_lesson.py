@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from components.catalogue import ASSETS, HOME, PAGES, lesson
-from components.old_controls import parse_link
 from components.lesson import Item, Link, read_lesson
+from components.old_controls import parse_link
 from components.words import LANGUAGES
 
 ROOT = Path(__file__).parents[2]

@@ -8,10 +8,10 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from components.catalogue import lesson
-from components.old_controls import parse_link
 from components.lesson import Link
+from components.old_controls import parse_link
 from components.words import LANGUAGES
-from models.moe_training import Knobs, LayerSettings, LayerTraining
+from models.moe.layer_training import Knobs, LayerSettings, LayerTraining
 from models.networks.catalogue import EMBEDDED
 from tests.pages.moe_screen import DEFAULTS, KEPT, TEXT, VIEWS, moe
 from tests.pages.screen import (

@@ -18,7 +18,7 @@ from components.stage import Plot, Stage
 from components.takeaway import take_with_you
 from components.traces import traced_with
 from components.words import _, mark
-from models.depth import attention_entropy, causal_rank, rank_one_residual
+from models.attention.depth import attention_entropy, causal_rank, rank_one_residual
 from models.networks.interventions import Intervention
 
 VARIANTS = {
@@ -112,7 +112,7 @@ def curve_figure(curves: dict[str, np.ndarray]) -> go.Figure:
 
 def snippet(network: str, text: str, distance: Distance) -> str:
     """Python that repeats the numbers of the curves."""
-    return f"""from models.depth import rank_one_residual
+    return f"""from models.attention.depth import rank_one_residual
 from models.networks.interventions import Intervention
 from models.networks.loading import load
 from models.networks.tracing import trace

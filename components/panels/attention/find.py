@@ -16,7 +16,7 @@ from components.settings import one_of
 from components.stage import Block, Stage
 from components.takeaway import take_with_you
 from components.words import _, mark
-from models.head_finder import FoundHeads, score_repeats, score_text
+from models.attention.head_finder import FoundHeads, score_repeats, score_text
 from models.networks.loading import load
 
 PERIOD, COPIES = 24, 4
@@ -87,7 +87,7 @@ def snippet(network: str, text: str, source: str, seed: int) -> str:
         found = f"score_repeats(network, period={PERIOD}, copies={COPIES}, seed={seed})"
     else:
         found = f"score_text(trace(network, {text!r}))"
-    return f"""from models.head_finder import score_repeats, score_text
+    return f"""from models.attention.head_finder import score_repeats, score_text
 from models.networks.loading import load
 from models.networks.tracing import trace
 

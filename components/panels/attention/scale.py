@@ -14,7 +14,7 @@ from components.settings import slider
 from components.stage import Plot, Stage
 from components.takeaway import take_with_you
 from components.words import _, mark
-from models.softmax import (
+from models.attention.softmax import (
     DotProductStatistics,
     cosine_statistics,
     dot_product_statistics,
@@ -105,7 +105,7 @@ def curve_plot(view: WhyScale, name: str, title: str) -> Plot:
 
 def snippet(width: int, seed: int) -> str:
     """Python that repeats the numbers of the table."""
-    return f"""from models.softmax import cosine_statistics, dot_product_statistics
+    return f"""from models.attention.softmax import cosine_statistics, dot_product_statistics
 
 for exponent in (0.5, 0.0):
     print(dot_product_statistics({width}, {SAMPLES}, {KEYS}, exponent, {seed}))

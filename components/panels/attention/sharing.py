@@ -13,7 +13,12 @@ from components.settings import number, one_of
 from components.stage import Plot, Stage
 from components.takeaway import take_with_you
 from components.words import _, mark
-from models.attention import attention_flops, attention_parameters, key_of_head, kv_cache_bytes_per_token
+from models.numerics.attention_costs import (
+    attention_flops,
+    attention_parameters,
+    key_of_head,
+    kv_cache_bytes_per_token,
+)
 
 BYTES = 2  # bfloat16
 
@@ -58,7 +63,9 @@ class WhoReadsWhichKey(ReadsNetwork):
 def snippet(heads: int, key_heads: int, layers: int, stream: int) -> str:
     """Python that repeats the numbers of the table."""
     width = max(1, stream // heads)
-    return f"""from models.attention import attention_parameters, key_of_head, kv_cache_bytes_per_token
+    return f"""from models.numerics.attention_costs import (
+    attention_parameters, key_of_head, kv_cache_bytes_per_token,
+)
 
 print(key_of_head({heads}, {key_heads}))
 print(kv_cache_bytes_per_token({layers}, {key_heads}, {width}, {BYTES}))

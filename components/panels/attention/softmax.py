@@ -15,9 +15,7 @@ from components.settings import View, one_of, slider, text
 from components.stage import Plot, Stage
 from components.takeaway import Check, checked_against, take_with_you
 from components.words import _, mark
-from models.attention import largest_difference, masked_softmax
-from models.errors import InputError
-from models.softmax import (
+from models.attention.softmax import (
     SoftmaxEdit,
     edited_softmax,
     jacobian_frobenius_norm,
@@ -25,6 +23,9 @@ from models.softmax import (
     log_sum_exp,
     softmax_steps,
 )
+from models.errors import InputError
+from models.numerics.comparison import largest_difference
+from models.numerics.masked_softmax import masked_softmax
 
 MOST_LOGITS = 16
 PRECISIONS = (torch.float16, torch.bfloat16, torch.float32)
@@ -96,7 +97,7 @@ def snippet(logits: torch.Tensor, edit: SoftmaxEdit) -> str:
     """Python that repeats the numbers of the bars."""
     return f"""import torch
 
-from models.softmax import SoftmaxEdit, edited_softmax
+from models.attention.softmax import SoftmaxEdit, edited_softmax
 
 print(edited_softmax(torch.tensor({logits.tolist()!r}), {edit!r}))
 """

@@ -9,7 +9,7 @@ from components.live.old_slider import live_slider
 from components.old_controls import choose
 from components.old_page import Page
 from components.words import _
-from models.mask_settings import (
+from models.masks.settings import (
     BASES,
     PATTERNS,
     SIDES,

@@ -13,10 +13,15 @@ from components.panels.network.heads import ChangesHead, head_figure
 from components.takeaway import Check, checked_against, take_with_you
 from components.traces import traced_with
 from components.words import _
-from models.attention import CellArithmetic, explain_cell
-from models.head_view import difference_from_module, difference_from_sdpa, head_view, rounding_of_attention
+from models.attention.dot_product import CellArithmetic, explain_cell
+from models.attention.head_view import (
+    difference_from_module,
+    difference_from_sdpa,
+    head_view,
+    rounding_of_attention,
+)
+from models.attention.next_token import compare_next_token
 from models.networks.tracing import Trace
-from models.next_token import compare_next_token
 
 
 @dataclass(frozen=True)
@@ -169,7 +174,7 @@ def take_away(view: ChangesHead, trace: Trace) -> None:
 def snippet(network: str, text: str, view: ChangesHead) -> str:
     """Python that repeats the numbers of the heatmap."""
     change = view.intervention
-    return f"""from models.head_view import head_view
+    return f"""from models.attention.head_view import head_view
 from models.networks.interventions import Intervention
 from models.networks.loading import load
 from models.networks.tracing import trace

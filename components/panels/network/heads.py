@@ -11,10 +11,10 @@ from components.settings import flag, one_of, picked, several, slider
 from components.stage import Plot
 from components.traces import token_labels, traced_with
 from components.words import _, mark
-from models.head_view import STAGES, Stage, head_view, strongest_cell
+from models.attention.head_view import STAGES, Stage, head_view, strongest_cell
+from models.attention.next_token import compare_next_token
 from models.networks.interventions import Intervention
 from models.networks.tracing import Trace
-from models.next_token import compare_next_token
 
 TOP_TOKENS = 8
 

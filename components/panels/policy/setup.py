@@ -6,8 +6,8 @@ from components.live.old_slider import slider_value
 from components.old_controls import choose
 from components.old_page import Page
 from components.words import _
-from models.policy import METHODS, Convention
-from models.policy_losses import AGGREGATIONS, Aggregation, PolicyLoss
+from models.policy.group_advantages import METHODS, Convention
+from models.policy.losses import AGGREGATIONS, Aggregation, PolicyLoss
 
 METHOD_NAMES = {
     "grpo": "GRPO",
