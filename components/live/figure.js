@@ -63,18 +63,20 @@ function sized(node, scale, name = "") {
   return made;
 }
 
-// A title that its axis is too short for goes on in a second line.
+// A title that its axis is too short for goes on in further lines.
 function wrapped(text, room, letter) {
-  if (typeof text !== "string" || text.includes("<") || text.length * letter <= room) return text;
-  const middle = text.length / 2;
-  const gaps = [...text].map((sign, at) => (sign === " " ? at : -1)).filter((at) => at > 0);
-  if (!gaps.length) return text;
-  const gap = gaps.reduce((best, at) => (Math.abs(at - middle) < Math.abs(best - middle) ? at : best));
-  return `${text.slice(0, gap)}<br>${text.slice(gap + 1)}`;
+  if (typeof text !== "string" || text.includes("<") || wordWidth(text) * letter <= room) return text;
+  const lines = [""];
+  for (const word of text.split(" ")) {
+    const longer = lines.at(-1) ? `${lines.at(-1)} ${word}` : word;
+    if (lines.at(-1) && wordWidth(longer) * letter > room) lines.push(word);
+    else lines[lines.length - 1] = longer;
+  }
+  return lines.join("<br>");
 }
 function withTitles(layout, { clientWidth, clientHeight }, scale) {
   const { l = 60, r = 12, t = 30, b = 40 } = layout.margin ?? {};
-  const letter = 6.6 * scale * ((layout.font?.size ?? 13) / 13);
+  const letter = 1.12 * scale; // of a title, beside a name in a legend
   const axes = Object.entries(layout).filter(([name, axis]) => /^[xy]axis/.test(name) && axis?.title?.text);
   const made = axes.map(([name, axis]) => {
     const [from, to] = axis.domain ?? [0, 1];

@@ -22,7 +22,7 @@ class HeadsAtWork(ChangesHead):
 
     def stage(self) -> Stage:
         following = self.next_plot(width=0.9)
-        return Stage([grid_of(self), self.head_plot(), *([following] if following else [])])
+        return Stage([self.head_plot(), grid_of(self), *([following] if following else [])])
 
     def below(self) -> None:
         if self.trace.logits is None:
