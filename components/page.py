@@ -275,8 +275,11 @@ def _write_address(page: Page, view: View) -> None:
     state = st.session_state
     written = view.parameters()
     for name, control in view.controls().items():
+        key = view.keys()[name]
+        if key not in written:
+            written[key] = control.write(state[key]) if key in state else None
         if isinstance(control, Text):
-            key, text = view.keys()[name], written[view.keys()[name]] or ""
+            text = written[key] or ""
             is_long = len(text) > LONGEST_IN_ADDRESS
             written[f"{key}_kept"] = keep(key, text, is_long)
             written[key] = None if is_long else written[key]
