@@ -47,11 +47,22 @@ class Page:
     def show(self) -> None:
         """The whole page."""
         controls.read_address(self.name, self.views)
+        self._arrive()
         self.view_class()  # settles which view is chosen
         with st.container(key="loupe_views"):
             _choose_view(self)
         _bench(self)
         questions(self.name, self.views, self.view_class())
+
+    def _arrive(self) -> None:
+        """Coming from another page by a link that sets something: the page stands as the link says."""
+        state = st.session_state
+        if state.get("loupe_at") == self.name:
+            return
+        state["loupe_at"] = self.name
+        own = {key: ",".join(st.query_params.get_all(key)) for key in st.query_params}
+        if any(key.startswith(f"{self.name}_") for key in own):
+            _take_back(self, urlencode(own))
 
 
 @st.fragment(key="bench")

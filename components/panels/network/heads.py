@@ -128,17 +128,26 @@ class ChangesHead(OpensHead):
         base, changed = self.trace, self.changed
         if base.logits is None or changed.logits is None:
             return None
-        change = compare_next_token(base.logits[-1], changed.logits[-1], TOP_TOKENS)
-        # those that matter before or after, in the order in which they stood before
-        shown = change.before.maximum(change.after).topk(TOP_TOKENS).indices.sort().values
-        figure = next_token_bars(
-            token_labels(self.network_name, change.ids[shown].tolist()),
-            change.before[shown].numpy(),
-            change.after[shown].numpy(),
-            changed=changed is not base,
-            kl=change.kl,
-        )
-        return Plot(name, figure, _("Probabilities of the next token"), width=width, rest=150)
+        return next_token_plot(name, self.network_name, base, changed, TOP_TOKENS, width=width)
+
+
+def next_token_plot(
+    name: str, network: str, base: Trace, changed: Trace, most: int, *, width: float = 1.0
+) -> Plot:
+    """The ``most`` likely next tokens of two passes that both have logits, before and after."""
+    assert base.logits is not None
+    assert changed.logits is not None
+    change = compare_next_token(base.logits[-1], changed.logits[-1], most)
+    # those that matter before or after, in the order in which they stood before
+    shown = change.before.maximum(change.after).topk(most).indices.sort().values
+    figure = next_token_bars(
+        token_labels(network, change.ids[shown].tolist()),
+        change.before[shown].numpy(),
+        change.after[shown].numpy(),
+        changed=changed is not base,
+        kl=change.kl,
+    )
+    return Plot(name, figure, _("Probabilities of the next token"), width=width, rest=150)
 
 
 def _index(category: str) -> int:
