@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from components.figures.style import token_heatmap
-from components.panels.network.heads import TOP_TOKENS, head_title, next_token_plot
+from components.panels.network.heads import head_title, next_token_plot
 from components.panels.network.reading import SHORT_TEXT
 from components.settings import View, slider
 from components.stage import Plot, Stage
@@ -37,6 +37,6 @@ class TryIt(View):
             limits=(0.0, 1.0),
         )
         plots = [Plot("map", figure, head_title(LAYER, HEAD), width=1.5)]
-        if base.logits is not None and changed.logits is not None:
-            plots.append(next_token_plot("next", DEFAULT, base, changed, TOP_TOKENS))
+        if (following := next_token_plot(DEFAULT, base, changed, "next")) is not None:
+            plots.append(following)
         return Stage(plots)
