@@ -45,7 +45,8 @@ class Control:
     head line (drawn by the view itself) or nowhere (a click on a figure sets it). ``beside``: in one
     row with the control before it. ``kept``: scenes leave it as it is unless they name it. ``shown``
     and ``off`` look at the view: whether it is there at all, and why it can do nothing now (a marked
-    sentence; empty where it can).
+    sentence; empty where it can). ``resets``: fields that go back to their defaults when a person moves
+    this one, as a starting point does on another surface.
     """
 
     default: Any
@@ -57,6 +58,7 @@ class Control:
     kept: bool = False
     shown: Callable[[Any], bool] | None = None
     off: Callable[[Any], str] | None = None
+    resets: tuple[str, ...] = ()
 
     def default_of(self, view: "View") -> Any:
         return of(self.default, view)
@@ -89,7 +91,8 @@ class Control:
 class Slider(Control):
     """A number between ``low`` and ``high``; a whole one where ``whole``.
 
-    ``live``: figures follow while it is dragged; else they wait for the release, and a mark says so.
+    ``live``, itself or for a view: figures follow while it is dragged; else they wait for the release,
+    and a mark says so.
     ``log`` moves by equal factors and needs ``low`` > 0.
     """
 
@@ -98,7 +101,7 @@ class Slider(Control):
     step: float = 0.01
     log: bool = False
     whole: bool = False
-    live: bool = True
+    live: bool | Callable[[Any], bool] = True
     unit: str = ""
 
     def parse(self, text: str) -> float | int:
