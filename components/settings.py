@@ -43,7 +43,8 @@ class Control:
     ``label`` and ``help`` are marked words, translated when they are shown; a function of the view is
     taken as it is. ``place`` says where it stands: in the rail, in the rail's fold "More", in the
     head line (drawn by the view itself) or nowhere (a click on a figure sets it). ``beside``: in one
-    row with the control before it. ``kept``: scenes leave it as it is unless they name it. ``shown``
+    row with the control before it. ``kept``: scenes leave it as it is unless they name it. ``leads``: the field whose default it
+    says, which a link that names this one alone puts back. ``shown``
     and ``off`` look at the view: whether it is there at all, and why it can do nothing now (a marked
     sentence; empty where it can).
     """
@@ -55,6 +56,7 @@ class Control:
     place: Place = "rail"
     beside: bool = False
     kept: bool = False
+    leads: str = ""
     shown: Callable[[Any], bool] | None = None
     off: Callable[[Any], str] | None = None
 
@@ -141,7 +143,12 @@ class OneOf(Control):
 
     options: Any
     label_of: Callable[[Any], str] = str
+    names_in: Callable[[Any], Callable[[Any], str]] | None = None  # label_of, where it depends on the view
     style: Literal["select", "segments", "radio"] = "select"
+
+    def label_in(self, view: "View") -> Callable[[Any], str]:
+        """What names an option in this view."""
+        return self.label_of if self.names_in is None else self.names_in(view)
 
     def options_of(self, view: "View") -> list[Any]:
         return list(of(self.options, view))
@@ -265,6 +272,7 @@ class View:
 
     page: ClassVar[str]
     name: ClassVar[str]
+    opens: ClassVar[bool] = False  # where an address names no view; else the page's first one does
 
     def stage(self) -> "Stage":
         """Figures and other parts of the stage. Live sliders call it outside of any session."""
@@ -338,6 +346,11 @@ class View:
         """The part of an address that differs from the defaults, with the view's own name."""
         own = {key: text for key, text in self.parameters().items() if text is not None}
         return urlencode({f"{self.page}_view": self.name, **own})
+
+
+def opening(views: Sequence[type[View]]) -> type[View]:
+    """The view that a page opens with where an address names none."""
+    return next((view for view in views if view.opens), views[0])
 
 
 def query_texts(query: str) -> dict[str, str]:

@@ -125,20 +125,26 @@ class ChangesHead(OpensHead):
 
     def next_plot(self, name: str = "next", width: float = 1.0) -> Plot | None:
         """What the network would say next, before and after the change; None for an encoder."""
-        base, changed = self.trace, self.changed
-        if base.logits is None or changed.logits is None:
-            return None
-        change = compare_next_token(base.logits[-1], changed.logits[-1], TOP_TOKENS)
-        # those that matter before or after, in the order in which they stood before
-        shown = change.before.maximum(change.after).topk(TOP_TOKENS).indices.sort().values
-        figure = next_token_bars(
-            token_labels(self.network_name, change.ids[shown].tolist()),
-            change.before[shown].numpy(),
-            change.after[shown].numpy(),
-            changed=changed is not base,
-            kl=change.kl,
-        )
-        return Plot(name, figure, _("Probabilities of the next token"), width=width, rest=150)
+        return next_token_plot(self.network_name, self.trace, self.changed, name, width)
+
+
+def next_token_plot(
+    network: str, base: Trace, changed: Trace, name: str = "next", width: float = 1.0
+) -> Plot | None:
+    """The likeliest next tokens of two forward passes; None for an encoder."""
+    if base.logits is None or changed.logits is None:
+        return None
+    change = compare_next_token(base.logits[-1], changed.logits[-1], TOP_TOKENS)
+    # those that matter before or after, in the order in which they stood before
+    shown = change.before.maximum(change.after).topk(TOP_TOKENS).indices.sort().values
+    figure = next_token_bars(
+        token_labels(network, change.ids[shown].tolist()),
+        change.before[shown].numpy(),
+        change.after[shown].numpy(),
+        changed=changed is not base,
+        kl=change.kl,
+    )
+    return Plot(name, figure, _("Probabilities of the next token"), width=width, rest=150)
 
 
 def _index(category: str) -> int:
