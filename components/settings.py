@@ -151,7 +151,12 @@ class OneOf(Control):
 
     options: Any
     label_of: Callable[[Any], str] = str
+    names_in: Callable[[Any], Callable[[Any], str]] | None = None  # label_of, where it depends on the view
     style: Literal["select", "segments", "radio"] = "select"
+
+    def label_in(self, view: "View") -> Callable[[Any], str]:
+        """What names an option in this view."""
+        return self.label_of if self.names_in is None else self.names_in(view)
 
     def options_of(self, view: "View") -> list[Any]:
         return list(of(self.options, view))
@@ -276,6 +281,7 @@ class View:
     page: ClassVar[str]
     name: ClassVar[str]
     rail_first: ClassVar[tuple[str, ...]] = ()  # fields that lead the rail; the others follow as declared
+    opens: ClassVar[bool] = False  # where an address names no view; else the page's first one does
 
     def stage(self) -> "Stage":
         """Figures and other parts of the stage. Live sliders call it outside of any session."""
@@ -357,6 +363,11 @@ class View:
         """The part of an address that differs from the defaults, with the view's own name."""
         own = {key: text for key, text in self.parameters().items() if text is not None}
         return urlencode({f"{self.page}_view": self.name, **own})
+
+
+def opening(views: Sequence[type[View]]) -> type[View]:
+    """The view that a page opens with where an address names none."""
+    return next((view for view in views if view.opens), views[0])
 
 
 def query_texts(query: str) -> dict[str, str]:
