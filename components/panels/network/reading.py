@@ -103,7 +103,6 @@ class ReadsText(ReadsNetwork):
         label_of=passage_label,
         place="head",
         kept=True,
-        leads="text",
     )
     text: str = text(
         lambda view: excerpt(view.passage),
