@@ -8,6 +8,7 @@ import io
 import json
 import math
 from collections.abc import Collection, Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -156,7 +157,7 @@ def _from_json(text: str) -> list[dict[str, str]]:
     return [{str(name): _text(value) for name, value in item.items()} for item in data]
 
 
-def _transposed(columns: dict) -> list[dict]:
+def _transposed(columns: dict[str, Any]) -> list[dict[str, Any]]:
     for name, column in columns.items():
         if not isinstance(column, list):
             raise InputError("Column {column} is no list.", column=name)

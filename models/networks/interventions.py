@@ -23,7 +23,7 @@ class Visible:
     keys: int
     packed: bytes
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.queries < 1 or self.keys < 1 or len(self.packed) != -(-self.queries * self.keys // 8):
             raise InputError(
                 "A mask of {queries} × {keys} does not fit its {bytes} bytes.",
@@ -62,7 +62,7 @@ class Intervention:
     positions: each token's position in place of 0, 1, 2, …; the mask stays in the tokens' order. The
         same number for all tokens tells the network nothing about order.
     swapped_layout: "query", "key" or both: rotary embedding turns their dimensions in the pairs of
-        the other layout (see models.rope), as when weights and code disagree.
+        the other layout (see models.rotary.rope), as when weights and code disagree.
 
     Raises InputError where a number is not finite or out of range.
     """
@@ -78,7 +78,7 @@ class Intervention:
     positions: tuple[int, ...] | None = None
     swapped_layout: frozenset[str] = frozenset()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         exponent, temperature = self.scale_exponent, self.temperature
         if not (math.isfinite(exponent) and abs(exponent) <= LARGEST_EXPONENT):
             raise InputError(
