@@ -13,6 +13,6 @@ they were computed for (runs.py). drawing.py has the buttons, the progress and t
 from components.work.drawing import Draw, stage
 from components.work.job import stop_all
 from components.work.queue import QUEUE
-from components.work.runs import STEPS, Progress, Run, run
+from components.work.runs import STEPS, Progress, Run, forget, run
 
-__all__ = ["QUEUE", "STEPS", "Draw", "Progress", "Run", "run", "stage", "stop_all"]
+__all__ = ["QUEUE", "STEPS", "Draw", "Progress", "Run", "forget", "run", "stage", "stop_all"]

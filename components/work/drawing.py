@@ -6,7 +6,8 @@ from typing import Any, Protocol, TypeVar
 import streamlit as st
 
 from components.live.address import remember, write_address
-from components.refusal import sentence, show_failed
+from components.refusal import refusals, sentence, show_failed
+from components.server.watch import panel_timed
 from components.streamlit_private import fragment_here
 from components.words import _
 from components.work.runs import SHARED, Run, was_started
@@ -49,9 +50,10 @@ def stage(
     def stage_of_run() -> None:
         is_over = not run.is_running
         run.shown_by(fragment_here())
-        _line(run, autostart)
-        _figure(run, draw, recorded)
-        _say_error(run)
+        with panel_timed("stage"), refusals():
+            _line(run, autostart)
+            _figure(run, draw, recorded)
+            _say_error(run)
         if not autostart:
             _mark_in_address(run)
         if is_timed and is_over:

@@ -1,4 +1,4 @@
-"""A generator drawn from on a thread of its own, between the redraws of pages, until it ends or is stopped."""
+"""A generator drawn from on a thread of its own, between the redraws of pages, until it ends."""
 
 import atexit
 import logging
@@ -8,12 +8,12 @@ from threading import Event, Thread
 from typing import Generic, TypeVar
 from weakref import WeakSet
 
+from components.server.watch import COMPUTATIONS
 from components.streamlit_private import is_on_screen, is_present
-from components.watch import COMPUTATIONS
 from components.work.queue import QUEUE, Queue, Ticket
 from models.errors import InputError
-from models.settings import settings
-from models.turns import let_pass
+from models.runtime.settings import settings
+from models.runtime.turns import let_pass
 
 T = TypeVar("T")
 

@@ -11,7 +11,7 @@ from threading import Lock
 
 from components.streamlit_private import is_present
 from models.errors import InputError
-from models.settings import settings
+from models.runtime.settings import settings
 
 MINUTE = 60.0  # seconds
 
@@ -78,10 +78,11 @@ class Queue:
                 self._tickets.remove(ticket)
 
     def may_work(self, ticket: Ticket) -> bool:
-        """Take a slot if there is one for this ticket, and keep it until it leaves or its person is away."""
+        """Take a slot if there is one, and keep it until the ticket leaves or its person is away."""
         with self._lock:
             for other in self._tickets:
-                other.is_working &= other.counts  # who comes back asks anew: the slot may be taken
+                if not other.counts:
+                    other.is_working = False  # who comes back asks anew: the slot may be taken
             ticket.is_working = ticket in self._tickets and ticket.counts and self._place(ticket) == 0
             return ticket.is_working
 

@@ -13,14 +13,14 @@ from weakref import WeakSet
 
 import streamlit as st
 
+from components.server.watch import event
 from components.streamlit_private import session_here
-from components.watch import event
 from components.words import mark
 from components.work.job import Job
 from components.work.queue import QUEUE
 from models.errors import InputError
-from models.kept import Kept
-from models.memory import drop_when_short, make_room
+from models.runtime.kept import Kept
+from models.runtime.memory import drop_when_short, make_room
 
 T = TypeVar("T")
 
@@ -211,6 +211,12 @@ def _empty_oldest() -> None:
     """Hold the results of so many runs at rest, in the whole process."""
     at_rest = [asked for asked in list(_all) if not (asked.is_idle or asked.is_running)]
     for asked in sorted(at_rest, key=lambda asked: asked.seen_at)[: max(0, len(at_rest) - MOST_KEPT + 1)]:
+        asked.forget()
+
+
+def forget(key: str) -> None:
+    """The session's runs under the key are idle again; what was there is gone."""
+    for asked in st.session_state.get(_RUNS, {}).get(key, {}).values():
         asked.forget()
 
 

@@ -3,12 +3,12 @@
 import numpy as np
 import pandas as pd
 import streamlit as st
-from streamlit.elements.lib.column_types import ColumnConfig
 
 from components.controls import choose, whole_number
 from components.page import Page, take_with_you
 from components.panels import panel
 from components.panels.network.text import Choice
+from components.streamlit_private import ColumnConfig
 from components.words import _
 from models.attention.head_finder import FoundHeads, score_repeats, score_text
 from models.networks.loading import load

@@ -3,7 +3,7 @@
 import pytest
 
 from components.work import job, queue, runs
-from models.settings import settings
+from models.runtime.settings import settings
 
 
 @pytest.fixture

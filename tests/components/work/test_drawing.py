@@ -1,4 +1,4 @@
-"""A stage: Start while idle, progress and Stop while at work, the figure, recorded results, marks and errors."""
+"""A stage: Start while idle, progress and Stop while at work, recorded results, marks and errors."""
 
 import time
 
@@ -192,6 +192,7 @@ def test_who_waits_is_told_the_place(chosen):
     assert buttons(screen) == {"stop"}
     QUEUE.leave(others)
     wait_for(screen, "results [1]")
+    screen.run()
     (bar,) = screen.get("progress")
     assert bar.proto.text == "1 of 2 steps"
 

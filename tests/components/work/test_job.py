@@ -1,4 +1,4 @@
-"""Jobs: a generator on a thread of its own yields, ends, stops between steps, goes on, and keeps its error."""
+"""Jobs: a generator on a thread of its own yields, ends, stops between steps and goes on."""
 
 import itertools
 import threading
@@ -10,7 +10,7 @@ from components.work import job as module
 from components.work.job import Job, stop_all
 from components.work.queue import Queue
 from models.errors import InputError
-from models.turns import turn
+from models.runtime.turns import turn
 
 PATIENCE = 60.0  # seconds, no measure of speed
 
@@ -133,7 +133,8 @@ def test_an_error_ends_the_job_and_is_kept_for_the_page():
     assert job.wait(PATIENCE)
     assert job.results == [1]
     assert str(job.error) == "on purpose"
-    assert not (job.is_finished or job.is_running)
+    assert not job.is_finished
+    assert not job.is_running
     assert queue.counts() == (0, 0)
     job.go_on()  # what has failed is not taken for finished by asking again
     assert job.wait(PATIENCE)
@@ -153,7 +154,8 @@ def test_a_job_whose_person_has_gone_ends_and_one_that_was_away_for_a_moment_doe
     session["present"].clear()
     monkeypatch.setattr(module, "ABSENT_SECONDS", 0.05)
     assert job.wait(PATIENCE)
-    assert not (job.is_running or job.is_finished)
+    assert not job.is_running
+    assert not job.is_finished
 
 
 def test_a_job_whose_stage_has_left_the_page_ends(session):

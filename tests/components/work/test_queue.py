@@ -1,4 +1,4 @@
-"""The queue: so many at once, the others in order, one a session first, and nobody waits for who has left."""
+"""The queue: so many at once, the others in order, one a session first, and who has left waits no more."""
 
 import random
 
