@@ -10,7 +10,7 @@ from streamlit import config
 from components.server.options import options
 from models.runtime.settings import PROFILES, Settings
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.parametrize("profile", PROFILES)

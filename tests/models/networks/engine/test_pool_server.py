@@ -9,7 +9,7 @@ import pytest
 
 from models.networks.engine.pool_server import ray_environment
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 
 
 @pytest.mark.parametrize(
