@@ -18,7 +18,7 @@ from components.takeaway import Check, checked_against, take_with_you
 from components.words import _, mark
 from models.preference.checks import differences
 from models.preference.losses import Graded, Loss, LossSettings, Pairs, dpo_weight, graded, mixture, scores
-from models.preference.relatives import LOSSES
+from models.preference.relatives import BY_LENGTH, LOSSES
 
 NOTHING = "none"
 TOLERANCE = 1e-6
@@ -67,8 +67,13 @@ class Calculator(ExplainsPair, HasPairs, HasLoss):
     def asked(self) -> Asked:
         return Asked(self.loss, self.added, self.weight, self.settings)
 
+    def table_pairs(self) -> Pairs:
+        """The table as numbers; lengths are asked for only where a loss reads them. Raises InputError."""
+        needed = self.tail < 1 or any(name in BY_LENGTH for name in (self.loss, self.added))
+        return self.pairs(self.tail, lengths=needed)
+
     def stage(self) -> Stage:
-        rewards, gradient = pair_drawings(self.pairs(self.tail), self.asked)
+        rewards, gradient = pair_drawings(self.table_pairs(), self.asked)
         return Stage(
             [
                 Plot("rewards", rewards, _("Implicit rewards of both answers of every pair")),
@@ -80,7 +85,7 @@ class Calculator(ExplainsPair, HasPairs, HasLoss):
     def below(self) -> None:
         """The batch as TRL logs it, one pair step by step, every pair in numbers, and the checks."""
         note(self, "calculator")
-        pairs, asked = self.pairs(self.tail), self.asked
+        pairs, asked = self.table_pairs(), self.asked
         result = graded(asked.function, pairs, asked.settings)
         batch_metrics(pairs, result, asked.settings.beta)
         row = min(self.row, len(pairs)) - 1
@@ -203,7 +208,7 @@ def snippet(text: str, asked: Asked, tail: float) -> str:
         "" if asked.added == NOTHING else f"\nadded = {added}  # times {asked.weight:g}\nprint(added.loss)"
     )
     return f"""from models.preference.losses import LossSettings, graded
-from models.preference.relatives import LOSSES
+from models.preference.relatives import BY_LENGTH, LOSSES
 from models.preference.table import parse_text, read_pairs
 
 pairs = read_pairs(parse_text({text[:4000]!r}), {tail!r})

@@ -32,6 +32,10 @@ def answers() -> list[str]:
     return [_("chosen"), _("rejected"), _("third"), _("fourth"), _("fifth")]
 
 
+def last_step(view: "Displacement") -> int:
+    return view.lab_steps
+
+
 @dataclass(frozen=True)
 class Displacement(HasBeta):
     """A policy of five answers trained with DPO and its remedies: what becomes of the chosen one."""
@@ -45,9 +49,7 @@ class Displacement(HasBeta):
         0.05,
         0.005,
         label=mark("Weight of SFT in DPO + SFT"),
-        off=lambda view: (
-            "" if "sigmoid+sft" in view.methods else mark("Acts on DPO + SFT, which is not chosen.")
-        ),
+        off=lambda view: "" if "sigmoid+sft" in view.methods else mark("Acts on DPO + SFT only."),
     )
     lab_steps: int = number(1, 1_000, 300, label=mark("Steps"))
     step: int = slider(

@@ -106,6 +106,13 @@ class Plane(ExplainsPair, HasPairs, HasLoss):
         )
 
 
+def numbers(every: dict[str, Graded]) -> pd.DataFrame:
+    """Value and gradients of every loss at the selected pair."""
+    rows = [(float(each.loss), float(each.by_chosen), float(each.by_rejected)) for each in every.values()]
+    index = pd.Index(list(every), name="loss")
+    return pd.DataFrame(rows, columns=["value", "by_chosen", "by_rejected"], index=index)
+
+
 def remove_pair(view: Plane) -> None:
     """Take the selected pair out of the table."""
     rows = parse_text(view.pairs_text)

@@ -1,5 +1,6 @@
 """Which loss, with which conventions: the controls that several views of the page share."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from components.settings import View, number, one_of, slider
@@ -48,16 +49,16 @@ def ipo_label(way: str) -> str:
     return _("mean by token (TRL)") if way == "token" else _("sum (paper)")
 
 
-def needs(*losses: str):  # type: ignore[no-untyped-def]  # a condition for ``shown``
+def needs(*losses: str) -> Callable[[View], bool]:
     """Whether a control is there: only while one of these losses reads it."""
-    return lambda view: view.loss in losses or getattr(view, "added", "none") in losses
+    return lambda view: {getattr(view, name, "") for name in ("loss", "added")} & set(losses) != set()
 
 
 @dataclass(frozen=True)
 class HasBeta(View):
     """β, which every loss on preferences has."""
 
-    beta: float = slider(0.005, 5.0, 0.1, log=True, label="β")
+    beta: float = slider(0.005, 5.0, 0.1, log=True, label="β", live=lambda view: view.name != "real")
 
 
 @dataclass(frozen=True)

@@ -31,18 +31,18 @@ PAIRS = (
 
 @dataclass(frozen=True)
 class HasPairs(View):
-    """A view on the table of pairs: chosen, rejected, their references, lengths, one pair after the other."""
+    """A view on the table of pairs: chosen, rejected, their references, lengths."""
 
     pairs_text: str = grid(PAIRS, key="pairs")
 
-    def pairs(self, tail: float = 1.0) -> Pairs:
-        """The table as numbers. Raises InputError, naming row and column."""
-        return _pairs(self.pairs_text, tail)
+    def pairs(self, tail: float = 1.0, *, lengths: bool = True) -> Pairs:
+        """The table as numbers; ``lengths`` says whether they are needed. Raises InputError."""
+        return _pairs(self.pairs_text, tail, lengths)
 
 
 @lru_cache(maxsize=8)
-def _pairs(text: str, tail: float) -> Pairs:
-    return read_pairs(parse_text(text), tail)
+def _pairs(text: str, tail: float, lengths: bool) -> Pairs:
+    return read_pairs(parse_text(text), tail, lengths)
 
 
 def pairs_table(view: HasPairs) -> None:
