@@ -117,7 +117,7 @@ def label_of(view: View, name: str) -> str:
 def draw(view: View, name: str, **layout: Any) -> None:
     """The widget of one control, where it is shown."""
     control, key = view.controls()[name], view.keys()[name]
-    if control.shown is not None and not control.shown(view):
+    if not _is_shown(view, name):
         return
     off = control.off(view) if control.off is not None else ""
     common = {"help": _(control.help) if control.help else None, "disabled": bool(off)} | layout
@@ -227,19 +227,23 @@ def draw_rail(view: View, only: Sequence[str] = ()) -> None:
         for column, name in zip(st.columns(len(names), gap="small"), names, strict=True):
             with column:
                 draw(view, name)
-    if more := [name for name in shown if places[name] == "more"]:
+    if more := [name for name in shown if places[name] == "more" and _is_shown(view, name)]:
         with st.expander(_("More ({count})").format(count=len(more))):
             for name in more:
                 draw(view, name)
 
 
+def _is_shown(view: View, name: str) -> bool:
+    shown = view.controls()[name].shown
+    return shown is None or shown(view)
+
+
 def _in_rows(view: View, names: Sequence[str]) -> list[list[str]]:
     rows: list[list[str]] = []
     for name in names:
-        control = view.controls()[name]
-        if control.shown is not None and not control.shown(view):
+        if not _is_shown(view, name):
             continue
-        if rows and control.beside:
+        if rows and view.controls()[name].beside:
             rows[-1].append(name)
         else:
             rows.append([name])
