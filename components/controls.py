@@ -5,6 +5,7 @@ it. The address is read once, when a session first opens a page, and written fro
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import streamlit as st
@@ -20,6 +21,7 @@ from components.settings import (
     Text,
     View,
     of,
+    opening,
     page_controls,
     parse_link,
     query_texts,
@@ -36,10 +38,14 @@ def now(cls: type[V]) -> V:
     state = st.session_state
     raw = {name: state[key] for name, key in cls.keys().items() if key in state}
     view = cls.settled(raw)
-    for name, value in raw.items():
-        settled = getattr(view, name)
-        if settled is not None and settled != value:
-            state[cls.keys()[name]] = settled
+    if view.trouble is None:  # else what was typed or chosen waits for better times
+        state.update(
+            {
+                cls.keys()[name]: getattr(view, name)
+                for name, value in raw.items()
+                if getattr(view, name) != value
+            }
+        )
     return view
 
 
@@ -86,7 +92,7 @@ def apply_link(query: str, views: Sequence[type[View]]) -> list[str]:
     state, page = st.session_state, views[0].page
     known = page_controls(views)
     texts = query_texts(query)
-    view = texts.pop(f"{page}_view", views[0].name)
+    view = texts.pop(f"{page}_view", opening(views).name)
     if view not in {cls.name for cls in views}:
         raise ValueError(f"There is no view called {view!r}.")
     values = parse_link("&".join(part for part in query.split("&") if "_view=" not in part), known)
@@ -114,11 +120,31 @@ def label_of(view: View, name: str) -> str:
     return _(label) if label else name
 
 
+def is_shown(view: View, name: str) -> bool:
+    """Whether a control is there at all, as the view stands."""
+    control = view.controls()[name]
+    return control.shown is None or control.shown(view)
+
+
+def in_words(view: View, name: str) -> str:
+    """A control and what it stands at, as a person reads them."""
+    control, value = view.controls()[name], getattr(view, name)
+    if isinstance(control, OneOf):
+        value = control.label_in(view)(value)
+    elif isinstance(control, Several):
+        value = ", ".join(map(control.label_of, value))
+    elif isinstance(value, float):
+        value = f"{value:,.6g}"
+    return f"{label_of(view, name)}: {value}"
+
+
 def draw(view: View, name: str, **layout: Any) -> None:
     """The widget of one control, where it is shown."""
     control, key = view.controls()[name], view.keys()[name]
-    if not _is_shown(view, name):
+    if not is_shown(view, name):
         return
+    if view.trouble is not None and control.depends:
+        return  # the stage says why
     off = control.off(view) if control.off is not None else ""
     common = {"help": _(control.help) if control.help else None, "disabled": bool(off)} | layout
     try:
@@ -137,6 +163,8 @@ def _prepared(view: View, name: str, key: str) -> dict[str, Any]:
     def take() -> None:
         state[key] = state[widget]
         state.pop(f"{key}_before", None)
+        for other in view.controls()[name].resets:
+            state.pop(view.keys()[other], None)
 
     return {"key": widget, "on_change": take}
 
@@ -149,7 +177,7 @@ def _draw_slider(view: View, name: str, control: Slider, key: str, common: dict[
         of(control.high, view),
         control.fit(control.default_of(view), view),
         getattr(view, name),
-        control,
+        replace(control, live=of(control.live, view)),
         help=common["help"] or "",
         disabled=common["disabled"],
     )
@@ -162,9 +190,9 @@ def _draw_number(view: View, name: str, control: Number, key: str, common: dict[
 
 def _draw_choice(view: View, name: str, control: OneOf, key: str, common: dict[str, Any]) -> None:
     options = control.options_of(view)
-    label = label_of(view, name)
-    further = {"format_func": control.label_of, **_prepared(view, name, key), **common}
-    length = sum(len(control.label_of(option)) + 3 for option in options)
+    label, option_name = label_of(view, name), control.label_in(view)
+    further = {"format_func": option_name, **_prepared(view, name, key), **common}
+    length = sum(len(option_name(option)) + 3 for option in options)
     if control.style == "segments" and length <= SHORT_CHOICE:
         st.segmented_control(label, options, required=True, **further)
     elif control.style == "radio":
@@ -192,7 +220,7 @@ def _draw_several(view: View, name: str, control: Several, key: str, common: dic
 def _draw_text(view: View, name: str, control: Text, key: str, common: dict[str, Any]) -> None:
     field: Any = st.text_area if control.lines > 1 else st.text_input
     placeholder = _(control.placeholder) if control.placeholder else None
-    further = {"placeholder": placeholder, "max_chars": control.most}
+    further: dict[str, Any] = {"placeholder": placeholder, "max_chars": control.most}
     if control.lines > 1:
         further["height"] = 24 * control.lines + 28
     field(label_of(view, name), **_prepared(view, name, key), **further, **common)
@@ -214,7 +242,7 @@ _WIDGETS: dict[type[Control], Any] = {
 
 def draw_rail(view: View, only: Sequence[str] = ()) -> None:
     """The rail: sliders first, then what is chosen, then the fold "More". ``only``: these fields alone."""
-    shown = [name for name in view.controls() if not only or name in only]
+    shown = [name for name in view.controls() if is_shown(view, name) and (not only or name in only)]
     places = {name: view.controls()[name].place for name in shown}
     rail = [name for name in shown if places[name] == "rail"]
     lead = view.rail_first
@@ -227,22 +255,15 @@ def draw_rail(view: View, only: Sequence[str] = ()) -> None:
         for column, name in zip(st.columns(len(names), gap="small"), names, strict=True):
             with column:
                 draw(view, name)
-    if more := [name for name in shown if places[name] == "more" and _is_shown(view, name)]:
+    if more := [name for name in shown if places[name] == "more"]:
         with st.expander(_("More ({count})").format(count=len(more))):
             for name in more:
                 draw(view, name)
 
 
-def _is_shown(view: View, name: str) -> bool:
-    shown = view.controls()[name].shown
-    return shown is None or shown(view)
-
-
 def _in_rows(view: View, names: Sequence[str]) -> list[list[str]]:
     rows: list[list[str]] = []
     for name in names:
-        if not _is_shown(view, name):
-            continue
         if rows and view.controls()[name].beside:
             rows[-1].append(name)
         else:
