@@ -1,6 +1,7 @@
 """A page as a bench: head line, views, rail and stage side by side, and below them what explains it."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
@@ -76,7 +77,7 @@ def _bench(page: Page) -> None:
         rail, stage = st.columns([RAIL, STAGE], gap="small")
         with rail, st.container(key="rail"):
             controls.draw_rail(view, _only(page))
-            with refusals():
+            with suppress(InputError):  # the stage says it
                 view.actions()
         with stage, st.container(key="stage"):
             plots = _stage(page, view)
