@@ -25,6 +25,7 @@ from components.settings import (
     query_texts,
 )
 from components.words import _
+from models.errors import InputError
 
 V = TypeVar("V", bound=View)
 SHORT_CHOICE = 60  # characters: options as segments in the rail only while they fit
@@ -91,10 +92,11 @@ def apply_link(query: str, views: Sequence[type[View]]) -> list[str]:
     values = parse_link("&".join(part for part in query.split("&") if "_view=" not in part), known)
     for key, control in known.items():
         before = f"{key}_before"  # what a scene has overwritten of the person's own
-        if key in values:
+        follows = bool(control.follows) and f"{page}_{control.follows}" in values
+        if key in values or follows:
             if control.kept:
                 state.setdefault(before, state.get(key))
-            state[key] = values[key]
+            state.update({key: values[key]}) if key in values else state.pop(key, None)
         elif not control.kept:
             state.pop(key, None)
         elif before in state:
@@ -119,7 +121,10 @@ def draw(view: View, name: str, **layout: Any) -> None:
         return
     off = control.off(view) if control.off is not None else ""
     common = {"help": _(control.help) if control.help else None, "disabled": bool(off)} | layout
-    _WIDGETS[type(control)](view, name, control, key, common)
+    try:
+        _WIDGETS[type(control)](view, name, control, key, common)
+    except InputError:
+        return  # its bounds or options cannot be read now; the stage says why
     if off:
         st.caption(_(off))
 
@@ -186,7 +191,8 @@ def _draw_several(view: View, name: str, control: Several, key: str, common: dic
 
 def _draw_text(view: View, name: str, control: Text, key: str, common: dict[str, Any]) -> None:
     field: Any = st.text_area if control.lines > 1 else st.text_input
-    further = {"placeholder": control.placeholder or None, "max_chars": control.most}
+    placeholder = _(control.placeholder) if control.placeholder else None
+    further = {"placeholder": placeholder, "max_chars": control.most}
     if control.lines > 1:
         further["height"] = 24 * control.lines + 28
     field(label_of(view, name), **_prepared(view, name, key), **further, **common)
@@ -211,6 +217,8 @@ def draw_rail(view: View, only: Sequence[str] = ()) -> None:
     shown = [name for name in view.controls() if not only or name in only]
     places = {name: view.controls()[name].place for name in shown}
     rail = [name for name in shown if places[name] == "rail"]
+    lead = view.rail_first
+    rail.sort(key=lambda name: lead.index(name) if name in lead else len(lead))
     rail.sort(key=lambda name: not isinstance(view.controls()[name], Slider))
     for names in _in_rows(view, rail):
         if len(names) == 1:

@@ -17,7 +17,7 @@ from components.questions import questions
 from components.refusal import refusals, sentence
 from components.server.watch import panel_timed
 from components.settings import Text, View, page_controls, query_texts
-from components.stage import Plot, show
+from components.stage import REFUSED, Plot, show
 from components.words import _, language
 from models.errors import InputError
 
@@ -65,6 +65,8 @@ def _bench(page: Page) -> None:
         rail, stage = st.columns([RAIL, STAGE], gap="small")
         with rail, st.container(key="rail"):
             controls.draw_rail(view, _only(page))
+            with refusals():
+                view.actions()
         with stage, st.container(key="stage"):
             plots = _stage(page, view)
         if plots and not is_presenting():
@@ -188,6 +190,8 @@ def _stage(page: Page, view: View) -> bool:
     with st.container(key="watch", horizontal=True, vertical_alignment="center"):
         st.markdown(line + watch, width="stretch")
         takeaway.reserve_checks()
+    if (refused := state.pop(REFUSED, None)) is not None:
+        st.warning(sentence(refused), icon=":material/info:")
     try:
         if view.trouble is not None:
             raise view.trouble
@@ -210,11 +214,11 @@ def _draw_stage(page: Page, view: View) -> None:
         takeaway.compare(page.name, first, stage)
     else:
         show(stage, page.name)
-    remember_view(view, _plots, {plot.name: plot.drawn.text for plot in stage.plots})
+    remember_view(view, _plots, {plot.name: plot.drawn.text for plot in stage.plots if not plot.waits})
 
 
 def _plots(view: View) -> list[Plot]:
-    return view.stage().plots
+    return [plot for plot in view.stage().plots if not plot.waits]
 
 
 def _pinned_view(page: Page, view: View, query: str) -> View | None:

@@ -45,7 +45,8 @@ class Control:
     head line (drawn by the view itself) or nowhere (a click on a figure sets it). ``beside``: in one
     row with the control before it. ``kept``: scenes leave it as it is unless they name it. ``shown``
     and ``off`` look at the view: whether it is there at all, and why it can do nothing now (a marked
-    sentence; empty where it can).
+    sentence; empty where it can). ``follows`` names a field whose choice this one's default comes from:
+    a link that sets that field puts this one back to its default.
     """
 
     default: Any
@@ -57,6 +58,7 @@ class Control:
     kept: bool = False
     shown: Callable[[Any], bool] | None = None
     off: Callable[[Any], str] | None = None
+    follows: str = ""
 
     def default_of(self, view: "View") -> Any:
         return of(self.default, view)
@@ -265,6 +267,7 @@ class View:
 
     page: ClassVar[str]
     name: ClassVar[str]
+    rail_first: ClassVar[tuple[str, ...]] = ()  # fields that lead the rail; the others follow as declared
 
     def stage(self) -> "Stage":
         """Figures and other parts of the stage. Live sliders call it outside of any session."""
@@ -272,6 +275,9 @@ class View:
 
     def head_line(self) -> None:
         """What opens beside the title besides scenes: network and text, where the view reads any."""
+
+    def actions(self) -> None:
+        """Buttons and the like at the end of the rail, drawn with Streamlit."""
 
     def below(self) -> None:
         """Arithmetic, tables, checks and things to take along, drawn with Streamlit."""

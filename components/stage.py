@@ -6,6 +6,8 @@ Streamlit; while a live slider is dragged, the app's route makes it again and se
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeVar
 
 import plotly.graph_objects as go
 import streamlit as st
@@ -13,8 +15,11 @@ import streamlit as st
 from components import controls
 from components.live.figure import Drawn, Room, live_figure
 from components.settings import View
+from models.errors import InputError
 
+T = TypeVar("T")
 Click = dict  # x, y, curve, point, custom of the clicked point
+REFUSED = "loupe_refused"  # in the session: why the last click could not be followed
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,11 +29,12 @@ class Plot:
     ``name`` is unique on its page; ``alt`` says in words what is shown. ``on_click`` and ``on_frame``
     give the view as it is to be after a click, or after scrubbing came to rest at a frame. ``width``
     is its share of its row; ``least`` the fewest pixels of height that it can be read at; ``rest``
-    the least time between two redraws in milliseconds.
+    the least time between two redraws in milliseconds. One that ``waits`` is a function that makes the
+    figure: it takes too long to follow a slider, and is called in reruns only.
     """
 
     name: str
-    figure: go.Figure | Drawn
+    figure: go.Figure | Drawn | Callable[[], go.Figure | Drawn]
     alt: str
     on_click: Callable[[Click], View | None] | None = None
     on_frame: Callable[[str], View | None] | None = None
@@ -37,8 +43,16 @@ class Plot:
     rest: int = 0
 
     @property
+    def waits(self) -> bool:
+        return callable(self.figure)
+
+    @cached_property
+    def made(self) -> go.Figure | Drawn:
+        return self.figure() if callable(self.figure) else self.figure
+
+    @cached_property
     def drawn(self) -> Drawn:
-        return self.figure if isinstance(self.figure, Drawn) else Drawn.of(self.figure)
+        return self.made if isinstance(self.made, Drawn) else Drawn.of(self.made)
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,13 +116,19 @@ def _show_part(part: Plot | Block, page: str, room: Room, pixels: int) -> None:
         part.drawn,
         f"{page}_{part.name}",
         part.alt,
-        None if on_click is None else lambda click: _put(on_click(click)),
-        None if on_frame is None else lambda frame: _put(on_frame(frame)),
+        None if on_click is None else lambda click: _follow(on_click, click),
+        None if on_frame is None else lambda frame: _follow(on_frame, frame),
         rest=part.rest,
         room=Room(room.share, room.reserved, max(part.least, pixels)),
     )
 
 
-def _put(view: View | None) -> None:
+def _follow(act: Callable[[T], View | None], given: T) -> None:
+    """Let the view stand as it is to be; one that refuses the click says so above the stage."""
+    try:
+        view = act(given)
+    except InputError as error:
+        st.session_state[REFUSED] = error
+        return
     if view is not None:
         controls.put(view)
