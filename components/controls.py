@@ -5,6 +5,7 @@ it. The address is read once, when a session first opens a page, and written fro
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import streamlit as st
@@ -114,10 +115,16 @@ def label_of(view: View, name: str) -> str:
     return _(label) if label else name
 
 
+def is_shown(view: View, name: str) -> bool:
+    """Whether a control is there at all, as the view stands."""
+    control = view.controls()[name]
+    return control.shown is None or control.shown(view)
+
+
 def draw(view: View, name: str, **layout: Any) -> None:
     """The widget of one control, where it is shown."""
     control, key = view.controls()[name], view.keys()[name]
-    if control.shown is not None and not control.shown(view):
+    if not is_shown(view, name):
         return
     off = control.off(view) if control.off is not None else ""
     common = {"help": _(control.help) if control.help else None, "disabled": bool(off)} | layout
@@ -137,6 +144,8 @@ def _prepared(view: View, name: str, key: str) -> dict[str, Any]:
     def take() -> None:
         state[key] = state[widget]
         state.pop(f"{key}_before", None)
+        for other in view.controls()[name].resets:
+            state.pop(view.keys()[other], None)
 
     return {"key": widget, "on_change": take}
 
@@ -149,7 +158,7 @@ def _draw_slider(view: View, name: str, control: Slider, key: str, common: dict[
         of(control.high, view),
         control.fit(control.default_of(view), view),
         getattr(view, name),
-        control,
+        replace(control, live=of(control.live, view)),
         help=common["help"] or "",
         disabled=common["disabled"],
     )
@@ -192,7 +201,7 @@ def _draw_several(view: View, name: str, control: Several, key: str, common: dic
 def _draw_text(view: View, name: str, control: Text, key: str, common: dict[str, Any]) -> None:
     field: Any = st.text_area if control.lines > 1 else st.text_input
     placeholder = _(control.placeholder) if control.placeholder else None
-    further = {"placeholder": placeholder, "max_chars": control.most}
+    further: dict[str, Any] = {"placeholder": placeholder, "max_chars": control.most}
     if control.lines > 1:
         further["height"] = 24 * control.lines + 28
     field(label_of(view, name), **_prepared(view, name, key), **further, **common)
@@ -214,7 +223,7 @@ _WIDGETS: dict[type[Control], Any] = {
 
 def draw_rail(view: View, only: Sequence[str] = ()) -> None:
     """The rail: sliders first, then what is chosen, then the fold "More". ``only``: these fields alone."""
-    shown = [name for name in view.controls() if not only or name in only]
+    shown = [name for name in view.controls() if is_shown(view, name) and (not only or name in only)]
     places = {name: view.controls()[name].place for name in shown}
     rail = [name for name in shown if places[name] == "rail"]
     lead = view.rail_first
@@ -236,10 +245,7 @@ def draw_rail(view: View, only: Sequence[str] = ()) -> None:
 def _in_rows(view: View, names: Sequence[str]) -> list[list[str]]:
     rows: list[list[str]] = []
     for name in names:
-        control = view.controls()[name]
-        if control.shown is not None and not control.shown(view):
-            continue
-        if rows and control.beside:
+        if rows and view.controls()[name].beside:
             rows[-1].append(name)
         else:
             rows.append([name])

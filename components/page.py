@@ -262,7 +262,8 @@ def _presenting(page: Page, view: View) -> None:
 
     label = _("Stop presenting (P)") if is_presenting() else _("Present (P)")
     st.button(label, key=f"{page.name}_present", icon=":material/co_present:", on_click=begin)
-    shown = [name for name, control in view.controls().items() if control.place in ("rail", "more")]
+    in_rail = [name for name, control in view.controls().items() if control.place in ("rail", "more")]
+    shown = [name for name in in_rail if controls.is_shown(view, name)]
     state[f"{key}_widget"] = [name for name in _only(page) if name in shown]
     st.multiselect(
         _("Controls to be seen (none chosen: all)"),

@@ -46,7 +46,8 @@ class Control:
     row with the control before it. ``kept``: scenes leave it as it is unless they name it. ``shown``
     and ``off`` look at the view: whether it is there at all, and why it can do nothing now (a marked
     sentence; empty where it can). ``follows`` names a field whose choice this one's default comes from:
-    a link that sets that field puts this one back to its default.
+    a link that sets that field puts this one back to its default. ``resets``: fields that go back to their defaults when a person moves
+    this one, as a starting point does on another surface.
     """
 
     default: Any
@@ -59,6 +60,7 @@ class Control:
     shown: Callable[[Any], bool] | None = None
     off: Callable[[Any], str] | None = None
     follows: str = ""
+    resets: tuple[str, ...] = ()
 
     def default_of(self, view: "View") -> Any:
         return of(self.default, view)
@@ -91,7 +93,8 @@ class Control:
 class Slider(Control):
     """A number between ``low`` and ``high``; a whole one where ``whole``.
 
-    ``live``: figures follow while it is dragged; else they wait for the release, and a mark says so.
+    ``live``, itself or for a view: figures follow while it is dragged; else they wait for the release,
+    and a mark says so.
     ``log`` moves by equal factors and needs ``low`` > 0.
     """
 
@@ -100,7 +103,7 @@ class Slider(Control):
     step: float = 0.01
     log: bool = False
     whole: bool = False
-    live: bool = True
+    live: bool | Callable[[Any], bool] = True
     unit: str = ""
 
     def parse(self, text: str) -> float | int:
