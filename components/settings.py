@@ -46,8 +46,8 @@ class Control:
     row with the control before it. ``kept``: scenes leave it as it is unless they name it. ``shown``
     and ``off`` look at the view: whether it is there at all, and why it can do nothing now (a marked
     sentence; empty where it can). ``follows`` names a field whose choice this one's default comes from:
-    a link that sets that field puts this one back to its default. ``resets``: fields that go back to their defaults when a person moves
-    this one, as a starting point does on another surface.
+    a link that sets that field puts this one back to its default. ``resets``: fields that go back to
+    their defaults when a person moves this one, as a starting point does on another surface.
     """
 
     default: Any
