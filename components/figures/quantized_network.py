@@ -135,7 +135,7 @@ def loss_bars(names: Sequence[str], losses: Sequence[float], title: str, height:
         height,
         title={"text": title, "font": {"size": 14}, "x": 0, "xref": "paper", "y": 0.97},
         xaxis={},
-        yaxis={"title": {"text": _("Loss (nats a token)")}, "range": [0, 12]},
+        yaxis={"title": {"text": _("Loss (nats per token)")}, "range": [0, 12]},
         showlegend=False,
         margin=MARGIN | {"t": 56},
     )
@@ -237,26 +237,41 @@ def cost_curves(costs: dict[str, tuple[Sequence[int], np.ndarray]], height: int 
     )
 
 
+def cache_look(name: str) -> tuple[str, dict[str, Any]]:
+    """Words, colour, dash and marker of a cache, the same in every figure."""
+    words, index = {
+        "exact": (_("exact cache"), 5),
+        "quantized": (_("quantized cache"), 1),
+        "swapped": (_("axes of keys and values exchanged"), 2),
+    }[name]
+    return words, {
+        "line": {"color": SERIES[index], "dash": DASHES[index], "width": 2.5},
+        "marker": {"symbol": MARKERS[index], "size": 7},
+    }
+
+
 def loss_by_position(curves: dict[str, np.ndarray], y_title: str, height: int = 360) -> go.Figure:
     """Means over the passages along the text, averaged over runs of eight positions."""
     traces = []
-    for index, (name, losses) in enumerate(curves.items()):
+    for kind, losses in curves.items():
         count = len(losses) // 8
         means = losses[: 8 * count].reshape(count, 8).mean(1)
+        name, look = cache_look(kind)
         traces.append(
             go.Scatter(
                 x=np.arange(count) * 8 + 4,
                 y=means.astype(np.float32),
                 name=name,
                 mode="lines+markers",
-                line={"color": SERIES[index], "dash": DASHES[index], "width": 2.5},
-                marker={"symbol": MARKERS[index], "size": 7},
                 hovertemplate=f"{name}<br>" + _("position") + " %{x}: %{y:.3f}<extra></extra>",
+                **look,
             )
         )
     return drawing(
         traces,
         height,
+        showlegend=True,
         xaxis={"title": {"text": _("Position in the text")}},
         yaxis={"title": {"text": y_title}, "rangemode": "tozero"},
+        margin=MARGIN | {"t": 62},
     )
