@@ -1,5 +1,6 @@
 """Figures of the quantization page: formats, a matrix and its levels, formats at equal cost."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -98,7 +99,7 @@ def number_line(
     """The numbers of each format in a window around a value; None is drawn as a line without gaps."""
     traces = []
     for row, found in enumerate(values):
-        colour = SERIES[row % 6]
+        colour = BLUE
         if found is None:
             line = {"color": colour, "width": 7}
             place = {"x": list(window), "mode": "lines", "line": line}
@@ -117,7 +118,7 @@ def number_line(
         traces,
         90 + 30 * len(names),
         showlegend=False,
-        xaxis={"title": {"text": _("Representable numbers around the value")}, "range": list(window)},
+        xaxis={"title": {"text": _("Numbers around the value")}, "range": list(window)},
         yaxis={
             "range": [len(names) - 0.5, -0.5],
             "tickvals": list(range(len(names))),
@@ -358,7 +359,7 @@ def bits_against_quality(
         x=[0, 9.5],
         y=[0, 9.5 * slope],
         mode="lines",
-        name=_("bound for a normal source, 6.02 dB per bit"),
+        name=_("bound, 6.02 dB per bit"),
         line={"color": GREY, "dash": "dot"},
         hoverinfo="skip",
     )
@@ -388,8 +389,13 @@ def bits_against_quality(
         xaxis={"title": {"text": _("Effective bits per weight")}, "range": [0.5, 9.5]},
         yaxis={"title": {"text": "SQNR (dB)"}, "range": [0, 56]},
         margin=MARGIN | {"t": 12},
-        legend={"x": 0.01, "y": 0.99, "xanchor": "left", "yanchor": "top", "bgcolor": "rgba(0,0,0,0)"},
+        legend={"x": 1, "y": 0.01, "xanchor": "right", "yanchor": "bottom", "bgcolor": "rgba(0,0,0,0)"},
     )
+
+
+def _next_ten(decibels: float) -> int:
+    """The end of an axis that has room for a bound; it stays while the bound moves a little."""
+    return 10 * math.ceil((decibels + 1) / 10)
 
 
 def duel(
@@ -429,7 +435,7 @@ def duel(
         height,
         barmode="group",
         bargap=0.3,
-        xaxis={"title": {"text": "SQNR (dB)"}, "range": [0, 58]},
+        xaxis={"title": {"text": "SQNR (dB)"}, "range": [0, _next_ten(bound)]},
         yaxis={"autorange": "reversed"},
         margin=MARGIN | {"l": round(24 + LETTER * max([20, *map(len, rows)]))},
         shapes=[line | {"line": {"color": INK, "dash": "dot", "width": 2}}],

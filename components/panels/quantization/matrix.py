@@ -165,7 +165,7 @@ def setting_curve(source: Source, setting: Setting) -> tuple[np.ndarray, np.ndar
 def quality_figure(source: Source, setting: Setting, now: tuple[float, float]) -> go.Figure:
     curves = {
         _("Lloyd–Max, these weights"): (np.array(LLOYD_BITS), lloyd_curve(source)),
-        _("Lloyd–Max, normal distribution"): (
+        _("Lloyd–Max, normal"): (
             np.array(LLOYD_BITS),
             np.array([lloyd_max_normal(bits).sqnr for bits in LLOYD_BITS]),
         ),
