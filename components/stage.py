@@ -18,6 +18,7 @@ from components.settings import View
 from models.errors import InputError
 
 T = TypeVar("T")
+GAP = 4  # pixels between two figures of a stack
 Click = dict  # x, y, curve, point, custom of the clicked point
 REFUSED = "loupe_refused"  # in the session: why the last click could not be followed
 
@@ -64,10 +65,18 @@ class Block:
 
 
 @dataclass(frozen=True, eq=False)
+class Stack:
+    """Figures one above the other in one place of a row; each takes the same share of its height."""
+
+    parts: Sequence[Plot]
+    width: float = 1.0
+
+
+@dataclass(frozen=True, eq=False)
 class Row:
     """Parts side by side. ``height`` is the row's share of the stage; ``pixels`` a height of its own."""
 
-    parts: Sequence[Plot | Block]
+    parts: Sequence[Plot | Block | Stack]
     height: float = 1.0
     pixels: int = 0
 
@@ -75,12 +84,14 @@ class Row:
 class Stage:
     """Rows from top to bottom; a list of parts is a row, and so is a single part."""
 
-    def __init__(self, *rows: "Row | Sequence[Plot | Block] | Plot | Block"):
+    def __init__(self, *rows: "Row | Sequence[Plot | Block | Stack] | Plot | Block"):
         self.rows = [_row(row) for row in rows]
 
     @property
     def plots(self) -> list[Plot]:
-        return [part for row in self.rows for part in row.parts if isinstance(part, Plot)]
+        parts = [part for row in self.rows for part in row.parts]
+        flat = [inner for part in parts for inner in (part.parts if isinstance(part, Stack) else [part])]
+        return [part for part in flat if isinstance(part, Plot)]
 
     def rooms(self) -> list[Room]:
         """For each row, the share of the stage's height that its figures take."""
@@ -89,7 +100,7 @@ class Stage:
         return [Room(row.height / whole, reserved) if not row.pixels else Room(0.0, 0) for row in self.rows]
 
 
-def _row(row: "Row | Sequence[Plot | Block] | Plot | Block") -> Row:
+def _row(row: "Row | Sequence[Plot | Block | Stack] | Plot | Block") -> Row:
     if isinstance(row, Row):
         return row
     return Row([row]) if isinstance(row, Plot | Block) else Row(row)
@@ -107,9 +118,16 @@ def show(stage: Stage, page: str) -> None:
                 _show_part(part, page, room, row.pixels)
 
 
-def _show_part(part: Plot | Block, page: str, room: Room, pixels: int) -> None:
+def _show_part(part: Plot | Block | Stack, page: str, room: Room, pixels: int) -> None:
     if isinstance(part, Block):
         part.draw()
+        return
+    if isinstance(part, Stack):
+        count = len(part.parts)
+        share = Room(room.share / count, room.reserved + GAP * (count - 1))
+        with st.container(key=f"stacked_{part.parts[0].name}"):
+            for inner in part.parts:
+                _show_part(inner, page, share, pixels // count)
         return
     on_click, on_frame = part.on_click, part.on_frame
     live_figure(

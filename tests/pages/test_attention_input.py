@@ -48,7 +48,7 @@ def test_a_text_that_cannot_be_read_gets_one_sentence_and_stays(typed, sentence)
         "字" * 90,
     ],
 )
-@pytest.mark.parametrize("view", ["look", "find", "depth", "sharing"])
+@pytest.mark.parametrize("view", ["look", "find", "depth"])
 def test_unusual_texts_are_read_like_any_other(typed, view):
     screen = attention(view=view)
     screen.text_area[0].set_value(typed).run()
