@@ -1,5 +1,6 @@
 """Figures of the quantization page on a whole network: the way down, sensitivity, budget, cache."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -51,7 +52,7 @@ def errors_by_module(
             "tickvals": list(range(0, len(labels), step)),
             "ticktext": list(labels)[::step],
             "tickangle": -60,
-            "tickfont": {"size": 10},
+            "tickfont": {"size": 11},
             "zeroline": False,
             "range": [-0.6, len(labels) - 0.4],
         },
@@ -60,8 +61,14 @@ def errors_by_module(
     )
 
 
+STREAM_TOPS = (0.3, 0.6, 1.3)
+
+
 def stream(errors: np.ndarray, height: int = 320) -> go.Figure:
-    """How the error grows along the residual stream."""
+    """How the error grows along the residual stream, on one of three scales."""
+    top = next(
+        (top for top in STREAM_TOPS if float(np.nan_to_num(errors).max()) < 0.95 * top), STREAM_TOPS[-1]
+    )
     line = go.Scatter(
         y=errors.astype(np.float32),
         mode="lines+markers",
@@ -74,9 +81,9 @@ def stream(errors: np.ndarray, height: int = 320) -> go.Figure:
         height,
         xaxis={"title": {"text": _("Blocks passed")}, "dtick": max(1, len(errors) // 8)},
         yaxis={
-            "title": {"text": _("Relative error of the residual stream")},
+            "title": {"text": _("Error of the stream")},
             "tickformat": ".0%",
-            "range": [0, 1.3],
+            "range": [0, top],
         },
         margin=MARGIN | {"t": 16},
     )
@@ -120,7 +127,8 @@ def kl_axis(powers: tuple[float, float]) -> dict[str, Any]:
 
 
 def loss_bars(names: Sequence[str], losses: Sequence[float], title: str, height: int = 320) -> go.Figure:
-    """Losses side by side, with their values."""
+    """Losses side by side, with their values; the axis ends at a multiple of 4 nats."""
+    top = 4 * math.ceil(1.15 * max(losses) / 4)
     bars = go.Bar(
         x=list(names),
         y=np.array(losses, np.float32),
@@ -135,7 +143,7 @@ def loss_bars(names: Sequence[str], losses: Sequence[float], title: str, height:
         height,
         title={"text": title, "font": {"size": 14}, "x": 0, "xref": "paper", "y": 0.97},
         xaxis={},
-        yaxis={"title": {"text": _("Loss (nats per token)")}, "range": [0, 12]},
+        yaxis={"title": {"text": _("Loss (nats per token)")}, "range": [0, top]},
         showlegend=False,
         margin=MARGIN | {"t": 56},
     )

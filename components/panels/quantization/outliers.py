@@ -9,8 +9,7 @@ import plotly.graph_objects as go
 import streamlit as st
 import torch
 
-from components.figures.attention import lines
-from components.figures.quantized_layer import channel_peaks, method_bars
+from components.figures.quantized_layer import channel_peaks, exponent_curves, remedy_bars
 from components.lesson_parts import note
 from components.panels.quantization.reading import read_by
 from components.panels.quantization.settings import (
@@ -89,19 +88,24 @@ class Outliers(ReadsAText, ChoosesMatrix):
         errors = np.array([method_error(x, weight, method, remedies) for method in METHODS])
         return Stage(
             [
-                Plot("peaks", self.peaks(ready), _("Largest magnitude of each channel"), rest=60),
-                Plot("methods", bars(ready, errors), _("Output error under each remedy")),
+                Plot(
+                    "peaks", self.peaks(ready), _("Largest magnitude of each channel"), rest=60, width=1.1
+                ),
+                Plot("methods", bars(ready, errors), _("Output error under each remedy"), width=1.2),
                 Plot("alphas", self.exponents, _("Output error for every exponent")),
             ]
         )
 
     def peaks(self, ready: dict[Method, Prepared]) -> go.Figure:
-        shown = {
-            _("as it is"): ready["token"].inputs,
-            "SmoothQuant": ready["smoothquant"].inputs,
-            _("Hadamard rotation"): ready["hadamard"].inputs,
+        names: dict[Method, str] = {
+            "token": _("as it is"),
+            "smoothquant": "SmoothQuant",
+            "hadamard": _("Hadamard rotation"),
         }
-        series = {name: held.abs().amax(0).clamp(min=SMALLEST_PEAK).numpy() for name, held in shown.items()}
+        series = {
+            method: (name, ready[method].inputs.abs().amax(0).clamp(min=SMALLEST_PEAK).numpy())
+            for method, name in names.items()
+        }
         return channel_peaks(series, self.threshold, self.channel)
 
     def curves(self) -> tuple[np.ndarray, np.ndarray]:
@@ -112,16 +116,11 @@ class Outliers(ReadsAText, ChoosesMatrix):
     def exponents(self) -> go.Figure:
         smooth, awq = self.curves()
         setting = setting_name(awq_setting(self.awq_bits))
-        return lines(
-            {
-                _("SmoothQuant, both in int{bits}").format(bits=self.both): (np.array(GRID), smooth),
-                _("AWQ, weights alone in {format}").format(format=setting): (np.array(GRID), awq),
-            },
-            "α",
-            _("Output error ‖Y − Ŷ‖ / ‖Y‖"),
-            y_log=True,
-            x_now=self.alpha,
-        )
+        series = {
+            "smoothquant": (_("SmoothQuant, both in int{bits}").format(bits=self.both), smooth),
+            "awq": (_("AWQ, weights alone in {format}").format(format=setting), awq),
+        }
+        return exponent_curves(np.array(GRID), series, self.alpha)
 
     def below(self) -> None:
         note(self, "outliers")
@@ -170,7 +169,7 @@ def bars(ready: dict[Method, Prepared], errors: np.ndarray) -> go.Figure:
         + (f" · {int(ready[method].kept.sum())}" + _(" in 16 bits") if method == "llm_int8" else "")
         for method, error in zip(METHODS, errors, strict=True)
     ]
-    return method_bars([method_label(method) for method in METHODS], errors, notes)
+    return remedy_bars({method: method_label(method) for method in METHODS}, errors, notes)
 
 
 def remaining(prepared: Prepared) -> torch.Tensor:
