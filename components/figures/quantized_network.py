@@ -162,7 +162,7 @@ def names_at(names: Sequence[str], *, down: bool = False) -> dict[str, Any]:
 
 
 def sensitivity_map(
-    values: np.ndarray, layers: Sequence[int], modules: Sequence[str], title: str, height: int
+    values: np.ndarray, layers: Sequence[int], modules: Sequence[str], title: str, height: int = 360
 ) -> go.Figure:
     """Layers down, modules across; matrices that are not measured yet are empty."""
     top = float(np.nanmax(values)) if not np.isnan(values).all() else 1.0
@@ -184,9 +184,9 @@ def sensitivity_map(
     return drawing(
         [heatmap],
         height,
-        xaxis=names_at(modules) | {"side": "top", "tickangle": -30},
+        xaxis=names_at(modules) | {"side": "top", "tickangle": -50},
         yaxis=names_at([str(layer) for layer in layers], down=True) | {"title": {"text": _("Layer")}},
-        margin={"l": 56, "r": 8, "t": 110, "b": 12},
+        margin={"l": 48, "r": 8, "t": 104, "b": 12},
     )
 
 

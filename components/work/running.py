@@ -106,7 +106,13 @@ def run_buttons(
         st.session_state.pop(going, None)
 
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.button(_("Start"), key=f"{page.name}_{name}_start", icon=":material/play_arrow:", on_click=start)
+        st.button(
+            _("Start"),
+            key=f"{page.name}_{name}_start",
+            icon=":material/play_arrow:",
+            type="secondary" if held else "primary",
+            on_click=start,
+        )
         if is_going(page, name):
             st.button(_("Stop"), key=f"{page.name}_{name}_stop", icon=":material/stop:", on_click=stop)
         elif held is not None and held.seen and not held.is_done:

@@ -61,7 +61,7 @@ class KvCache(ReadsNetwork):
         )
 
     def effects(self) -> tuple[CacheEffect, CacheEffect | None]:
-        """The setting, and with the axes of keys and values exchanged; None if that is the same.
+        """The setting, and with the axes exchanged; None if that is the same.
 
         Raises InputError for an encoder.
         """
