@@ -1,6 +1,6 @@
 """Figures of the quantization page on one layer: outliers and their remedies, GPTQ column by column."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -41,7 +41,7 @@ def error_axis(title: str, **options: Any) -> dict[str, Any]:
 
 
 def channel_peaks(
-    series: dict[str, tuple[str, np.ndarray]], threshold: float, channel: int, height: int = 360
+    series: Mapping[Any, tuple[str, np.ndarray]], threshold: float, channel: int, height: int = 360
 ) -> go.Figure:
     """The largest magnitude of each input channel, as it is and as a remedy leaves it.
 
@@ -83,7 +83,7 @@ def channel_peaks(
 
 
 def remedy_bars(
-    names: dict[str, str], errors: np.ndarray, notes: Sequence[str], height: int = 360
+    names: Mapping[Any, str], errors: np.ndarray, notes: Sequence[str], height: int = 360
 ) -> go.Figure:
     """Output error under each remedy, on a fixed logarithmic scale, with a note beside each bar."""
     bars = go.Bar(
@@ -109,7 +109,7 @@ def remedy_bars(
 
 
 def exponent_curves(
-    alphas: np.ndarray, series: dict[str, tuple[str, np.ndarray]], now: float, height: int = 360
+    alphas: np.ndarray, series: Mapping[Any, tuple[str, np.ndarray]], now: float, height: int = 360
 ) -> go.Figure:
     """Output error against the exponent, for keys of REMEDY_LOOK; a line at SmoothQuant's present one."""
     traces = [

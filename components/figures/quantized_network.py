@@ -161,16 +161,24 @@ def names_at(names: Sequence[str], *, down: bool = False) -> dict[str, Any]:
     }
 
 
+def _short(value: float) -> str:
+    """Two digits, or one and a power of ten: what a cell has room for."""
+    if np.isnan(value):
+        return ""
+    return f"{value:.2g}" if value >= 1e-3 or value == 0 else f"{value:.0e}".replace("e-0", "e-")
+
+
 def sensitivity_map(
     values: np.ndarray, layers: Sequence[int], modules: Sequence[str], title: str, height: int = 360
 ) -> go.Figure:
     """Layers down, modules across; matrices that are not measured yet are empty."""
     top = float(np.nanmax(values)) if not np.isnan(values).all() else 1.0
-    shown = [["" if np.isnan(value) else f"{value:.2g}" for value in row] for row in values]
+    shown = [[_short(value) for value in row] for row in values]
     heatmap = go.Heatmap(
         z=values.astype(np.float32),
         text=shown,
         texttemplate="%{text}",
+        textfont={"size": 11},
         colorscale=SEQUENTIAL,
         zmin=0,
         zmax=top or 1.0,
@@ -184,9 +192,9 @@ def sensitivity_map(
     return drawing(
         [heatmap],
         height,
-        xaxis=names_at(modules) | {"side": "top", "tickangle": -50},
+        xaxis=names_at([module.split(".")[-1] for module in modules]) | {"side": "top", "tickangle": -40},
         yaxis=names_at([str(layer) for layer in layers], down=True) | {"title": {"text": _("Layer")}},
-        margin={"l": 48, "r": 8, "t": 104, "b": 12},
+        margin={"l": 48, "r": 8, "t": 66, "b": 12},
     )
 
 

@@ -118,7 +118,7 @@ def best_allocation(
 
 def _check_cap(cap: float) -> None:
     if not cap >= OPTIONS[0]:
-        raise InputError("A budget of at least {least} bits a weight is needed.", least=OPTIONS[0])
+        raise InputError("A budget of at least {least} bits per weight is needed.", least=OPTIONS[0])
 
 
 def measure_allocation(

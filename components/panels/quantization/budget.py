@@ -64,7 +64,7 @@ class BitBudget(ReadsAText):
 
     page, name = "quantization", "budget"
     cap: float = slider(
-        2.0, 8.0, 4.0, 0.25, label=mark("Cap: bits per weight, scales not counted"), live=False
+        2.0, 8.0, 4.5, 0.25, label=mark("Cap: bits per weight, scales not counted"), live=False
     )
     part0: int = _bits_of_part(0)
     part1: int = _bits_of_part(1)

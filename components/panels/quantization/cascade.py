@@ -5,6 +5,7 @@ import math
 from dataclasses import dataclass
 
 import pandas as pd
+import plotly.graph_objects as go
 import streamlit as st
 import torch
 from torch.nn.functional import kl_div
@@ -67,7 +68,7 @@ class ToTheLoss(ChoosesFormat, ReadsAText):
         take_with_you(
             self,
             lambda: table,
-            lambda: kl_plot(self, found).made,  # type: ignore[return-value]  # it is no text here
+            lambda: kl_figure(self, found),
             snippet(self.network_name, self.text, self.scope, self.setting),
         )
 
@@ -92,10 +93,13 @@ def stream_plot(found: Cascade) -> Plot:
     return Plot("stream", figure, _("Error along the residual stream"), rest=100, least=200)
 
 
-def kl_plot(view: ToTheLoss, found: Cascade) -> Plot:
+def kl_figure(view: ToTheLoss, found: Cascade) -> go.Figure:
     labels = text_labels(view.network_name, view.text)
-    figure = kl_bars(labels, found.measured.kl.numpy(), found.measured.flipped.numpy())
-    return Plot("kl", figure, _("KL of the next token after each token"), least=200)
+    return kl_bars(labels, found.measured.kl.numpy(), found.measured.flipped.numpy())
+
+
+def kl_plot(view: ToTheLoss, found: Cascade) -> Plot:
+    return Plot("kl", kl_figure(view, found), _("KL of the next token after each token"), least=200)
 
 
 def loss_plot(found: Cascade, name: str) -> Plot:

@@ -117,4 +117,4 @@ def part_names(name: str) -> tuple[str, ...]:
 
 def part_label(name: str) -> str:
     """A part's name as a heading."""
-    return (_("Layers {layers}") if "–" in name else _("Layer {layer}")).format(layers=name, layer=name)
+    return (_("Layers {layers}") if "–" in name else _("Layer {layers}")).format(layers=name)
