@@ -1,7 +1,7 @@
 """Figures of the quantization page on a whole network: the way down, sensitivity, budget, cache."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -199,7 +199,7 @@ def sensitivity_map(
 
 
 def allocations(
-    parts: Sequence[str], named: dict[str, Sequence[int]], effects: dict[str, str], height: int = 360
+    parts: Sequence[str], named: Mapping[str, Sequence[int]], effects: Mapping[str, str], height: int = 360
 ) -> go.Figure:
     """Bits of each part under several allocations; what each really costs stands in its name."""
     patterns = ("", "/", "x", ".")

@@ -1,6 +1,6 @@
 """Bit budget: give each layer its bits under a cap, against a greedy solver and the best there is."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 import streamlit as st
 import torch
 
+from components import work
 from components.figures.quantized_network import allocations, cost_curves
 from components.figures.style import pale
 from components.lesson_parts import note
@@ -21,7 +22,6 @@ from components.panels.quantization.reading import (
     part_label,
     part_names,
 )
-from components.panels.quantization.runs import results_of, stage_of_run
 from components.panels.quantization.settings import ReadsAText
 from components.settings import one_of, slider
 from components.stage import Block, Stage
@@ -80,11 +80,6 @@ class BitBudget(ReadsAText):
         return tuple(getattr(self, f"part{number}") for number in range(MOST_PARTS))[:count]
 
     @property
-    def asked(self) -> tuple[object, ...]:
-        """What a run is of."""
-        return self.network_name, self.text
-
-    @property
     def sizes(self) -> torch.Tensor:
         """Weights in each part."""
         loaded = network(self.network_name)
@@ -94,17 +89,19 @@ class BitBudget(ReadsAText):
         base = baseline(self.network_name, self.text)
         return part_costs(network(self.network_name), base.tokens, SETTING, base)
 
-    def recorded(self) -> Sequence[Cost]:
-        return recorded_costs(self.network_name, self.text)
-
     def stage(self) -> Stage:
         baseline(self.network_name, self.text)  # an encoder is refused before anything is drawn
         return Stage(Block(self.run))
 
+    def costs(self) -> work.Run[Cost]:
+        """This session's run over all parts and numbers of bits."""
+        total = len(part_names(self.network_name)) * len(OPTIONS)
+        return work.run("quantization_budget", (self.network_name, self.text), self.steps, total)
+
     def run(self) -> None:
         """Both figures with the buttons of the run."""
-        total = len(part_names(self.network_name)) * len(OPTIONS)
-        stage_of_run("budget", self.asked, self.steps, total, self.draw, self.recorded)
+        known = recorded_costs(self.network_name, self.text)
+        work.stage(self.costs(), self.draw, recorded=(lambda: known) if known else None)
 
     def draw(self, results: Sequence[Cost], *, faint: bool = False) -> None:
         """Allocations beside what each part costs alone."""
@@ -136,9 +133,9 @@ class BitBudget(ReadsAText):
 
     def below(self) -> None:
         note(self, "budget")
-        results, finished = results_of("budget", self.asked)
-        if finished:
-            facts(self, results)
+        run = self.costs()
+        if run.finished:
+            facts(self, run.results)
 
 
 def spending(view: BitBudget) -> None:
@@ -195,7 +192,7 @@ def facts(view: BitBudget, seen: Sequence[Cost]) -> None:
     take_with_you(view, lambda: table, lambda: cost_figure(seen, names), snippet(view, named))
 
 
-def snippet(view: BitBudget, named: dict[str, tuple[int, ...]]) -> str:
+def snippet(view: BitBudget, named: Mapping[str, tuple[int, ...]]) -> str:
     """Python that repeats what the allocations do together."""
     return f"""from models.quantization.bit_budget import measure_allocation
 from models.networks.loading import load

@@ -202,9 +202,7 @@ def other_way(setting: Setting) -> str:
 
 def formulas(x: torch.Tensor, found: Quantized, setting: Setting, row: int, column: int) -> None:
     """Scale, zero point, code and value of one weight."""
-    width = found.group[1]
-    per_row = -(-x.shape[1] // width)
-    group = 0 if len(found.scale) == 1 else row * per_row + column // width
+    group = found.group_of(row, column)
     scale, weight, back = (
         float(found.scale[group]),
         float(x[row, column]),

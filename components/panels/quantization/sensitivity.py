@@ -8,6 +8,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
+from components import work
 from components.figures.quantized_network import sensitivity_map
 from components.figures.style import pale
 from components.lesson_parts import note
@@ -19,7 +20,6 @@ from components.panels.quantization.reading import (
     network,
     weights,
 )
-from components.panels.quantization.runs import results_of, stage_of_run
 from components.panels.quantization.settings import ChoosesFormat, ReadsAText
 from components.settings import one_of
 from components.stage import Block, Plot, Stage
@@ -43,17 +43,9 @@ class SensitivityMap(ChoosesFormat, ReadsAText):
     page, name = "quantization", "sensitivity"
     measure: str = one_of(MEASURES, label=mark("Shown"), label_of=measure_label, style="segments")
 
-    @property
-    def asked(self) -> tuple[object, ...]:
-        """What a run is of."""
-        return self.network_name, self.text, self.setting
-
     def steps(self) -> Iterator[Sensitivity]:
         base = baseline(self.network_name, self.text)
         return sensitivities(network(self.network_name), base.tokens, self.setting, base)
-
-    def recorded(self) -> Sequence[Sensitivity]:
-        return recorded_sensitivities(self.network_name, self.text, self.setting)
 
     def stage(self) -> Stage:
         baseline(self.network_name, self.text)  # an encoder is refused before anything is drawn
@@ -65,10 +57,15 @@ class SensitivityMap(ChoosesFormat, ReadsAText):
         values = dict(zip(weights(self.network_name), errors.tolist(), strict=True))
         return map_figure(self.network_name, values, _("Error of the weights"))
 
+    def effects(self) -> work.Run[Sensitivity]:
+        """This session's run over all matrices."""
+        settings = (self.network_name, self.text, self.setting)
+        return work.run("quantization_sensitivity", settings, self.steps, len(weights(self.network_name)))
+
     def run(self) -> None:
         """The map with its buttons."""
-        total = len(weights(self.network_name))
-        stage_of_run("sensitivity", self.asked, self.steps, total, self.draw, self.recorded)
+        known = recorded_sensitivities(self.network_name, self.text, self.setting)
+        work.stage(self.effects(), self.draw, recorded=(lambda: known) if known else None)
 
     def draw(self, results: Sequence[Sensitivity], *, faint: bool = False) -> None:
         """The map as far as it is filled."""
@@ -84,9 +81,9 @@ class SensitivityMap(ChoosesFormat, ReadsAText):
 
     def below(self) -> None:
         note(self, "sensitivity")
-        results, finished = results_of("sensitivity", self.asked)
-        if finished:
-            facts(self, results)
+        run = self.effects()
+        if run.finished:
+            facts(self, run.results)
 
 
 def map_figure(name: str, values: dict[Weight, float], title: str) -> go.Figure:
