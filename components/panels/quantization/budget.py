@@ -94,7 +94,7 @@ class BitBudget(ReadsAText):
         return Stage(Block(self.run))
 
     def costs(self) -> work.Run[Cost]:
-        """This session's run over all parts and numbers of bits."""
+        """The run of this session over all parts and numbers of bits."""
         total = len(part_names(self.network_name)) * len(OPTIONS)
         return work.run("quantization_budget", (self.network_name, self.text), self.steps, total)
 

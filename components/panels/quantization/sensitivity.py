@@ -58,7 +58,7 @@ class SensitivityMap(ChoosesFormat, ReadsAText):
         return map_figure(self.network_name, values, _("Error of the weights"))
 
     def effects(self) -> work.Run[Sensitivity]:
-        """This session's run over all matrices."""
+        """The run of this session over all matrices."""
         settings = (self.network_name, self.text, self.setting)
         return work.run("quantization_sensitivity", settings, self.steps, len(weights(self.network_name)))
 

@@ -27,7 +27,7 @@ WEIGHTS = np.geomspace(1e-3, 8.0, 400)  # where the spacing is drawn
 class Updates(View):
     """A weight under equal steps in several precisions, and which steps are lost."""
 
-    page, name = "quantization", "updates"
+    page, name, came_from = "quantization", "updates", "numbers"
     step: float = slider(1e-7, 1e-1, 1e-3, 0.01, log=True, label=mark("Learning rate × gradient"))
     weight: float = slider(1e-3, 8.0, 1.0, 0.01, log=True, label=mark("Weight at the start"))
     seed: int = number(
