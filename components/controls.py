@@ -20,8 +20,8 @@ from components.settings import (
     Slider,
     Text,
     View,
+    asked_for,
     of,
-    opening,
     page_controls,
     parse_link,
     query_texts,
@@ -72,6 +72,8 @@ def read_address(page: str, views: Sequence[type[View]]) -> None:
 def take_texts(page: str, views: Sequence[type[View]], texts: Mapping[str, str]) -> None:
     """Take controls from the parameters of an address; names that the page does not know are counted."""
     state, known = st.session_state, {**page_controls(views), f"{page}_view": None}
+    if f"{page}_view" in texts:
+        texts = {**texts, f"{page}_view": asked_for(views, texts)}
     for key, value in texts.items():
         if key in known and key not in state:
             state[key] = value
@@ -92,7 +94,7 @@ def apply_link(query: str, views: Sequence[type[View]]) -> list[str]:
     state, page = st.session_state, views[0].page
     known = page_controls(views)
     texts = query_texts(query)
-    view = texts.pop(f"{page}_view", opening(views).name)
+    view = asked_for(views, texts)
     if view not in {cls.name for cls in views}:
         raise ValueError(f"There is no view called {view!r}.")
     values = parse_link("&".join(part for part in query.split("&") if "_view=" not in part), known)

@@ -282,6 +282,7 @@ class View:
     name: ClassVar[str]
     rail_first: ClassVar[tuple[str, ...]] = ()  # fields that lead the rail; the others follow as declared
     opens: ClassVar[bool] = False  # where an address names no view; else the page's first one does
+    came_from: ClassVar[str] = ""  # the view that this one was once a part of
 
     def stage(self) -> "Stage":
         """Figures and other parts of the stage. Live sliders call it outside of any session."""
@@ -374,6 +375,15 @@ class View:
 def opening(views: Sequence[type[View]]) -> type[View]:
     """The view that a page opens with where an address names none."""
     return next((view for view in views if view.opens), views[0])
+
+
+def asked_for(views: Sequence[type[View]], texts: Mapping[str, str]) -> str:
+    """The view that an address names, or the one that came from it, where only that has what is named."""
+    named = texts.get(f"{views[0].page}_view", opening(views).name)
+    keys = {view.name: set(view.keys().values()) & set(texts) for view in views}
+    if keys.get(named):
+        return named
+    return next((view.name for view in views if view.came_from == named and keys[view.name]), named)
 
 
 def query_texts(query: str) -> dict[str, str]:
