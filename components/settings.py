@@ -45,7 +45,7 @@ class Control:
     head line (drawn by the view itself) or nowhere (a click on a figure sets it). ``beside``: in one
     row with the control before it. ``kept``: scenes leave it as it is unless they name it. ``shown``
     and ``off`` look at the view: whether it is there at all, and why it can do nothing now (a marked
-    sentence; empty where it can).
+    sentence; empty where it can). ``widget`` draws it in the place of the usual widget.
     """
 
     default: Any
@@ -57,6 +57,7 @@ class Control:
     kept: bool = False
     shown: Callable[[Any], bool] | None = None
     off: Callable[[Any], str] | None = None
+    widget: Callable[[Any], None] | None = None
 
     def default_of(self, view: "View") -> Any:
         return of(self.default, view)
@@ -90,7 +91,8 @@ class Slider(Control):
     """A number between ``low`` and ``high``; a whole one where ``whole``.
 
     ``live``: figures follow while it is dragged; else they wait for the release, and a mark says so.
-    ``log`` moves by equal factors and needs ``low`` > 0.
+    ``log`` moves by equal factors and needs ``low`` > 0. ``writes`` gives the view as it is to be once
+    the slider is let go at a value, where that is kept in another field.
     """
 
     low: Any
@@ -100,6 +102,7 @@ class Slider(Control):
     whole: bool = False
     live: bool = True
     unit: str = ""
+    writes: Callable[[Any, float], "View"] | None = None
 
     def parse(self, text: str) -> float | int:
         if len(text) > LONGEST_NUMBER:
@@ -250,8 +253,11 @@ def flag(default: bool = False, **options: Any) -> Any:
 
 
 def grid(default: str, **options: Any) -> Any:
-    """A table of numbers as one text (models.tables reads it), which the view itself lets edit."""
-    return _field(Text(default=default, place="none", **options))
+    """A table of numbers as one text (models.tables reads it), which the view itself lets edit.
+
+    It stands nowhere unless ``place`` and ``widget`` say where, and what draws it.
+    """
+    return _field(Text(default=default, **({"place": "none"} | options)))
 
 
 def picked(default: int = -1, low: int = -1, high: int = 10**9, **options: Any) -> Any:

@@ -14,7 +14,10 @@ LEGEND_BELOW = {"orientation": "h", "x": 0, "y": 0, "yref": "container", "yancho
 
 @dataclass(frozen=True)
 class Curve:
-    """A named line; ``low`` and ``high`` draw a band around it. ``place`` gives colour, dash and marker."""
+    """A named line; ``low`` and ``high`` draw a band around it. ``place`` gives colour, dash and marker.
+
+    ``written`` stands beside its last point, on that ``side`` of it; such a curve is in no legend.
+    """
 
     name: str
     place: int
@@ -23,6 +26,8 @@ class Curve:
     low: np.ndarray | None = None
     high: np.ndarray | None = None
     markers: bool = False
+    written: str = ""
+    side: str = "top left"
 
 
 def look(place: int) -> dict[str, Any]:
@@ -59,19 +64,33 @@ def curves(
                 mode="lines+markers" if curve.markers else "lines",
                 hovertemplate=f"{curve.name}<br>{x_title} %{{x:.4g}}<br>%{{y:.4g}}<extra></extra>",
                 **look(curve.place),
+                **(_written(curve) if curve.written else {}),
             )
         )
+    named = [curve.name for curve in shown if not curve.written]
     return drawing(
         traces,
         height,
-        showlegend=len(shown) > 1,
+        showlegend=len(named) > 1,
         legend=LEGEND_BELOW,
         xaxis=_axis(x_title, x_log, x_range),
         yaxis=_axis(y_title, y_log, y_range),
-        margin=MARGIN | {"b": 52 + 20 * _legend_rows([curve.name for curve in shown]), "t": 16},
+        margin=MARGIN | {"b": 52 + 20 * _legend_rows(named), "t": 16},
         shapes=[] if level is None else [_level(level[0])],
         annotations=[] if level is None else [_level_name(*level, y_log)],
     )
+
+
+def _written(curve: Curve) -> dict[str, Any]:
+    """Words at the last point, with what else changes for them."""
+    return {
+        "mode": "markers+text",
+        "text": [*[""] * (len(curve.x) - 1), curve.written],
+        "textposition": curve.side,
+        "textfont": {"size": 13, "color": SERIES[curve.place % 6]},
+        "showlegend": False,
+        "cliponaxis": False,
+    }
 
 
 def _legend_rows(names: Sequence[str]) -> int:

@@ -208,15 +208,24 @@ def _deviation(values: Float[Tensor, " values"], ddof: int) -> Float[Tensor, ""]
     return values.new_zeros(()) if len(values) < 2 else values.std(correction=ddof)
 
 
+def batch_moments(
+    values: Float[Tensor, "groups answers"], weights: Float[Tensor, "groups answers"], ddof: int
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """Mean and variance over the batch, each value counted ``weights`` times."""
+    count = weights.sum()
+    mean = (values * weights).sum() / count
+    variance = ((values - mean) ** 2 * weights).sum() / (count - ddof).clamp(min=1)
+    return mean, variance
+
+
 def _whitened(
     values: Float[Tensor, "groups answers"],
     weights: Float[Tensor, "groups answers"],
     convention: Convention,
 ) -> Float[Tensor, "groups answers"]:
     """Mean 0 and deviation 1 over the batch, each value counted ``weights`` times."""
-    count = weights.sum()
-    centred = values - (values * weights).sum() / count
-    variance = (centred**2 * weights).sum() / (count - convention.ddof).clamp(min=1)
+    mean, variance = batch_moments(values, weights, convention.ddof)
+    centred = values - mean
     if convention.epsilon_in == "deviation":
         return centred / (variance.sqrt() + convention.epsilon)
     if convention.epsilon_in == "variance":
