@@ -35,10 +35,14 @@ def now(cls: type[V]) -> V:
     state = st.session_state
     raw = {name: state[key] for name, key in cls.keys().items() if key in state}
     view = cls.settled(raw)
-    for name, value in raw.items():
-        settled = getattr(view, name)
-        if settled is not None and settled != value:
-            state[cls.keys()[name]] = settled
+    if view.trouble is None:  # else what was typed or chosen waits for better times
+        state.update(
+            {
+                cls.keys()[name]: getattr(view, name)
+                for name, value in raw.items()
+                if getattr(view, name) != value
+            }
+        )
     return view
 
 
@@ -122,6 +126,8 @@ def draw(view: View, name: str, **layout: Any) -> None:
     control, key = view.controls()[name], view.keys()[name]
     if control.shown is not None and not control.shown(view):
         return
+    if view.trouble is not None and control.depends:
+        return  # the stage says why
     off = control.off(view) if control.off is not None else ""
     if control.widget is not None:
         control.widget(view)

@@ -275,12 +275,18 @@ def _write_address(page: Page, view: View) -> None:
     state = st.session_state
     written = view.parameters()
     for name, control in view.controls().items():
+        key = view.keys()[name]
+        if key not in written:
+            written[key] = control.write(state[key]) if key in state else None
         if isinstance(control, Text):
-            key, text = view.keys()[name], written[view.keys()[name]] or ""
+            text = written[key] or ""
             is_long = len(text) > LONGEST_IN_ADDRESS
             written[f"{key}_kept"] = keep(key, text, is_long)
             written[key] = None if is_long else written[key]
     written[f"{page.name}_view"] = None if type(view) is page.views[0] else view.name
+    for name in ("questions", "claims"):
+        written[f"{page.name}_{name}"] = state.get(f"{page.name}_{name}")
+    written[f"{page.name}_asked"] = "claims" if state.get(f"{page.name}_asked") == "claims" else None
     written[f"{page.name}_pin"] = state.get(f"{page.name}_pin") or None
     written[f"{page.name}_only"] = ",".join(_only(page)) or None
     written["present"] = "1" if is_presenting() else None

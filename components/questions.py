@@ -7,6 +7,7 @@ import streamlit as st
 from components import controls
 from components.catalogue import lesson
 from components.lesson import Item, Link
+from components.live.address import remember, write_address
 from components.live.hands import bring_into_view
 from components.settings import View, query_texts
 from components.words import _, language
@@ -40,22 +41,35 @@ def questions(page: str, views: Sequence[type[View]], here: type[View]) -> None:
         first = views[0].name
         about = [name for name, item in items.items() if here.name in views_of(item, first)]
         order = about + [name for name in items if name not in about]
+        key = f"{page}_{kind}"
+        asked = state.get(key, st.query_params.get(key))
+        if asked not in items:
+            asked = order[0]
         left, right = st.columns([2, 3], gap="large")
         with left:
-            st.caption(
+            st.markdown(
                 _("{here} of {all} are about this view; they come first.").format(
                     here=len(about), all=len(items)
                 )
             )
-            asked: str = st.radio(
+            state[f"{key}_widget"] = asked
+
+            def take() -> None:
+                state[key] = state[f"{key}_widget"]
+
+            st.radio(
                 kinds[kind],
                 order,
                 format_func=lambda name: items[name].title,
-                key=f"{page}_{kind}_radio_{here.name}",
+                key=f"{key}_widget",
+                on_change=take,
                 label_visibility="collapsed",
             )
         with right, st.container(border=True):
             answer(page, views, items[asked], "below")
+        remember(key, state.get(key), None)
+        remember(f"{page}_asked", kind, "questions")
+    write_address(f"{page}_questions")
     drawer(page, views, {item.identifier: item for item in (*words.questions, *words.claims)})
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 Place = Literal["rail", "more", "head", "none"]
 LONGEST_NUMBER = 40  # characters of a number in an address
-LONGEST_TEXT = 100_000  # characters that a text field keeps
+LONGEST_TEXT = 200_000  # characters that a text field keeps; what may be read of them a view says
 _MISSING: Any = object()
 
 
@@ -58,6 +58,11 @@ class Control:
     shown: Callable[[Any], bool] | None = None
     off: Callable[[Any], str] | None = None
     widget: Callable[[Any], None] | None = None
+
+    @property
+    def depends(self) -> bool:
+        """Whether default, bounds or options are functions of the view."""
+        return any(callable(getattr(self, name, None)) for name in ("default", "low", "high", "options"))
 
     def default_of(self, view: "View") -> Any:
         return of(self.default, view)
@@ -304,12 +309,12 @@ class View:
         view = object.__new__(cls)
         object.__setattr__(view, "trouble", None)
         for name, control in cls.controls().items():
-            try:
-                value = control.settle(raw.get(name, _MISSING), view)
-            except InputError as error:
-                if view.trouble is None:
+            value = None if callable(control.default) else control.default
+            if view.trouble is None or not control.depends:  # a hub that hangs is asked once
+                try:
+                    value = control.settle(raw.get(name, _MISSING), view)
+                except InputError as error:
                     object.__setattr__(view, "trouble", error)
-                value = None if callable(control.default) else control.default
             object.__setattr__(view, name, value)
         return view
 
@@ -332,9 +337,14 @@ class View:
         return type(self).settled(held | values)
 
     def parameters(self) -> dict[str, str | None]:
-        """Each key of the address: the value's text, None where it is the default."""
+        """Each key of the address: the value's text, None where it is the default.
+
+        Where the view has trouble, without the controls that could not be read.
+        """
         made: dict[str, str | None] = {}
         for name, control in self.controls().items():
+            if self.trouble is not None and control.depends:
+                continue  # it cannot be said now whether it is the default
             value = getattr(self, name)
             is_default = value is None or value == control.fit(control.default_of(self), self)
             made[self.keys()[name]] = None if is_default else control.write(value)
