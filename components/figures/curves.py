@@ -61,10 +61,9 @@ def curves(
                 x=curve.x.astype(np.float32),
                 y=curve.y.astype(np.float32),
                 name=curve.name,
-                mode="lines+markers" if curve.markers else "lines",
                 hovertemplate=f"{curve.name}<br>{x_title} %{{x:.4g}}<br>%{{y:.4g}}<extra></extra>",
                 **look(curve.place),
-                **(_written(curve) if curve.written else {}),
+                **_drawn(curve),
             )
         )
     named = [curve.name for curve in shown if not curve.written]
@@ -81,13 +80,15 @@ def curves(
     )
 
 
-def _written(curve: Curve) -> dict[str, Any]:
-    """Words at the last point, with what else changes for them."""
+def _drawn(curve: Curve) -> dict[str, Any]:
+    """A line, with markers or without; or words at its last point."""
+    if not curve.written:
+        return {"mode": "lines+markers" if curve.markers else "lines"}
     return {
         "mode": "markers+text",
         "text": [*[""] * (len(curve.x) - 1), curve.written],
         "textposition": curve.side,
-        "textfont": {"size": 13, "color": SERIES[curve.place % 6]},
+        "textfont": {"size": 13},
         "showlegend": False,
         "cliponaxis": False,
     }
