@@ -5,6 +5,7 @@ it. The address is read once, when a session first opens a page, and written fro
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import streamlit as st
@@ -20,11 +21,13 @@ from components.settings import (
     Text,
     View,
     of,
+    opening,
     page_controls,
     parse_link,
     query_texts,
 )
 from components.words import _
+from models.errors import InputError
 
 V = TypeVar("V", bound=View)
 SHORT_CHOICE = 60  # characters: options as segments in the rail only while they fit
@@ -94,16 +97,17 @@ def apply_link(query: str, views: Sequence[type[View]]) -> list[str]:
     state, page = st.session_state, views[0].page
     known = page_controls(views)
     texts = query_texts(query)
-    view = texts.pop(f"{page}_view", views[0].name)
+    view = texts.pop(f"{page}_view", opening(views).name)
     if view not in {cls.name for cls in views}:
         raise ValueError(f"There is no view called {view!r}.")
     values = parse_link("&".join(part for part in query.split("&") if "_view=" not in part), known)
     for key, control in known.items():
         before = f"{key}_before"  # what a scene has overwritten of the person's own
-        if key in values:
+        follows = bool(control.follows) and f"{page}_{control.follows}" in values
+        if key in values or follows:
             if control.kept:
                 state.setdefault(before, state.get(key))
-            state[key] = values[key]
+            state.update({key: values[key]}) if key in values else state.pop(key, None)
         elif not control.kept:
             state.pop(key, None)
         elif before in state:
@@ -121,10 +125,28 @@ def label_of(view: View, name: str) -> str:
     return _(label) if label else name
 
 
+def is_shown(view: View, name: str) -> bool:
+    """Whether a control is there at all, as the view stands."""
+    control = view.controls()[name]
+    return control.shown is None or control.shown(view)
+
+
+def in_words(view: View, name: str) -> str:
+    """A control and what it stands at, as a person reads them."""
+    control, value = view.controls()[name], getattr(view, name)
+    if isinstance(control, OneOf):
+        value = control.label_in(view)(value)
+    elif isinstance(control, Several):
+        value = ", ".join(map(control.label_of, value))
+    elif isinstance(value, float):
+        value = f"{value:,.6g}"
+    return f"{label_of(view, name)}: {value}"
+
+
 def draw(view: View, name: str, **layout: Any) -> None:
     """The widget of one control, where it is shown."""
     control, key = view.controls()[name], view.keys()[name]
-    if control.shown is not None and not control.shown(view):
+    if not is_shown(view, name):
         return
     if view.trouble is not None and control.depends:
         return  # the stage says why
@@ -133,7 +155,10 @@ def draw(view: View, name: str, **layout: Any) -> None:
         control.widget(view)
         return
     common = {"help": _(control.help) if control.help else None, "disabled": bool(off)} | layout
-    _WIDGETS[type(control)](view, name, control, key, common)
+    try:
+        _WIDGETS[type(control)](view, name, control, key, common)
+    except InputError:
+        return  # its bounds or options cannot be read now; the stage says why
     if off:
         st.caption(_(off))
 
@@ -146,6 +171,8 @@ def _prepared(view: View, name: str, key: str) -> dict[str, Any]:
     def take() -> None:
         state[key] = state[widget]
         state.pop(f"{key}_before", None)
+        for other in view.controls()[name].resets:
+            state.pop(view.keys()[other], None)
 
     return {"key": widget, "on_change": take}
 
@@ -164,7 +191,7 @@ def _draw_slider(view: View, name: str, control: Slider, key: str, common: dict[
         of(control.high, view),
         control.fit(control.default_of(view), view),
         getattr(view, name),
-        control,
+        replace(control, live=of(control.live, view)),
         write,
         help=common["help"] or "",
         disabled=common["disabled"],
@@ -178,9 +205,9 @@ def _draw_number(view: View, name: str, control: Number, key: str, common: dict[
 
 def _draw_choice(view: View, name: str, control: OneOf, key: str, common: dict[str, Any]) -> None:
     options = control.options_of(view)
-    label = label_of(view, name)
-    further = {"format_func": control.label_of, **_prepared(view, name, key), **common}
-    length = sum(len(control.label_of(option)) + 3 for option in options)
+    label, option_name = label_of(view, name), control.label_in(view)
+    further = {"format_func": option_name, **_prepared(view, name, key), **common}
+    length = sum(len(option_name(option)) + 3 for option in options)
     if control.style == "segments" and length <= SHORT_CHOICE:
         st.segmented_control(label, options, required=True, **further)
     elif control.style == "radio":
@@ -207,7 +234,8 @@ def _draw_several(view: View, name: str, control: Several, key: str, common: dic
 
 def _draw_text(view: View, name: str, control: Text, key: str, common: dict[str, Any]) -> None:
     field: Any = st.text_area if control.lines > 1 else st.text_input
-    further = {"placeholder": control.placeholder or None, "max_chars": control.most}
+    placeholder = _(control.placeholder) if control.placeholder else None
+    further: dict[str, Any] = {"placeholder": placeholder, "max_chars": control.most}
     if control.lines > 1:
         further["height"] = 24 * control.lines + 28
     field(label_of(view, name), **_prepared(view, name, key), **further, **common)
@@ -229,9 +257,11 @@ _WIDGETS: dict[type[Control], Any] = {
 
 def draw_rail(view: View, only: Sequence[str] = ()) -> None:
     """The rail: sliders first, then what is chosen, then the fold "More". ``only``: these fields alone."""
-    shown = [name for name in view.controls() if not only or name in only]
+    shown = [name for name in view.controls() if is_shown(view, name) and (not only or name in only)]
     places = {name: view.controls()[name].place for name in shown}
     rail = [name for name in shown if places[name] == "rail"]
+    lead = view.rail_first
+    rail.sort(key=lambda name: lead.index(name) if name in lead else len(lead))
     rail.sort(key=lambda name: not isinstance(view.controls()[name], Slider))
     for names in _in_rows(view, rail):
         if len(names) == 1:
@@ -249,10 +279,7 @@ def draw_rail(view: View, only: Sequence[str] = ()) -> None:
 def _in_rows(view: View, names: Sequence[str]) -> list[list[str]]:
     rows: list[list[str]] = []
     for name in names:
-        control = view.controls()[name]
-        if control.shown is not None and not control.shown(view):
-            continue
-        if rows and control.beside:
+        if rows and view.controls()[name].beside:
             rows[-1].append(name)
         else:
             rows.append([name])

@@ -45,7 +45,10 @@ class Control:
     head line (drawn by the view itself) or nowhere (a click on a figure sets it). ``beside``: in one
     row with the control before it. ``kept``: scenes leave it as it is unless they name it. ``shown``
     and ``off`` look at the view: whether it is there at all, and why it can do nothing now (a marked
-    sentence; empty where it can). ``widget`` draws it in the place of the usual widget.
+    sentence; empty where it can). ``follows`` names a field whose choice this one's default comes from:
+    a link that sets that field puts this one back to its default. ``resets``: fields that go back to
+    their defaults when a person moves this one, as a starting point does on another surface.
+    ``widget`` draws it in the place of the usual widget.
     """
 
     default: Any
@@ -57,6 +60,8 @@ class Control:
     kept: bool = False
     shown: Callable[[Any], bool] | None = None
     off: Callable[[Any], str] | None = None
+    follows: str = ""
+    resets: tuple[str, ...] = ()
     widget: Callable[[Any], None] | None = None
 
     @property
@@ -95,9 +100,9 @@ class Control:
 class Slider(Control):
     """A number between ``low`` and ``high``; a whole one where ``whole``.
 
-    ``live``: figures follow while it is dragged; else they wait for the release, and a mark says so.
-    ``log`` moves by equal factors and needs ``low`` > 0. ``writes`` gives the view as it is to be once
-    the slider is let go at a value, where that is kept in another field.
+    ``live``, itself or for a view: figures follow while it is dragged; else they wait for the release,
+    and a mark says so. ``log`` moves by equal factors and needs ``low`` > 0. ``writes`` gives the view
+    as it is to be once the slider is let go at a value, where that is kept in another field.
     """
 
     low: Any
@@ -105,7 +110,7 @@ class Slider(Control):
     step: float = 0.01
     log: bool = False
     whole: bool = False
-    live: bool = True
+    live: bool | Callable[[Any], bool] = True
     unit: str = ""
     writes: Callable[[Any, float], "View"] | None = None
 
@@ -149,7 +154,12 @@ class OneOf(Control):
 
     options: Any
     label_of: Callable[[Any], str] = str
+    names_in: Callable[[Any], Callable[[Any], str]] | None = None  # label_of, where it depends on the view
     style: Literal["select", "segments", "radio"] = "select"
+
+    def label_in(self, view: "View") -> Callable[[Any], str]:
+        """What names an option in this view."""
+        return self.label_of if self.names_in is None else self.names_in(view)
 
     def options_of(self, view: "View") -> list[Any]:
         return list(of(self.options, view))
@@ -276,6 +286,8 @@ class View:
 
     page: ClassVar[str]
     name: ClassVar[str]
+    rail_first: ClassVar[tuple[str, ...]] = ()  # fields that lead the rail; the others follow as declared
+    opens: ClassVar[bool] = False  # where an address names no view; else the page's first one does
 
     def stage(self) -> "Stage":
         """Figures and other parts of the stage. Live sliders call it outside of any session."""
@@ -283,6 +295,9 @@ class View:
 
     def head_line(self) -> None:
         """What opens beside the title besides scenes: network and text, where the view reads any."""
+
+    def actions(self) -> None:
+        """Buttons and the like at the end of the rail, drawn with Streamlit."""
 
     def below(self) -> None:
         """Arithmetic, tables, checks and things to take along, drawn with Streamlit."""
@@ -354,6 +369,11 @@ class View:
         """The part of an address that differs from the defaults, with the view's own name."""
         own = {key: text for key, text in self.parameters().items() if text is not None}
         return urlencode({f"{self.page}_view": self.name, **own})
+
+
+def opening(views: Sequence[type[View]]) -> type[View]:
+    """The view that a page opens with where an address names none."""
+    return next((view for view in views if view.opens), views[0])
 
 
 def query_texts(query: str) -> dict[str, str]:

@@ -48,10 +48,14 @@ def curves(
     y_range: tuple[float, float] | None = None,
     x_log: bool = False,
     y_log: bool = False,
+    x_step: float | None = None,
     level: tuple[float, str] | None = None,
     height: int = 400,
 ) -> go.Figure:
-    """Curves with bands over their seeds; ``level`` is a named horizontal line; ranges are plain."""
+    """Curves with bands over their seeds; ``level`` is a named horizontal line; ranges are plain.
+
+    ``x_step`` is the distance of two ticks, where there is nothing between them.
+    """
     traces: list[go.Scatter] = []
     for curve in shown:
         if curve.low is not None and curve.high is not None:
@@ -72,7 +76,7 @@ def curves(
         height,
         showlegend=len(named) > 1,
         legend=LEGEND_BELOW,
-        xaxis=_axis(x_title, x_log, x_range),
+        xaxis=_axis(x_title, x_log, x_range) | ({} if x_step is None else {"dtick": x_step}),
         yaxis=_axis(y_title, y_log, y_range),
         margin=MARGIN | {"b": 52 + 20 * _legend_rows(named), "t": 16},
         shapes=[] if level is None else [_level(level[0])],

@@ -11,9 +11,11 @@ from components.figures.style import DIVERGING, INK, MARKERS, SERIES, cell_frame
 from components.words import _
 
 MOST_WRITTEN = 12  # columns of cells that have room for their number
+TOKENS_A_TICK = 5
 LETTERS = 6  # of a token in its cell; hover gives it whole
 INK_ON_CELL = "#b30000"
 PATTERNS = ("", "/", ".", "x", "-", "|")
+HATCHES = "rgba(0, 0, 0, 0.55)"
 ROOM_FOR_WORDS = 0.4  # steps of an axis beyond its outermost value
 LINE_SHARE = 0.1  # of a figure's height, for the line under its map
 HIDDEN_AXIS = {
@@ -134,8 +136,15 @@ def token_strip(
     return drawing(
         [heatmap, crosses],
         height,
-        xaxis={"title": {"text": _("Token of the answer"), "standoff": 4}, "showgrid": False},
+        xaxis={
+            "title": {"text": _("Token of the answer"), "standoff": 4},
+            "showgrid": False,
+            "zeroline": False,
+            "tickvals": list(range(0, tokens, TOKENS_A_TICK)),
+            "ticktext": [str(number + 1) for number in range(0, tokens, TOKENS_A_TICK)],
+        },
         yaxis={
+            "zeroline": False,
             "tickvals": list(range(answers)),
             "ticktext": list(rows),
             "autorange": "reversed",
@@ -216,7 +225,11 @@ def _fill(places: Sequence[int]) -> dict[str, Any]:
     colours = [SERIES[place % 6] for place in places]
     shapes = [PATTERNS[place % 6] for place in places]
     one = len(colours) == 1
-    return {"color": colours[0] if one else colours, "pattern": {"shape": shapes[0] if one else shapes}}
+    pattern = {"fillmode": "overlay", "fgcolor": HATCHES, "size": 7, "solidity": 0.25}
+    return {
+        "color": colours[0] if one else colours,
+        "pattern": {"shape": shapes[0] if one else shapes, **pattern},
+    }
 
 
 def _level(y: float) -> dict[str, Any]:

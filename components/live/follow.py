@@ -20,7 +20,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from components.server.watch import timed
-from components.settings import Slider, View
+from components.settings import Slider, View, of
 from components.words import language, speaking
 from models.errors import InputError
 from models.runtime.turns import turn
@@ -104,7 +104,7 @@ def follow(token: str, key: str, value: float) -> list[dict[str, str]] | None:
         return None
     name = {key: name for name, key in view.keys().items()}.get(key)
     control = view.controls().get(name) if name else None
-    if name is None or not isinstance(control, Slider) or not control.live:
+    if name is None or not isinstance(control, Slider) or not of(control.live, view):
         return None
     try:
         with speaking(following.language):

@@ -30,6 +30,7 @@ from models.policy.losses import PolicyLoss, objective
 DIFFERENT = 1e-4  # of the larger one: cells that differ by more are marked
 GAPS = np.logspace(-8, 0, 120)
 NARROW_GAP, WIDE_GAP = float(GAPS[0]), float(GAPS[-1])
+TABLE_HEIGHT = 540  # pixels, as the figure beside it has on a laptop
 MIDDLE = 1e-4  # gaps beyond have their numbers on the left
 # What each library's loss does by default: TRL's dapo, verl's token-mean with dual clip 3, OpenRLHF's
 # token-level loss; each over all tokens.
@@ -46,7 +47,7 @@ ByLibrary = dict[str, torch.Tensor | None]
 
 
 @dataclass(frozen=True)
-class LibraryConventions(TakesMethod, HasTable):
+class LibraryConventions(HasTable, TakesMethod):
     """One table of rewards, and the advantages that three libraries make of it."""
 
     page, name = "policy", "conventions"
@@ -58,7 +59,7 @@ class LibraryConventions(TakesMethod, HasTable):
 
         def table() -> None:
             st.dataframe(
-                marked_table(self.groups, by_library), hide_index=True, width="stretch", height=470
+                marked_table(self.groups, by_library), hide_index=True, width="stretch", height=TABLE_HEIGHT
             )
 
         return Stage([Plot("gaps", gap_figure(self.gap), alt), Block(table)])

@@ -79,9 +79,9 @@ def rate_figure(rate: float, size: int) -> go.Figure:
     """Over the pass rate: both ways to be dead, and how large an advantage is on average."""
     by_rate, x = deadness(RATES, size), RATES.numpy()
     lines = [
+        Curve(_("dead"), 0, x, by_rate.dead.numpy()),
         Curve(_("all wrong"), 1, x, by_rate.all_wrong.numpy()),
         Curve(_("all right"), 2, x, by_rate.all_right.numpy()),
-        Curve(_("dead"), 0, x, by_rate.dead.numpy()),
         Curve(_("mean |A| of an answer"), 3, x, expected_signal(RATES, size).numpy()),
         _now(rate, float(deadness(torch.tensor([rate], dtype=torch.float64), size).dead[0]), 0.5),
     ]

@@ -22,6 +22,8 @@ from models.tables import numbers, parse_grid
 
 MOST_STEPS = 64
 LAMBDAS = np.linspace(0, 1, 41)
+SIDES = ("top", "bottom", "top")  # of a step's marker, where its number stands
+MIDDLE = 0.5  # λ from which the numbers stand on the left
 FIRST_OF_STEPS = 3  # place of the steps' colours: the bars beside them have the first three
 
 
@@ -111,8 +113,8 @@ def decay_figure(rewards: torch.Tensor, values: torch.Tensor, discount: float, d
                 look,
                 np.array([decay]),
                 at[[step]],
-                written=f"{at[step]:+.4f}",
-                side="top left" if decay > 0.5 else "top right",
+                written=f"{name} {at[step]:+.4f}",
+                side=f"{SIDES[place]} {'left' if decay > MIDDLE else 'right'}",
             ),
         ]
     limits = round_limits(by_decay)

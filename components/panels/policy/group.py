@@ -51,7 +51,7 @@ def reward_label(view: "GroupCalculator") -> str:
 
 
 @dataclass(frozen=True)
-class GroupCalculator(LongestAnswer, TakesMethod, HasTable):
+class GroupCalculator(HasTable, LongestAnswer, TakesMethod):
     """Advantages and shares of the gradient. The chosen cell's reward stands where its slider does."""
 
     page, name = "policy", "group"
@@ -239,6 +239,7 @@ def push_figure(view: GroupCalculator, computed: Computed) -> go.Figure:
         dead=is_dead(groups.rewards, groups.mask).tolist(),
         selected=view.place,
         number="+.1f",
+        line=_("Sizes add up to 100 %.") if total > 0 else _("No answer pushes."),
     )
 
 

@@ -14,7 +14,6 @@ from components.figures.curves import Curve, curves
 from components.figures.policy import token_strip
 from components.figures.style import pale
 from components.lesson_parts import note
-from components.panels.network.reading import ReadsNetwork
 from components.panels.policy.settings import Averages, Prompted, Seeded, TakesMethod
 from components.settings import number, one_of, text
 from components.stage import Block, Plot, Stage, show
@@ -56,7 +55,7 @@ def colour_label(name: str) -> str:
 
 
 @dataclass(frozen=True)
-class NetworkLearns(Seeded, Averages, TakesMethod, Prompted, ReadsNetwork):
+class NetworkLearns(Seeded, Averages, TakesMethod, Prompted):
     """A copy of a network takes real GRPO steps on a reward that a few lines of Python check."""
 
     page, name = "policy", "real"

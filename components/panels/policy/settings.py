@@ -2,6 +2,10 @@
 
 from dataclasses import dataclass
 
+import streamlit as st
+
+from components import controls
+from components.panels.network.reading import LABEL_LETTERS, ReadsNetwork
 from components.settings import View, number, one_of, text
 from components.words import _, mark
 from models.policy.group_advantages import METHODS
@@ -29,6 +33,14 @@ def aggregation_label(name: str) -> str:
         "constant": _("constant length (Dr. GRPO)"),
         "sequence_sum": _("mean of the answers' sums (RLOO, LUSPO)"),
     }[name]
+
+
+SHORT_NAMES = {
+    "sequence_mean": "GRPO",
+    "token_mean": "DAPO, BNPO",
+    "constant": "Dr. GRPO",
+    "sequence_sum": "RLOO, LUSPO",
+}
 
 
 @dataclass(frozen=True)
@@ -78,12 +90,21 @@ class LongestAnswer(Averages):
 
 
 @dataclass(frozen=True)
-class Prompted(View):
+class Prompted(ReadsNetwork):
     """A view on answers that a network gives to a prompt."""
 
     prompt: str = text(
         'The old man looked up from his paper and smiled. "My dear boy,',
         label=mark("Prompt"),
-        lines=2,
+        lines=3,
         most=10_000,
+        place="head",
     )
+
+    def head_line(self) -> None:
+        words = " ".join(self.prompt.split())
+        start = words if len(words) <= LABEL_LETTERS else words[: LABEL_LETTERS - 1] + "…"
+        label = f"{self.network} · {start.replace('[', '(').replace(']', ')')}"
+        with st.popover(label, icon=":material/description:", width="content", key="loupe_text"):
+            self.choose_network()
+            controls.draw(self, "prompt")

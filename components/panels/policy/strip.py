@@ -10,8 +10,7 @@ import torch
 
 from components.figures.policy import clip_curves, grouped_bars, round_limits, token_strip
 from components.lesson_parts import note
-from components.panels.network.reading import ReadsNetwork
-from components.panels.policy.settings import LongestAnswer, Prompted, Seeded, aggregation_label
+from components.panels.policy.settings import SHORT_NAMES, LongestAnswer, Prompted, Seeded
 from components.settings import one_of, slider
 from components.stage import Plot, Row, Stage
 from components.takeaway import Check, checked_against, take_with_you
@@ -97,7 +96,7 @@ def bound_label(bound: str) -> str:
 
 
 def level_label(level: str) -> str:
-    return _("each token") if level == "token" else _("a whole answer (GSPO)")
+    return _("each token") if level == "token" else _("answer (GSPO)")
 
 
 def without_clip(view: "TokenStrip") -> str:
@@ -111,7 +110,7 @@ def without_bound(view: "TokenStrip") -> str:
 
 
 @dataclass(frozen=True)
-class TokenStrip(Seeded, LongestAnswer, Prompted, ReadsNetwork):
+class TokenStrip(Seeded, LongestAnswer, Prompted):
     """What each token of sampled answers does to the gradient, and where a clip takes that."""
 
     page, name = "policy", "strip"
@@ -200,14 +199,14 @@ def share_figure(rollout: Rollout, loss: PolicyLoss) -> go.Figure:
     lengths, series = rollout.mask.sum(1), {}
     for name in AGGREGATIONS[:3]:
         _parts, policy, _kl = gradients(rollout, replace(loss, aggregation=name))
-        series[aggregation_label(name)] = (
+        series[SHORT_NAMES[name]] = (
             -100 * policy.sum(1) / lengths / policy.abs().sum().clamp(min=SMALLEST_SUM)
         ).numpy()
     names = [f"{number}<br>{int(length)}" for number, length in enumerate(lengths, 1)]
     return grouped_bars(
         series,
         names,
-        _("Share of one token (%)"),
+        _("Share of a token (%)"),
         x_title=_("Answer, and how many tokens it has"),
         limits=round_limits(*series.values()),
         first=FIRST_OF_AVERAGES,

@@ -38,9 +38,9 @@ def kind_label(kind: str) -> str:
 
 def kind_meaning(kind: str) -> str:
     return {
-        "rewards": _("What each answer earned."),
-        "lengths": _("Tokens of each answer."),
-        "ratios": _("π/π_old of every token of the answer."),
+        "rewards": _("Groups down, answers across: what each earned."),
+        "lengths": _("Groups down, answers across: tokens of each."),
+        "ratios": _("Groups down, answers across: π/π_old of its tokens."),
     }[kind]
 
 
@@ -63,11 +63,7 @@ def read(rewards: str, lengths: str, ratios: str) -> Groups:
 
 def draw_table(view: "HasTable") -> None:
     """The table that is chosen, its size, and files in and out. What is typed stays."""
-    st.caption(
-        kind_meaning(view.table)
-        + " "
-        + _("Rows are groups, columns answers; empty last cells make a group smaller.")
-    )
+    st.caption(kind_meaning(view.table), help=_("Empty cells at the end of a row make its group smaller."))
     edit(view)
     sizes(view)
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):

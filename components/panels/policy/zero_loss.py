@@ -121,6 +121,7 @@ def update_figure(parts: list[TakenApart]) -> go.Figure:
         _("Update on the same batch"),
         _("Value"),
         x_range=(0.8, len(parts) + 0.2),
+        x_step=1 if len(parts) <= MOST_UPDATES // 2 else 2,
         y_range=round_limits(*(line.y for line in lines)),
     )
 
