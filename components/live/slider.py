@@ -71,6 +71,7 @@ def live_slider(
         "waits": not control.live,
         "mark": "" if control.live else _("on release"),
         "disabled": disabled,
+        "elsewhere": control.writes is not None,
         "route": app_route(FOLLOW_ROUTE),
     }
     _mount(
