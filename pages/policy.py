@@ -6,6 +6,8 @@ from components.panels.policy.dead import DeadGroups
 from components.panels.policy.gae import GeneralisedAdvantages
 from components.panels.policy.group import GroupCalculator
 from components.panels.policy.kl import KLEstimators
+from components.panels.policy.learning import LiveLearning
+from components.panels.policy.real import NetworkLearns
 from components.panels.policy.strip import TokenStrip
 from components.panels.policy.zero_loss import LossOfZero
 
@@ -19,5 +21,7 @@ Page(
         KLEstimators,
         GeneralisedAdvantages,
         LossOfZero,
+        LiveLearning,
+        NetworkLearns,
     ),
 ).show()
