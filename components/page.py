@@ -19,7 +19,7 @@ from components.refusal import refusals, sentence
 from components.server.watch import panel_timed
 from components.settings import Text, View, opening, page_controls, query_texts
 from components.stage import REFUSED, Plot, show
-from components.words import _, language
+from components.words import _, language, speaking
 from models.errors import InputError
 
 RAIL, STAGE = 1.0, 3.6  # widths; the style sheet holds the rail to 17.5rem
@@ -69,7 +69,7 @@ class Page:
 @st.fragment(key="bench")
 def _bench(page: Page) -> None:
     cls = page.view_class()
-    with panel_timed(f"{page.name}_{cls.name}"):
+    with speaking(language()), panel_timed(f"{page.name}_{cls.name}"):
         view = controls.now(cls)
         with st.container(key="loupe_head", horizontal=True, vertical_alignment="center"):
             _head(page, view)
