@@ -21,11 +21,13 @@ from components.settings import (
     Text,
     View,
     of,
+    opening,
     page_controls,
     parse_link,
     query_texts,
 )
 from components.words import _
+from models.errors import InputError
 
 V = TypeVar("V", bound=View)
 SHORT_CHOICE = 60  # characters: options as segments in the rail only while they fit
@@ -36,10 +38,14 @@ def now(cls: type[V]) -> V:
     state = st.session_state
     raw = {name: state[key] for name, key in cls.keys().items() if key in state}
     view = cls.settled(raw)
-    for name, value in raw.items():
-        settled = getattr(view, name)
-        if settled is not None and settled != value:
-            state[cls.keys()[name]] = settled
+    if view.trouble is None:  # else what was typed or chosen waits for better times
+        state.update(
+            {
+                cls.keys()[name]: getattr(view, name)
+                for name, value in raw.items()
+                if getattr(view, name) != value
+            }
+        )
     return view
 
 
@@ -86,16 +92,17 @@ def apply_link(query: str, views: Sequence[type[View]]) -> list[str]:
     state, page = st.session_state, views[0].page
     known = page_controls(views)
     texts = query_texts(query)
-    view = texts.pop(f"{page}_view", views[0].name)
+    view = texts.pop(f"{page}_view", opening(views).name)
     if view not in {cls.name for cls in views}:
         raise ValueError(f"There is no view called {view!r}.")
     values = parse_link("&".join(part for part in query.split("&") if "_view=" not in part), known)
     for key, control in known.items():
         before = f"{key}_before"  # what a scene has overwritten of the person's own
-        if key in values:
+        follows = bool(control.follows) and f"{page}_{control.follows}" in values
+        if key in values or follows:
             if control.kept:
                 state.setdefault(before, state.get(key))
-            state[key] = values[key]
+            state.update({key: values[key]}) if key in values else state.pop(key, None)
         elif not control.kept:
             state.pop(key, None)
         elif before in state:
@@ -119,14 +126,31 @@ def is_shown(view: View, name: str) -> bool:
     return control.shown is None or control.shown(view)
 
 
+def in_words(view: View, name: str) -> str:
+    """A control and what it stands at, as a person reads them."""
+    control, value = view.controls()[name], getattr(view, name)
+    if isinstance(control, OneOf):
+        value = control.label_in(view)(value)
+    elif isinstance(control, Several):
+        value = ", ".join(map(control.label_of, value))
+    elif isinstance(value, float):
+        value = f"{value:,.6g}"
+    return f"{label_of(view, name)}: {value}"
+
+
 def draw(view: View, name: str, **layout: Any) -> None:
     """The widget of one control, where it is shown."""
     control, key = view.controls()[name], view.keys()[name]
     if not is_shown(view, name):
         return
+    if view.trouble is not None and control.depends:
+        return  # the stage says why
     off = control.off(view) if control.off is not None else ""
     common = {"help": _(control.help) if control.help else None, "disabled": bool(off)} | layout
-    _WIDGETS[type(control)](view, name, control, key, common)
+    try:
+        _WIDGETS[type(control)](view, name, control, key, common)
+    except InputError:
+        return  # its bounds or options cannot be read now; the stage says why
     if off:
         st.caption(_(off))
 
@@ -166,9 +190,9 @@ def _draw_number(view: View, name: str, control: Number, key: str, common: dict[
 
 def _draw_choice(view: View, name: str, control: OneOf, key: str, common: dict[str, Any]) -> None:
     options = control.options_of(view)
-    label = label_of(view, name)
-    further = {"format_func": control.label_of, **_prepared(view, name, key), **common}
-    length = sum(len(control.label_of(option)) + 3 for option in options)
+    label, option_name = label_of(view, name), control.label_in(view)
+    further = {"format_func": option_name, **_prepared(view, name, key), **common}
+    length = sum(len(option_name(option)) + 3 for option in options)
     if control.style == "segments" and length <= SHORT_CHOICE:
         st.segmented_control(label, options, required=True, **further)
     elif control.style == "radio":
@@ -221,6 +245,8 @@ def draw_rail(view: View, only: Sequence[str] = ()) -> None:
     shown = [name for name in view.controls() if is_shown(view, name) and (not only or name in only)]
     places = {name: view.controls()[name].place for name in shown}
     rail = [name for name in shown if places[name] == "rail"]
+    lead = view.rail_first
+    rail.sort(key=lambda name: lead.index(name) if name in lead else len(lead))
     rail.sort(key=lambda name: not isinstance(view.controls()[name], Slider))
     for names in _in_rows(view, rail):
         if len(names) == 1:

@@ -16,8 +16,8 @@ from components.live.kept import keep
 from components.questions import questions
 from components.refusal import refusals, sentence
 from components.server.watch import panel_timed
-from components.settings import Text, View, page_controls, query_texts
-from components.stage import Plot, show
+from components.settings import Text, View, opening, page_controls, query_texts
+from components.stage import REFUSED, Plot, show
 from components.words import _, language
 from models.errors import InputError
 
@@ -37,21 +37,32 @@ class Page:
         return lesson(self.name, language())
 
     def view_class(self) -> type[View]:
-        """The class of the view that is chosen; the first where an unknown one is asked for."""
+        """The class of the view that is chosen; the opening one where an unknown one is asked for."""
         state, key = st.session_state, f"{self.name}_view"
         by_name = {view.name: view for view in self.views}
         if state.get(key) not in by_name:
-            state[key] = self.views[0].name
+            state[key] = opening(self.views).name
         return by_name[state[key]]
 
     def show(self) -> None:
         """The whole page."""
         controls.read_address(self.name, self.views)
+        self._arrive()
         self.view_class()  # settles which view is chosen
         with st.container(key="loupe_views"):
             _choose_view(self)
         _bench(self)
         questions(self.name, self.views, self.view_class())
+
+    def _arrive(self) -> None:
+        """Coming from another page by a link that sets something: the page stands as the link says."""
+        state = st.session_state
+        if state.get("loupe_at") == self.name:
+            return
+        state["loupe_at"] = self.name
+        own = {key: ",".join(st.query_params.get_all(key)) for key in st.query_params}
+        if any(key.startswith(f"{self.name}_") for key in own):
+            _take_back(self, urlencode(own))
 
 
 @st.fragment(key="bench")
@@ -65,6 +76,8 @@ def _bench(page: Page) -> None:
         rail, stage = st.columns([RAIL, STAGE], gap="small")
         with rail, st.container(key="rail"):
             controls.draw_rail(view, _only(page))
+            with refusals():
+                view.actions()
         with stage, st.container(key="stage"):
             plots = _stage(page, view)
         if plots and not is_presenting():
@@ -130,7 +143,7 @@ def apply(page: Page, link: Link) -> None:
     cls = page.view_class()
     view = controls.now(cls)
     names = [name for name, key in cls.keys().items() if key in set_keys]
-    words = [f"{controls.label_of(view, name)}: {getattr(view, name)}" for name in names if name != "text"]
+    words = [controls.in_words(view, name) for name in names if name != "text"]
     st.session_state[f"{page.name}_said"] = words
     st.session_state[f"{page.name}_scene"] = None
     bring_into_view()
@@ -188,6 +201,8 @@ def _stage(page: Page, view: View) -> bool:
     with st.container(key="watch", horizontal=True, vertical_alignment="center"):
         st.markdown(line + watch, width="stretch")
         takeaway.reserve_checks()
+    if (refused := state.pop(REFUSED, None)) is not None:
+        st.warning(sentence(refused), icon=":material/info:")
     try:
         if view.trouble is not None:
             raise view.trouble
@@ -210,16 +225,16 @@ def _draw_stage(page: Page, view: View) -> None:
         takeaway.compare(page.name, first, stage)
     else:
         show(stage, page.name)
-    remember_view(view, _plots, {plot.name: plot.drawn.text for plot in stage.plots})
+    remember_view(view, _plots, {plot.name: plot.drawn.text for plot in stage.plots if not plot.waits})
 
 
 def _plots(view: View) -> list[Plot]:
-    return view.stage().plots
+    return [plot for plot in view.stage().plots if not plot.waits]
 
 
 def _pinned_view(page: Page, view: View, query: str) -> View | None:
     """State A: of the same view as the one on screen, else there is nothing to compare."""
-    if query_texts(query).get(f"{page.name}_view", page.views[0].name) != view.name:
+    if query_texts(query).get(f"{page.name}_view", opening(page.views).name) != view.name:
         return None
     return type(view).from_query(query)
 
@@ -276,12 +291,18 @@ def _write_address(page: Page, view: View) -> None:
     state = st.session_state
     written = view.parameters()
     for name, control in view.controls().items():
+        key = view.keys()[name]
+        if key not in written:
+            written[key] = control.write(state[key]) if key in state else None
         if isinstance(control, Text):
-            key, text = view.keys()[name], written[view.keys()[name]] or ""
+            text = written[key] or ""
             is_long = len(text) > LONGEST_IN_ADDRESS
             written[f"{key}_kept"] = keep(key, text, is_long)
             written[key] = None if is_long else written[key]
-    written[f"{page.name}_view"] = None if type(view) is page.views[0] else view.name
+    written[f"{page.name}_view"] = None if type(view) is opening(page.views) else view.name
+    for name in ("questions", "claims"):
+        written[f"{page.name}_{name}"] = state.get(f"{page.name}_{name}")
+    written[f"{page.name}_asked"] = "claims" if state.get(f"{page.name}_asked") == "claims" else None
     written[f"{page.name}_pin"] = state.get(f"{page.name}_pin") or None
     written[f"{page.name}_only"] = ",".join(_only(page)) or None
     written["present"] = "1" if is_presenting() else None
@@ -291,8 +312,9 @@ def _write_address(page: Page, view: View) -> None:
 def _take_back(page: Page, search: str) -> None:
     """Back or Forward: the page stands again as the address says."""
     state, texts = st.session_state, query_texts(search)
-    name = texts.get(f"{page.name}_view", page.views[0].name)
-    cls = {view.name: view for view in page.views}.get(name, page.views[0])
+    first = opening(page.views)
+    name = texts.get(f"{page.name}_view", first.name)
+    cls = {view.name: view for view in page.views}.get(name, first)
     for key in cls.keys().values():
         if key in texts:
             state[key] = texts[key]

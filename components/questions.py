@@ -7,13 +7,14 @@ import streamlit as st
 from components import controls
 from components.catalogue import lesson
 from components.lesson import Item, Link
+from components.live.address import remember, write_address
 from components.live.hands import bring_into_view
-from components.settings import View, query_texts
+from components.settings import View, opening, query_texts
 from components.words import _, language
 
 
 def views_of(item: Item, first: str) -> set[str]:
-    """The views that an item's buttons set; ``first`` is the page's first view."""
+    """The views that an item's buttons set; ``first`` is the one that opens."""
     asked = [query_texts(link.query) for link in item.links]
     return {next((v for k, v in texts.items() if k.endswith("_view")), first) for texts in asked}
 
@@ -37,25 +38,38 @@ def questions(page: str, views: Sequence[type[View]], here: type[View]) -> None:
         )
         kind: str = state[f"{page}_asked"]
         items: dict[str, Item] = {item.identifier: item for item in getattr(words, kind)}
-        first = views[0].name
+        first = opening(views).name
         about = [name for name, item in items.items() if here.name in views_of(item, first)]
         order = about + [name for name in items if name not in about]
+        key = f"{page}_{kind}"
+        asked = state.get(key, st.query_params.get(key))
+        if asked not in items:
+            asked = order[0]
         left, right = st.columns([2, 3], gap="large")
         with left:
-            st.caption(
+            st.markdown(
                 _("{here} of {all} are about this view; they come first.").format(
                     here=len(about), all=len(items)
                 )
             )
-            asked: str = st.radio(
+            state[f"{key}_widget"] = asked
+
+            def take() -> None:
+                state[key] = state[f"{key}_widget"]
+
+            st.radio(
                 kinds[kind],
                 order,
                 format_func=lambda name: items[name].title,
-                key=f"{page}_{kind}_radio_{here.name}",
+                key=f"{key}_widget",
+                on_change=take,
                 label_visibility="collapsed",
             )
         with right, st.container(border=True):
             answer(page, views, items[asked], "below")
+        remember(key, state.get(key), None)
+        remember(f"{page}_asked", kind, "questions")
+    write_address(f"{page}_questions")
     drawer(page, views, {item.identifier: item for item in (*words.questions, *words.claims)})
 
 
@@ -68,7 +82,7 @@ def answer(page: str, views: Sequence[type[View]], item: Item, place: str) -> No
         cls = {view.name: view for view in views}[state[f"{page}_view"]]
         view = controls.now(cls)
         state[f"{page}_said"] = [
-            f"{controls.label_of(view, name)}: {getattr(view, name)}"
+            controls.in_words(view, name)
             for name, key in cls.keys().items()
             if key in set_keys and len(str(getattr(view, name))) < 60
         ]

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 Place = Literal["rail", "more", "head", "none"]
 LONGEST_NUMBER = 40  # characters of a number in an address
-LONGEST_TEXT = 100_000  # characters that a text field keeps
+LONGEST_TEXT = 200_000  # characters that a text field keeps; what may be read of them a view says
 _MISSING: Any = object()
 
 
@@ -45,8 +45,9 @@ class Control:
     head line (drawn by the view itself) or nowhere (a click on a figure sets it). ``beside``: in one
     row with the control before it. ``kept``: scenes leave it as it is unless they name it. ``shown``
     and ``off`` look at the view: whether it is there at all, and why it can do nothing now (a marked
-    sentence; empty where it can). ``resets``: fields that go back to their defaults when a person moves
-    this one, as a starting point does on another surface.
+    sentence; empty where it can). ``follows`` names a field whose choice this one's default comes from:
+    a link that sets that field puts this one back to its default. ``resets``: fields that go back to
+    their defaults when a person moves this one, as a starting point does on another surface.
     """
 
     default: Any
@@ -58,7 +59,13 @@ class Control:
     kept: bool = False
     shown: Callable[[Any], bool] | None = None
     off: Callable[[Any], str] | None = None
+    follows: str = ""
     resets: tuple[str, ...] = ()
+
+    @property
+    def depends(self) -> bool:
+        """Whether default, bounds or options are functions of the view."""
+        return any(callable(getattr(self, name, None)) for name in ("default", "low", "high", "options"))
 
     def default_of(self, view: "View") -> Any:
         return of(self.default, view)
@@ -144,7 +151,12 @@ class OneOf(Control):
 
     options: Any
     label_of: Callable[[Any], str] = str
+    names_in: Callable[[Any], Callable[[Any], str]] | None = None  # label_of, where it depends on the view
     style: Literal["select", "segments", "radio"] = "select"
+
+    def label_in(self, view: "View") -> Callable[[Any], str]:
+        """What names an option in this view."""
+        return self.label_of if self.names_in is None else self.names_in(view)
 
     def options_of(self, view: "View") -> list[Any]:
         return list(of(self.options, view))
@@ -268,6 +280,8 @@ class View:
 
     page: ClassVar[str]
     name: ClassVar[str]
+    rail_first: ClassVar[tuple[str, ...]] = ()  # fields that lead the rail; the others follow as declared
+    opens: ClassVar[bool] = False  # where an address names no view; else the page's first one does
 
     def stage(self) -> "Stage":
         """Figures and other parts of the stage. Live sliders call it outside of any session."""
@@ -275,6 +289,9 @@ class View:
 
     def head_line(self) -> None:
         """What opens beside the title besides scenes: network and text, where the view reads any."""
+
+    def actions(self) -> None:
+        """Buttons and the like at the end of the rail, drawn with Streamlit."""
 
     def below(self) -> None:
         """Arithmetic, tables, checks and things to take along, drawn with Streamlit."""
@@ -301,12 +318,12 @@ class View:
         view = object.__new__(cls)
         object.__setattr__(view, "trouble", None)
         for name, control in cls.controls().items():
-            try:
-                value = control.settle(raw.get(name, _MISSING), view)
-            except InputError as error:
-                if view.trouble is None:
+            value = None if callable(control.default) else control.default
+            if view.trouble is None or not control.depends:  # a hub that hangs is asked once
+                try:
+                    value = control.settle(raw.get(name, _MISSING), view)
+                except InputError as error:
                     object.__setattr__(view, "trouble", error)
-                value = None if callable(control.default) else control.default
             object.__setattr__(view, name, value)
         return view
 
@@ -329,9 +346,14 @@ class View:
         return type(self).settled(held | values)
 
     def parameters(self) -> dict[str, str | None]:
-        """Each key of the address: the value's text, None where it is the default."""
+        """Each key of the address: the value's text, None where it is the default.
+
+        Where the view has trouble, without the controls that could not be read.
+        """
         made: dict[str, str | None] = {}
         for name, control in self.controls().items():
+            if self.trouble is not None and control.depends:
+                continue  # it cannot be said now whether it is the default
             value = getattr(self, name)
             is_default = value is None or value == control.fit(control.default_of(self), self)
             made[self.keys()[name]] = None if is_default else control.write(value)
@@ -341,6 +363,11 @@ class View:
         """The part of an address that differs from the defaults, with the view's own name."""
         own = {key: text for key, text in self.parameters().items() if text is not None}
         return urlencode({f"{self.page}_view": self.name, **own})
+
+
+def opening(views: Sequence[type[View]]) -> type[View]:
+    """The view that a page opens with where an address names none."""
+    return next((view for view in views if view.opens), views[0])
 
 
 def query_texts(query: str) -> dict[str, str]:

@@ -7,13 +7,14 @@ import streamlit as st
 from streamlit.navigation.page import StreamlitPage
 
 from components import words
-from components.catalogue import ASSETS, HOME, PAGES, PageEntry, lesson
+from components.catalogue import ASSETS, HOME, PAGES, QUESTIONS, PageEntry, lesson
 from components.live.address import forget_address, write_address
 from components.live.follow import forget_view
 from components.live.old_follow import forget_panels
 from components.live.session import name_session
 from components.old_controls import choose
 from components.refusal import plain, sentence
+from components.search import search_button
 from components.server.process import device_name, settle
 from components.server.sign_in import require_sign_in, sign_out_button
 from components.server.watch import rerun
@@ -36,7 +37,7 @@ def session_language() -> str:
 
 def navigation() -> dict[str, list[StreamlitPage]]:
     """Sections of pages in the person's language; url paths stay the same in all of them."""
-    sections: dict[str, list[StreamlitPage]] = {"": [page(HOME, default=True)]}
+    sections: dict[str, list[StreamlitPage]] = {"": [page(HOME, default=True), page(QUESTIONS)]}
     for entry in PAGES:
         sections.setdefault(_(entry.section), []).append(page(entry))
     return sections
@@ -55,6 +56,7 @@ def page(entry: PageEntry, default: bool = False) -> StreamlitPage:
 def header() -> None:
     """Device and language switch, in the line of the navigation."""
     with st.container(key="loupe_bar", horizontal=True, vertical_alignment="center"):
+        search_button()
         device = device_name() or _("warming up")
         st.caption(f":material/memory: {device}", width="content")
         choose(

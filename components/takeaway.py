@@ -173,17 +173,17 @@ def compare(page: str, first: View, stage: Stage) -> None:
 
 
 def _titled(plot: Plot, name: str, state: str) -> Plot:
-    return Plot(name, plot.figure, f"{state}: {plot.alt}")
+    return Plot(name, plot.made, f"{state}: {plot.alt}")
 
 
 def difference_of(first: Plot, second: Plot) -> go.Figure | None:
     """B less A: cells of a heatmap, or heights of bars and lines over the same places."""
-    if not isinstance(first.figure, go.Figure) or not isinstance(second.figure, go.Figure):
+    if not isinstance(first.made, go.Figure) or not isinstance(second.made, go.Figure):
         return None
-    old, new = first.figure.data, second.figure.data
+    old, new = first.made.data, second.made.data
     if len(old) != len(new) or any(a.type != b.type for a, b in zip(old, new, strict=True)):
         return None
-    made = go.Figure(second.figure)
+    made = go.Figure(second.made)
     for trace, before in zip(made.data, old, strict=True):
         letter = (
             "z" if trace.type == "heatmap" else ("x" if getattr(trace, "orientation", "") == "h" else "y")

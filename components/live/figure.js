@@ -41,6 +41,9 @@ function inTheme(layout, { ink, line, paper, font }, scale) {
   return themed;
 }
 
+// Lines that stand where a control stands are of the theme's ink as well.
+const inked = (trace, { ink }) => (trace.line?.color === INK ? { ...trace, line: { ...trace.line, color: ink } } : trace);
+
 const NARROW = 480; // pixels: a phone
 const NO_BAR = 330; // pixels of width below which a colour bar takes too much
 const LEGEND_SAMPLE = 50; // pixels of a name's line and the gaps beside it
@@ -376,7 +379,7 @@ export default function ({ data, parentElement, setStateValue, setTriggerValue }
       const scale = isLarge(element) ? LARGE : 1;
       const { traces: fitted, layout } = inRoom(sent.data, sent.layout, element, scale);
       const numbers = own.moving ? (trace) => trace : (trace) => numbered(trace, layout, element, scale);
-      const traces = fitted.map((trace) => sized(numbers(trace), scale));
+      const traces = fitted.map((trace) => inked(sized(numbers(trace), scale), own.theme));
       const themed = inTheme(roomier(sized(withTitles(layout, element, scale), scale), scale), own.theme, scale);
       themed.width = element.clientWidth;
       themed.height = element.clientHeight;

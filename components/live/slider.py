@@ -61,7 +61,7 @@ def live_slider(
         "step": control.step,
         "digits": max(0, -math.floor(math.log10(control.step))) if control.step < 1 else 0,
         "log": control.log,
-        "unit": control.unit,
+        "unit": _(control.unit) if control.unit else "",
         "help": help,
         "value": value,
         "serial": state.get(ANSWERS, {}).get(key, 0),

@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from components.catalogue import PAGES
+from components.catalogue import PAGES, QUESTIONS
 from components.live import old_follow
 from components.live.address import app_route
 from components.live.figure import PLOTLY_ROUTE
@@ -29,7 +29,12 @@ from models.runtime.memory import drop_when_short, relieve
 from models.runtime.settings import settings
 
 _PLOTLY_FILE = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
-_PAGE_NAMES = {entry.name for entry in PAGES} | {"ready", "metrics", "status", "oauth2callback"}
+_PAGE_NAMES = {entry.name for entry in (QUESTIONS, *PAGES)} | {
+    "ready",
+    "metrics",
+    "status",
+    "oauth2callback",
+}
 GARBAGE_SECONDS = 60
 _ready = threading.Event()
 _device_name = ""

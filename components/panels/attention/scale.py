@@ -79,7 +79,7 @@ class WhyScale(Seeded):
         take_with_you(
             self,
             lambda: rows,
-            lambda: curve_plot(self, "median_gradient_norm", "").figure,
+            lambda: curve_plot(self, "median_gradient_norm", "").made,
             snippet(self.width, self.seed),
         )
 

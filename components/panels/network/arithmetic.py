@@ -9,7 +9,7 @@ import streamlit as st
 from components.figures.attention import product_bars
 from components.lesson_parts import note
 from components.live.figure import live_figure
-from components.panels.network.heads import ChangesHead, head_figure
+from components.panels.network.heads import ChangesHead, PicksPair, head_figure
 from components.takeaway import Check, checked_against, take_with_you
 from components.traces import traced_with
 from components.words import _
@@ -83,7 +83,7 @@ def in_code(label: str) -> str:
     return label.replace("`", "ˋ")
 
 
-def choose_cell(view: ChangesHead, trace: Trace) -> None:
+def choose_cell(view: PicksPair, trace: Trace) -> None:
     """Query and key as two selectboxes: what a click on the heatmap sets, by keyboard."""
     state, options = st.session_state, [-1, *range(trace.tokens_shown)]
 

@@ -59,7 +59,21 @@ class OpensHead(ReadsText):
 
 
 @dataclass(frozen=True)
-class ChangesHead(OpensHead):
+class PicksPair(OpensHead):
+    """A pair of tokens in the open head, chosen by a click or by two menus."""
+
+    query: int = picked()
+    key: int = picked()
+
+    def cell(self, trace: Trace) -> tuple[int, int]:
+        """The chosen (query, key); the strongest of the last row while none is chosen."""
+        last, strongest = strongest_cell(trace, self.layer, self.open_head)
+        query = self.query if 0 <= self.query <= last else last
+        return query, (self.key if 0 <= self.key <= last else strongest)
+
+
+@dataclass(frozen=True)
+class ChangesHead(PicksPair):
     """The open head at one of its stages, in a network that the sliders and silenced heads change."""
 
     step: Stage = one_of(
@@ -87,8 +101,6 @@ class ChangesHead(OpensHead):
         place="more",
         help=mark("Its weights are taken out of the picture and each row is renormalised."),
     )
-    query: int = picked()
-    key: int = picked()
 
     @property
     def silenced_pairs(self) -> frozenset[tuple[int, int]]:
@@ -108,12 +120,6 @@ class ChangesHead(OpensHead):
         """The forward pass with the change."""
         return traced_with(self.network_name, self.text, self.intervention)
 
-    def cell(self, trace: Trace) -> tuple[int, int]:
-        """The chosen (query, key); the strongest of the last row while none is chosen."""
-        last, strongest = strongest_cell(trace, self.layer, self.open_head)
-        query = self.query if 0 <= self.query <= last else last
-        return query, (self.key if 0 <= self.key <= last else strongest)
-
     def head_plot(self, name: str = "heatmap", width: float = 1.6) -> Plot:
         """The large map; a click chooses the cell that is explained."""
 
@@ -125,20 +131,26 @@ class ChangesHead(OpensHead):
 
     def next_plot(self, name: str = "next", width: float = 1.0) -> Plot | None:
         """What the network would say next, before and after the change; None for an encoder."""
-        base, changed = self.trace, self.changed
-        if base.logits is None or changed.logits is None:
-            return None
-        change = compare_next_token(base.logits[-1], changed.logits[-1], TOP_TOKENS)
-        # those that matter before or after, in the order in which they stood before
-        shown = change.before.maximum(change.after).topk(TOP_TOKENS).indices.sort().values
-        figure = next_token_bars(
-            token_labels(self.network_name, change.ids[shown].tolist()),
-            change.before[shown].numpy(),
-            change.after[shown].numpy(),
-            changed=changed is not base,
-            kl=change.kl,
-        )
-        return Plot(name, figure, _("Probabilities of the next token"), width=width, rest=150)
+        return next_token_plot(self.network_name, self.trace, self.changed, name, width=width)
+
+
+def next_token_plot(
+    network: str, base: Trace, changed: Trace, name: str, *, width: float = 1.0, count: int = TOP_TOKENS
+) -> Plot | None:
+    """The likeliest next tokens of both passes; None where the network is an encoder."""
+    if base.logits is None or changed.logits is None:
+        return None
+    change = compare_next_token(base.logits[-1], changed.logits[-1], count)
+    # those that matter before or after, in the order in which they stood before
+    shown = change.before.maximum(change.after).topk(count).indices.sort().values
+    figure = next_token_bars(
+        token_labels(network, change.ids[shown].tolist()),
+        change.before[shown].numpy(),
+        change.after[shown].numpy(),
+        changed=changed is not base,
+        kl=change.kl,
+    )
+    return Plot(name, figure, _("Probabilities of the next token"), width=width, rest=150)
 
 
 def _index(category: str) -> int:

@@ -105,7 +105,12 @@ class ReadsText(ReadsNetwork):
         kept=True,
     )
     text: str = text(
-        lambda view: excerpt(view.passage), label=mark("Text"), lines=5, place="head", kept=True
+        lambda view: excerpt(view.passage),
+        label=mark("Text"),
+        lines=5,
+        place="head",
+        kept=True,
+        follows="passage",
     )
 
     @property
