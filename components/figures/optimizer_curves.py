@@ -45,7 +45,7 @@ def curves(
     Ranges are in the axis's own numbers (log₁₀ on a logarithmic one); without ``x_range`` the axis
     reaches from the smallest x to the largest.
     """
-    is_named = len(given) > 1 and any(curve.name for curve in given)
+    is_named = any(curve.name for curve in given)
     x, y = Scale(*(x_range or _reach(given, x_log)), x_log), Scale(*y_range, y_log)
     x = x.with_room() if is_named else x
     traces: list[Any] = [trace for curve in given for trace in _drawn(curve, x_title)]
