@@ -16,7 +16,7 @@ LETTER, ROW = 6.4, 14.0  # pixels of a letter's width and of a row's height, at 
 LONGEST_ROW = 13  # letters of a name before it goes on in a second row
 LEADER = 0.05  # of the axis, from a line's end to its name
 EDGE = 0.995  # of the axis: Plotly hides what stands at its very end
-ASSUMED_HEIGHT = 360.0  # pixels of the axes; the stage knows them only in the browser
+ASSUMED_HEIGHT = 280.0  # pixels of the axes, on a phone; the stage knows them only in the browser
 NEAR = 0.35  # of the axis: names whose lines end closer make room for each other
 
 

@@ -131,7 +131,7 @@ def runs_figure(trainings: tuple[Training, ...], results: list[list[Progress]]) 
         _("Loss (nats per character)"),
         x_range=(0, DEPTH_STEPS),
         y_range=(1.5, 6),
-        title=_("{layers} layers, η = {rate}").format(
+        title=_("depth {layers}, η = {rate}").format(
             layers=trainings[0].layers, rate=f"{trainings[0].rate:.2g}"
         ),
     )
