@@ -9,6 +9,7 @@ from components.catalogue import HOME, PAGES, lesson
 from components.live.follow import remember_view
 from components.server.process import device_name
 from components.stage import show
+from components.version import version
 from components.words import _, language
 
 WAITING_SECONDS = 1.0  # between two questions whether the network is there
@@ -37,6 +38,7 @@ def home() -> None:
     topics()
     for note in words.notes.values():
         st.markdown(note)
+    st.markdown(f"Loupe {version()}")
 
 
 @st.fragment(run_every=WAITING_SECONDS)

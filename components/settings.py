@@ -299,8 +299,14 @@ class View:
     @classmethod
     @cache
     def controls(cls) -> Mapping[str, Control]:
-        """The controls by their fields' names, in the order in which they are declared."""
-        return {item.name: item.metadata["control"] for item in dataclasses.fields(cls)}
+        """The controls by their fields' names, in the order in which they are declared.
+
+        Raises TypeError on a field that bears the name of something that every view has.
+        """
+        found = {item.name: item.metadata["control"] for item in dataclasses.fields(cls)}
+        if taken := set(found) & set(dir(View)):
+            raise TypeError(f"{cls.__name__}: every view has a {', '.join(sorted(taken))}.")
+        return found
 
     @classmethod
     @cache
