@@ -41,7 +41,7 @@ class Scale:
 
     def with_room(self) -> "Scale":
         """The axis longer by what the ways to the names take."""
-        longer = (self.high - self.low) * LEADER / (EDGE - LEADER)
+        longer = (self.high - self.low) * (1 - EDGE + LEADER) / (EDGE - LEADER)
         return Scale(self.low, self.high + longer, self.is_log)
 
     def value(self, share: float) -> float:

@@ -126,8 +126,9 @@ def assert_every_live_slider_acts(view: View) -> None:
     assert live_sliders(view)
     for name in live_sliders(view):
         control = view.controls()[name]
-        ends = (of(control.low, view), of(control.high, view))
-        assert any(drawn_at(view.with_(**{name: end})) != before for end in ends), name
+        low, high = of(control.low, view), of(control.high, view)
+        places = (low + share * (high - low) for share in (0, 1, 0.02, 0.1, 0.5))
+        assert any(drawn_at(view.with_(**{name: place})) != before for place in places), name
 
 
 @pytest.mark.parametrize("view", ["rotation", "first", "momentum", "matrices", "depth"])
@@ -137,8 +138,13 @@ def test_every_live_slider_changes_a_figure(view):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_live_slider_of_every_optimizer_changes_its_path(kind):
-    query = f"optimizers_chosen={kind}&optimizers_steps=40&optimizers_surface=ravine"
-    assert_every_live_slider_acts(PAGE["paths"].from_query(query))
+    assert_every_live_slider_acts(PAGE["paths"].from_query(f"optimizers_chosen={kind}&optimizers_steps=40"))
+
+
+def test_the_ravine_follows_its_sliders():
+    view = PAGE["paths"].from_query("optimizers_chosen=sgd&optimizers_steps=40&optimizers_surface=ravine")
+    assert {"condition", "degrees"} <= set(live_sliders(view))
+    assert_every_live_slider_acts(view)
 
 
 def test_views_whose_figures_take_long_wait_for_the_release():
