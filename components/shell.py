@@ -4,7 +4,6 @@ import difflib
 from pathlib import Path
 
 import streamlit as st
-from streamlit.navigation.page import StreamlitPage
 
 from components import words
 from components.catalogue import ASSETS, HOME, PAGES, QUESTIONS, PageEntry, lesson
@@ -18,6 +17,7 @@ from components.search import search_button
 from components.server.process import device_name, settle
 from components.server.sign_in import require_sign_in, sign_out_button
 from components.server.watch import rerun
+from components.streamlit_private import StreamlitPage
 from components.words import _
 from models.runtime.settings import settings
 

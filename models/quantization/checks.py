@@ -4,6 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from models.numerics.nf4 import flat_blocks
 from models.quantization.integers import Quantized, grouped
 from models.quantization.number_formats import BFLOAT16, FLOAT16, round_to
 from models.quantization.weight_formats import Setting
@@ -30,6 +31,8 @@ def difference_from_torch(x: Float[Tensor, "rows columns"], found: Quantized, se
 
 def _groups(x: Tensor, found: Quantized) -> Tensor:
     rows, width = found.group
+    if found.is_flat:
+        return flat_blocks(x, width)
     return x.reshape(1, -1) if rows > 1 or len(found.scale) == 1 else grouped(x, width)
 
 

@@ -4,7 +4,8 @@ Every one of them divides a block by a scale and takes the nearest entry of a fi
 
     x̂ = scale · C[argmin_i |x / scale − C_i|]
 
-NF4 and double quantization: Dettmers et al. 2023, "QLoRA"; bitsandbytes 0.50. MXFP4, MXFP8: OCP
+NF4 (models.numerics.nf4) and double quantization: Dettmers et al. 2023, "QLoRA"; bitsandbytes 0.50,
+whose blocks run on from row to row. The other formats begin a new block with each row. MXFP4, MXFP8: OCP
 Microscaling Formats 1.0. NVFP4: NVIDIA's format as in torchao 0.18.
 """
 
@@ -16,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from models.errors import InputError
+from models.numerics.nf4 import flat_blocks, nearest_level, over_largest, unblocked
 from models.quantization.integers import Granularity, Quantized, check_finite, grouped, ungrouped
 from models.quantization.number_formats import E2M1, E4M3, E5M2, FloatFormat, decode, facts
 
@@ -24,20 +26,6 @@ SCALE_RULES: tuple[ScaleRule, ...] = get_args(ScaleRule)
 MX_BLOCK, NVFP4_BLOCK, DOUBLE_BLOCK = 32, 16, 256
 NVFP4_SMALLEST_SCALE = 2.0**-6  # E4M3's smallest normal number, as torchao
 FLOAT8 = {"E4M3": torch.float8_e4m3fn, "E5M2": torch.float8_e5m2}
-
-
-@cache
-def nf4_levels() -> Float[Tensor, "16"]:
-    """NormalFloat: quantiles of the standard normal, seven below zero, zero, eight above, over the largest.
-
-    The tails end at the quantile 0.9677083 = 1 − ½ (1/30 + 1/32), midway between those of 15 and of
-    16 equal parts, as both the negative and the positive side get a zero of which one is dropped.
-    """
-    end = 0.9677083
-    above = torch.special.ndtri(torch.linspace(end, 0.5, 9, dtype=torch.float64)[:-1])
-    below = -torch.special.ndtri(torch.linspace(end, 0.5, 8, dtype=torch.float64)[:-1])
-    levels = torch.cat([above, below, torch.zeros(1, dtype=torch.float64)]).sort().values
-    return (levels / levels.max()).float()
 
 
 @cache
@@ -52,11 +40,6 @@ def e2m1_levels() -> Float[Tensor, "15"]:
     """±{0, ½, 1, 1½, 2, 3, 4, 6}."""
     positive = decode(torch.arange(1, 8), E2M1).float()
     return torch.cat([-positive.flip(0), torch.zeros(1), positive])
-
-
-def nearest_level(x: Float[Tensor, "*shape"], levels: Float[Tensor, " levels"]) -> Float[Tensor, "*shape"]:
-    """The nearest entry of a sorted list; of two equally near ones the lower."""
-    return levels[torch.bucketize(x, (levels[1:] + levels[:-1]) / 2, out_int32=True)]
 
 
 def round_to_e2m1(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
@@ -74,21 +57,19 @@ def quantize_codebook(
     block: int,
     double_quantization: bool = False,
 ) -> Quantized:
-    """Blocks along the rows, over their largest magnitude, to the nearest of up to 16 levels.
+    """Blocks of the flattened matrix, over their largest magnitude, to the nearest of up to 16 levels.
 
     The scales are float32, or quantized themselves. Raises InputError for values that are not finite.
     """
     check_finite(x)
-    block = min(block, x.shape[1])
-    groups = grouped(x, block)
-    largest = groups.abs().amax(dim=1, keepdim=True)
-    unit = groups * (1.0 / torch.where(largest > 0, largest, 1.0))
+    unit, largest = over_largest(flat_blocks(x, block))
     bits_of_scales = 32.0 * len(largest)
     if double_quantization:
         largest, bits_of_scales = quantize_scales(largest)
-    back = ungrouped(nearest_level(unit, levels).mul_(largest), (x.shape[0], x.shape[1]))
+    back = unblocked(nearest_level(unit, levels).mul_(largest), x.shape)
     bits = 4 + bits_of_scales / x.numel()
-    return Quantized(back, largest.flatten(), None, bits, levels * largest[0], (1, block))
+    scale = largest.flatten()
+    return Quantized(back, scale, None, bits, levels * scale[0], (1, block), is_flat=True)
 
 
 def quantize_scales(scales: Float[Tensor, "groups 1"]) -> tuple[Float[Tensor, "groups 1"], float]:
@@ -98,12 +79,10 @@ def quantize_scales(scales: Float[Tensor, "groups 1"]) -> tuple[Float[Tensor, "g
     Learning". Besides the codes, one float32 for each 256 scales and one for the mean are kept.
     """
     mean = scales.mean()
-    groups = grouped((scales - mean).reshape(1, -1), min(DOUBLE_BLOCK, len(scales)))
-    largest = groups.abs().amax(dim=1, keepdim=True)
-    unit = groups * (1.0 / torch.where(largest > 0, largest, 1.0))
+    unit, largest = over_largest(flat_blocks(scales - mean, DOUBLE_BLOCK))
     back = nearest_level(unit, dynamic_levels()) * largest
     bits = 8.0 * len(scales) + 32.0 * len(largest) + 32.0
-    return back.reshape(-1)[: len(scales), None] + mean, bits
+    return unblocked(back, scales.shape) + mean, bits
 
 
 @cache

@@ -87,6 +87,19 @@ class Quantized:
     effective_bits: float
     levels: Float[Tensor, " levels"]  # the values that the codes of the first group stand for
     group: tuple[int, int]  # rows and columns that share a scale
+    is_flat: bool = False  # whether groups run on from row to row, as bitsandbytes' blocks do
+
+    def group_of(self, row: int, column: int) -> int:
+        """The group that a weight lies in: an index into ``scale`` and ``zero_point``."""
+        rows, width = self.group
+        columns = self.dequantized.shape[1]
+        if rows > 1:
+            return 0
+        return (
+            (row * columns + column) // width
+            if self.is_flat
+            else row * -(-columns // width) + column // width
+        )
 
 
 def grouped(x: Float[Tensor, "rows columns"], size: int) -> Float[Tensor, "groups size"]:

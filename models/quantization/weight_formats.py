@@ -1,5 +1,6 @@
 """Every format that weights can be put into, behind one setting; and formats at equal effective bits."""
 
+import math
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
@@ -7,10 +8,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from models.numerics.nf4 import nf4_levels
 from models.quantization.floats import (
     ScaleRule,
     fp4_levels,
-    nf4_levels,
     quantize_codebook,
     quantize_fp8,
     quantize_mx,
@@ -33,6 +34,7 @@ from models.quantization.number_formats import E2M1, E4M3, E5M2
 Format = Literal["int", "nf4", "fp4", "mxfp4", "nvfp4", "e4m3", "e5m2", "mxfp8", "bfloat16", "float16"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 SMALLEST_GROUP = 8
+LARGEST_BLOCK = 4_096  # of a codebook, as bitsandbytes offers
 
 
 @dataclass(frozen=True)
@@ -110,11 +112,16 @@ FIXED = {"mxfp4": 4.25, "nvfp4": 4.5, "mxfp8": 8.25}  # effective bits of format
 def at_budget(setting: Setting, budget: float, columns: int) -> Setting | None:
     """The setting with the smallest groups that cost at most ``budget`` bits a weight; None if none do.
 
-    Rows of ``columns`` weights are cut into groups of 8 or more. What is kept once for a matrix, or for
-    every 256 scales beyond their share, is not counted.
+    Rows of ``columns`` weights are cut into groups of 8 or more; blocks of a codebook run on from row to
+    row and hold 8 to 4,096 weights. What is kept once for a matrix, or for every 256 scales beyond their
+    share, is not counted.
     """
     if setting.format in FIXED:
         return setting if FIXED[setting.format] <= budget else None
+    if setting.format in ("nf4", "fp4"):
+        spare = budget - setting.nominal_bits
+        size = math.ceil(bits_a_group(setting) / spare - 1e-9) if spare > 0 else LARGEST_BLOCK + 1
+        return replace(setting, group_size=max(SMALLEST_GROUP, size)) if size <= LARGEST_BLOCK else None
     groups = int((budget - setting.nominal_bits) * columns / bits_a_group(setting) + 1e-9)
     if groups < 1:
         return None

@@ -17,7 +17,8 @@ from torchao.quantization.quant_primitives import (
 from models.networks.catalogue import DEFAULT
 from models.networks.loading import load
 from models.networks.texts import passages
-from models.quantization.floats import nf4_levels, quantize_codebook
+from models.numerics.nf4 import nf4_levels
+from models.quantization.floats import quantize_codebook
 from models.quantization.integers import IntegerScheme, quantize_integers
 from models.quantization.quantized_network import sensitivities, token_ids
 from models.quantization.weight_formats import Setting

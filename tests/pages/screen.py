@@ -22,6 +22,7 @@ from components.lesson import Link
 from components.page import Page
 from components.settings import Control, View, page_controls, query_texts
 from components.words import LANGUAGES
+from components.work import Run
 
 ROOT = Path(__file__).parents[2]
 
@@ -99,6 +100,22 @@ def decoded(value):
         return {key: decoded(item) for key, item in value.items()}
     array = np.frombuffer(base64.b64decode(value["bdata"]), value["dtype"])
     return array.reshape([int(size) for size in str(value.get("shape", -1)).split(",")])
+
+
+PATIENCE = 240  # seconds of long work, no measure of speed
+
+
+def run_of(screen: AppTest, key: str) -> Run:
+    """The run that the page has asked for last under a key."""
+    return next(reversed(screen.session_state["loupe_work"][key].values()))
+
+
+def to_the_end(screen: AppTest, key: str) -> AppTest:
+    """The page once its run has come to its end; a browser's timer would redraw it meanwhile."""
+    run = run_of(screen, key)
+    assert run.wait(PATIENCE)
+    assert run.finished, run.error
+    return screen.run()
 
 
 CHECK = re.compile(r".*Checked against.* largest difference (\S+) \(allowed (\S+)\)", re.DOTALL)

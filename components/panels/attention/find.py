@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import streamlit as st
-from streamlit.elements.lib.column_types import ColumnConfig
 
 from components.controls import now, put
 from components.lesson_parts import note
@@ -14,6 +13,7 @@ from components.panels.attention.settings import Seeded
 from components.panels.network.reading import ReadsText
 from components.settings import one_of
 from components.stage import Block, Stage
+from components.streamlit_private import ColumnConfig
 from components.takeaway import take_with_you
 from components.words import _, mark
 from models.attention.head_finder import FoundHeads, score_repeats, score_text

@@ -7,7 +7,6 @@ from pathlib import Path
 import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
-from streamlit.delta_generator import DeltaGenerator
 
 from components.catalogue import ASSETS
 from components.figures.context import wavelengths
@@ -19,6 +18,7 @@ from components.old_page import Check, Page, checked_against, take_with_you
 from components.panels import panel
 from components.panels.context.meanings import meaning
 from components.panels.context.paper import paper_and_library
+from components.streamlit_private import DeltaGenerator
 from components.words import _
 from models.errors import InputError
 from models.rotary.config import ReadConfig, RopeOfLayers, config_parts, read_config

@@ -168,9 +168,7 @@ def matrix_facts(page: Page, source: Source) -> None:
 
 def formulas(x: torch.Tensor, found: Quantized, setting: Setting, row: int, column: int) -> None:
     """Scale, zero point, code and value of one weight."""
-    width = found.group[1]
-    per_row = -(-x.shape[1] // width)
-    place = 0 if len(found.scale) == 1 else row * per_row + column // width
+    place = found.group_of(row, column)
     scale, weight, back = (
         float(found.scale[place]),
         float(x[row, column]),

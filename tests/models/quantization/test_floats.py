@@ -11,13 +11,13 @@ from torchao.prototype.mx_formats.nvfp4_tensor import NVFP4Tensor, per_tensor_am
 from torchao.quantization.quant_primitives import _choose_scale_float8, _quantize_affine_float8
 
 from models.errors import InputError
+from models.numerics.nf4 import nf4_levels
 from models.quantization.error import matrix_error, sqnr
 from models.quantization.floats import (
     SCALE_RULES,
     dynamic_levels,
     e2m1_levels,
     fp4_levels,
-    nf4_levels,
     quantize_codebook,
     quantize_fp8,
     quantize_mx,
@@ -36,7 +36,7 @@ def normal(rows: int, columns: int, seed: int = 0, spread: float = 1.0) -> torch
 
 def bitsandbytes(x: torch.Tensor, kind: str, block: int, double: bool = False) -> torch.Tensor:
     packed, state = bnb.quantize_4bit(x, blocksize=block, quant_type=kind, compress_statistics=double)
-    return bnb.dequantize_4bit(packed, state)
+    return bnb.dequantize_4bit(packed, state).reshape(x.shape)  # two weights come back as a column
 
 
 def test_codebooks_are_those_of_bitsandbytes():
@@ -66,6 +66,28 @@ def test_four_bits_are_those_of_bitsandbytes(kind, levels, double, block, rows, 
             )
     difference = (ours - theirs).abs().view(-1, block) / scale
     assert (difference[~is_near] < 2e-6).all()
+
+
+@pytest.mark.parametrize(("kind", "levels"), [("nf4", nf4_levels()), ("fp4", fp4_levels())])
+@given(st.sampled_from([64, 128]), st.integers(1, 9), st.integers(1, 200), SEEDS)
+def test_blocks_run_on_from_row_to_row_as_in_bitsandbytes(kind, levels, block, rows, columns, seed):
+    x = normal(rows, columns, seed)
+    found = quantize_codebook(x, levels, block)
+    theirs = bitsandbytes(x, kind, block)
+    scale = found.scale[torch.arange(x.numel()) // block].view(x.shape)
+    is_near = close_to_a_middle(x / scale, levels)
+    assert (((found.dequantized - theirs).abs() / scale)[~is_near] < 2e-6).all()
+    places = [found.group_of(row, column) for row in range(rows) for column in range(columns)]
+    assert places == [place // block for place in range(x.numel())]
+    assert found.effective_bits == 4 + 32 * -(-x.numel() // block) / x.numel()
+
+
+@given(st.sampled_from([16, 32, 64]), st.integers(1, 20), st.integers(1, 3), SEEDS)
+def test_where_blocks_divide_the_rows_it_does_not_matter(block, rows, blocks, seed):
+    x = normal(rows, blocks * block, seed)
+    whole = quantize_codebook(x, nf4_levels(), block).dequantized
+    by_row = torch.cat([quantize_codebook(row[None], nf4_levels(), block).dequantized for row in x])
+    assert torch.equal(whole, by_row)
 
 
 def close_to_a_middle(unit: torch.Tensor, levels: torch.Tensor, distance: float = 1e-5) -> torch.Tensor:
