@@ -14,7 +14,7 @@ from models.optimizers.training_lab import train
 
 def main() -> None:
     torch.set_num_threads(1)
-    arrays = {}
+    arrays: dict[str, np.ndarray] = {}
     for number, training in enumerate(RECORDED):
         print(training)
         parts = packed(list(train(training)))
