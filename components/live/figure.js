@@ -134,11 +134,10 @@ function writtenIn(trace, width) {
   return { ...trace, text, customdata: trace.text, hovertemplate };
 }
 
-// A scrubber's slider below its buttons, over the whole width.
-function lowered({ sliders, margin }) {
+// A scrubber's slider leaves its buttons the room that they need.
+function besideButtons({ sliders }) {
   if (!sliders) return {};
-  const below = sliders.map((slider) => ({ ...slider, x: 0, len: 1, pad: { t: 92 } }));
-  return { sliders: below, margin: { ...margin, b: 170 } };
+  return { sliders: sliders.map((slider) => ({ ...slider, x: 0.38, len: 0.62 })) };
 }
 
 // A legend below takes as many rows as its names need in the width that there is.
@@ -174,7 +173,7 @@ function inRoom(traces, layout, element, scale) {
   if (width >= NARROW) return { traces, layout: { ...layout, ...across(0.75 * width) } };
   return {
     traces: traces.map((trace) => (width < NO_BAR && /^(heatmap|contour)$/.test(trace.type) ? { ...trace, showscale: false } : trace)),
-    layout: { ...layout, ...underneath(layout, traces, 0.75 * width), ...lowered(layout), ...across(0.6 * width) },
+    layout: { ...layout, ...underneath(layout, traces, 0.75 * width), ...besideButtons(layout), ...across(0.6 * width) },
   };
 }
 
