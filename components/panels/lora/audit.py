@@ -1,15 +1,19 @@
 """The no-op audit: what each of peft's initialisations does before the first step."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
+import plotly.graph_objects as go
 import streamlit as st
 import torch
 
 from components.figures.lora import table_heatmap
-from components.live.figure import live_figure
-from components.old_page import Check, Page, checked_against, take_with_you
-from components.panels import panel
-from components.words import _
+from components.lesson_parts import note
+from components.settings import View, one_of
+from components.stage import Block, Plot, Stage
+from components.takeaway import Check, checked_against, take_with_you
+from components.words import _, mark
 from models.lora.audit import ALPHA, NO_CHANGE, RANK, Finding, audit, examine, tiny_network, tokens
 
 NAMES = {"True": "True (default)", "False": "False (both random)"}
@@ -33,14 +37,59 @@ def verdict(finding: Finding) -> str:
     return _("no-op: output and base are kept")
 
 
-@panel
-def no_op_audit(page: Page) -> None:
-    findings = audit()
+def only_label(only: str) -> str:
+    return {
+        "all": _("all initialisations"),
+        "kept": _("those that change nothing"),
+        "changed": _("those that change something"),
+    }[only]
+
+
+@dataclass(frozen=True)
+class NoOpAudit(View):
+    """What each of peft's initialisations does before the first step."""
+
+    page, name = "lora", "audit"
+    only: str = one_of(("all", "kept", "changed"), label=mark("Show"), label_of=only_label, style="radio")
+
+    def findings(self) -> tuple[Finding, ...]:
+        return tuple(finding for finding in audit() if self.only == "all" or kind(finding) == self.only)
+
+    def stage(self) -> Stage:
+        findings = self.findings()
+        return Stage(
+            [
+                Plot(
+                    "audit",
+                    figure_of(findings),
+                    _("What each initialisation changes before training"),
+                    least=320,
+                    width=1.2,
+                ),
+                Block(lambda: verdict_table(findings)),
+            ]
+        )
+
+    def below(self) -> None:
+        note(self, "audit")
+        st.markdown(
+            _(
+                "A Llama of 2 layers, width 32, rank {rank}, α {alpha}, on Q and V; {limit} is rounding."
+            ).format(rank=RANK, alpha=ALPHA, limit=f"{NO_CHANGE:.0e}")
+        )
+        checked_against(checks())
+        take_with_you(self, lambda: table(audit()), lambda: figure_of(audit()), SNIPPET)
+
+
+def kind(finding: Finding) -> str:
+    return "kept" if finding.is_no_op and not finding.changes_base else "changed"
+
+
+def figure_of(findings: tuple[Finding, ...]) -> go.Figure:
     values = np.array([[f.output, f.base, f.disabled] for f in findings])
     texts = [["" if np.isnan(v) else ("0" if v == 0 else f"{v:.0e}") for v in row] for row in values]
-    shown = np.where(values == 0, 1e-8, values)
-    figure = table_heatmap(
-        shown,
+    return table_heatmap(
+        np.where(values == 0, 1e-8, values),
         [finding_label(finding) for finding in findings],
         [_("output at step 0"), _("base weight"), _("output, adapter off")],
         row_title="",
@@ -50,29 +99,16 @@ def no_op_audit(page: Page) -> None:
         texts=texts,
         height=560,
     )
-    left, right = st.columns(2, gap="medium")
-    with left:
-        live_figure(figure, f"{page.name}_audit", _("What each initialisation changes before training"))
-    with right:
-        st.dataframe(
-            pd.DataFrame(
-                {
-                    "init_lora_weights": [finding_label(finding) for finding in findings],
-                    _("Verdict"): [verdict(finding) for finding in findings],
-                }
-            ),
-            hide_index=True,
-            width="stretch",
-            height=560,
-        )
-    page.note("audit")
-    st.caption(
-        _("A Llama of 2 layers, width 32, rank {rank}, α {alpha}, on Q and V; {limit} is rounding.").format(
-            rank=RANK, alpha=ALPHA, limit=f"{NO_CHANGE:.0e}"
+
+
+def verdict_table(findings: tuple[Finding, ...]) -> None:
+    """Verdicts in full: a static table wraps what a grid would cut."""
+    st.table(
+        pd.DataFrame(
+            {_("Verdict"): [verdict(finding) for finding in findings]},
+            index=pd.Index([finding_label(finding) for finding in findings], name="init_lora_weights"),
         )
     )
-    checked_against(checks())
-    take_with_you(f"{page.name}_audit", lambda: table(findings), lambda: figure, SNIPPET)
 
 
 def checks() -> list[Check]:
@@ -87,7 +123,7 @@ def checks() -> list[Check]:
 
 
 def table(findings: tuple[Finding, ...]) -> pd.DataFrame:
-    return pd.DataFrame([vars(finding) for finding in findings])
+    return pd.DataFrame([vars(finding) for finding in findings]).set_index("name")
 
 
 SNIPPET = """from models.lora.audit import audit

@@ -1,6 +1,7 @@
 """Rank × initialisation × learning rate on a task that can be turned, with seeds for the noise."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
@@ -13,21 +14,21 @@ import torch
 from components import work
 from components.figures.curves import Curve, curves
 from components.figures.lora import directions, table_heatmap
+from components.lesson_parts import note
 from components.live.figure import live_figure
-from components.live.old_slider import live_slider, slider_value
-from components.old_controls import choose, choose_several, whole_number
-from components.old_page import Check, Page, checked_against, take_with_you
-from components.panels import live_panel, panel
-from components.panels.lora.setup import (
+from components.panels.lora.settings import (
     RATES,
     WIDTHS,
-    choose_scaling,
+    OnTask,
+    Scaled,
     initialisation_label,
     place_of,
-    task_now,
-    task_sliders,
+    rank_label,
 )
-from components.words import _
+from components.settings import flag, number, one_of, several, slider
+from components.stage import Block, Plot, Row, Stage, show
+from components.takeaway import Check, checked_against, take_with_you
+from components.words import _, mark
 from models.lora.comparison import (
     Grid,
     Trained,
@@ -43,170 +44,178 @@ from models.lora.lab import Recipe, Run, problem, train
 from models.numerics.comparison import largest_difference
 
 RANKS = ("1", "2", "4", "8", "16", "32")
-ALPHA, RATIO = (0.5, 128.0, 8.0), (1.0, 32.0, 1.0)
 FLOOR = 1e-6  # of the loss axis
 QUICK: tuple[Initialisation, ...] = ("kaiming", "pissa", "milora")  # trained anew at every move of a dial
 QUICK_WIDTH, QUICK_STEPS, CHECKED_STEPS = 32, 60, 30
 AXES = ("rank", "rate")
 
 
-@panel
-def comparison(page: Page) -> None:
-    """The dials with what they do at once; then the grid's settings, and the grid as it grows."""
-    task_sliders(page, live=("task_picture",), settled=("task_picture", "grid_run"))
-    task_picture(page)
-    page.note("task")
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        choose_several(
-            _("Initialisations"), INITIALISATIONS, f"{page.name}_names", initialisation_label,
-            default=page.default("names"), most=9, width=520,
-        )  # fmt: skip
-        choose_several(
-            _("Ranks"), RANKS, f"{page.name}_ranks", str, default=page.default("ranks"), most=6, width=220
+def axis_label(axis: str) -> str:
+    return _("ranks, each at its best learning rate") if axis == "rank" else _("learning rates")
+
+
+def ranks_of(view: "Comparison") -> tuple[int, ...]:
+    return tuple(sorted(int(rank) for rank in view.ranks))
+
+
+@dataclass(frozen=True)
+class Comparison(OnTask, Scaled):
+    """Rank × initialisation × learning rate on a task that can be turned, with seeds for the noise."""
+
+    page, name = "lora", "compare"
+    alpha: float = slider(0.5, 128.0, 8.0, log=True, label="α", live=False)
+    ratio: float = slider(
+        1.0, 32.0, 1.0, log=True, label=mark("LoRA+: learning rate of B / of A"), live=False
+    )
+    ranks: tuple[str, ...] = several(RANKS, ("2", "8"), label=mark("Ranks"), least=1, most=6)
+    rank: int = one_of(ranks_of, 8, label=mark("Rank in the curves"), label_of=rank_label, style="segments")
+    axis: str = one_of(AXES, label=mark("Across the map"), label_of=axis_label)
+    names: tuple[str, ...] = several(
+        INITIALISATIONS,
+        INITIALISATIONS,
+        label=mark("Initialisations"),
+        label_of=initialisation_label,
+        least=1,
+        most=9,
+        place="more",
+    )
+    dora: bool = flag(label="DoRA", place="more")
+    width: int = one_of(WIDTHS, 64, label=mark("Width"), place="more")
+    steps: int = number(10, 500, 100, label=mark("Steps"), place="more")
+    seeds: int = number(2, 6, 3, label=mark("Seeds"), place="more")
+
+    @property
+    def grid(self) -> Grid:
+        """The grid that the controls describe."""
+        recipe = Recipe(self.alpha, self.scaling, self.steps, "adam", self.ratio, self.dora)
+        names = tuple(known for known in INITIALISATIONS if known in self.names)
+        seeds = tuple(range(self.seed, self.seed + self.seeds))
+        return Grid(self.task(self.width), names, ranks_of(self), RATES, seeds, recipe)
+
+    def run(self) -> work.Run[Trained]:
+        settings = self.grid
+        return work.run(
+            "lora_grid",
+            settings,
+            lambda: train_grid(settings),
+            settings.recipe.steps,
+            cumulative=True,
+            done=lambda trained: trained.done,
         )
-        choose_scaling(page)
-        live_slider("α", f"{page.name}_alpha", *ALPHA, log=True, settled=("grid_run",))
-        live_slider(
-            _("LoRA+: learning rate of B / of A"), f"{page.name}_ratio", *RATIO, log=True,
-            settled=("grid_run",),
-        )  # fmt: skip
-        st.toggle("DoRA", key=f"{page.name}_dora", bind="query-params")
-        choose(_("Width"), WIDTHS, f"{page.name}_width", str, default=page.default("width"), width=90)
-        whole_number(_("Steps"), 10, 500, f"{page.name}_steps", page.default("steps"), width=110)
-        whole_number(_("Seeds"), 2, 6, f"{page.name}_seeds", 3, width=100)
-        whole_number(_("First seed"), 0, 9_999, f"{page.name}_seed", 0, width=110)
-    grid_run(page)
+
+    def stage(self) -> Stage:
+        return Stage(
+            Row(
+                [
+                    Plot("quick", quick_figure(self), quick_said(), rest=60),
+                    Plot("directions", direction_figure(self), directions_said()),
+                ],
+                height=1.0,
+            ),
+            Row([Block(self.draw_grid)], pixels=330),
+        )
+
+    def draw_grid(self) -> None:
+        """The grid, which trains by itself."""
+        work.stage(self.run(), partial(draw, self), autostart=True)
+
+    def below(self) -> None:
+        note(self, "task")
+        note(self, "grid")
+        run, settings = self.run(), self.grid
+        results = run.results
+        if not results or results[-1].done < results[-1].steps:
+            return
+        seen = results[-1]
+        left, right = st.columns(2, gap="medium")
+        with left:
+            basins = basin_figure(settings, seen, self.rank)
+            live_figure(basins, "lora_basins", _("Loss by learning rate"))
+        with right:
+            st.markdown("##### " + _("Within the noise of the seeds?"))
+            st.dataframe(verdict_table(settings, seen, self.rank), hide_index=True, width="stretch")
+            note(self, "noise")
+        checked_against(checks(settings))
+        take_with_you(
+            self,
+            lambda: flat_table(settings, seen).set_index("initialisation"),
+            lambda: curve_figure(settings, seen, self.rank),
+            snippet(settings),
+        )
 
 
-@live_panel
-def task_picture(page: Page) -> None:
-    """Where the task lies in W₀'s directions, and three short runs of it."""
-    task = task_now(page, QUICK_WIDTH)
-    drawn = problem(task, _seed(page))
+def quick_said() -> str:
+    return _("Loss of three initialisations at rank 8, learning rate 0.01")
+
+
+def directions_said() -> str:
+    return _("Where the task lies in the directions of W₀")
+
+
+def direction_figure(view: Comparison) -> go.Figure:
+    """Where the task lies in W₀'s directions."""
+    task = view.task(QUICK_WIDTH)
+    drawn = problem(task, view.seed)
     left, values, _right = torch.linalg.svd(drawn.weight)
     energy = (left.T @ drawn.change).square().sum(1) / drawn.change.square().sum()
     targets = torch.linalg.svdvals(drawn.change)
-    one, two = st.columns(2, gap="medium")
-    with one:
-        live_figure(
-            directions(energy.numpy(), values.numpy(), targets[: task.target_rank].numpy()),
-            f"{page.name}_directions",
-            _("Where the task lies in the directions of W₀"),
-        )
-    with two:
-        runs = grid(QUICK, (8,), (1e-2,), (_seed(page),))
-        *_steps, last = train(task, runs, Recipe(steps=QUICK_STEPS), QUICK_STEPS)
-        shown = [
-            Curve(initialisation_label(name), place_of(name), np.arange(QUICK_STEPS + 1), loss)
-            for name, loss in zip(QUICK, last.losses.clamp_min(FLOOR).numpy(), strict=True)
-        ]
-        live_figure(
-            curves(
-                shown, _("Step"), _("Loss relative to ‖ΔW*‖²"),
-                x_range=(0, QUICK_STEPS), y_range=(1e-4, 2), y_log=True, height=300,
-            ),
-            f"{page.name}_quick",
-            _("Loss of three initialisations at rank 8, learning rate 0.01"),
-            rest=60,
-        )  # fmt: skip
+    return directions(energy.numpy(), values.numpy(), targets[: task.target_rank].numpy())
 
 
-def _seed(page: Page) -> int:
-    return st.session_state.get(f"{page.name}_seed", 0)
-
-
-def grid_now(page: Page) -> Grid:
-    """The grid that the controls describe."""
-    state, name = st.session_state, page.name
-    recipe = Recipe(
-        slider_value(f"{name}_alpha", *ALPHA),
-        state[f"{name}_scaling"],
-        state[f"{name}_steps"],
-        "adam",
-        slider_value(f"{name}_ratio", *RATIO),
-        bool(state[f"{name}_dora"]),
+def quick_figure(view: Comparison) -> go.Figure:
+    """Three short runs of the task."""
+    runs = grid(QUICK, (8,), (1e-2,), (view.seed,))
+    *_steps, last = train(view.task(QUICK_WIDTH), runs, Recipe(steps=QUICK_STEPS), QUICK_STEPS)
+    shown = [
+        Curve(initialisation_label(name), place_of(name), np.arange(QUICK_STEPS + 1), loss)
+        for name, loss in zip(QUICK, last.losses.clamp_min(FLOOR).numpy(), strict=True)
+    ]
+    return curves(
+        shown,
+        _("Step"),
+        _("Loss relative to ‖ΔW*‖²"),
+        x_range=(0, QUICK_STEPS),
+        y_range=(1e-4, 2),
+        y_log=True,
+        height=300,
     )
-    first = state[f"{name}_seed"]
-    names = tuple(known for known in INITIALISATIONS if known in state[f"{name}_names"])
-    ranks = tuple(sorted(int(rank) for rank in state[f"{name}_ranks"]))
-    seeds = tuple(range(first, first + state[f"{name}_seeds"]))
-    return Grid(task_now(page, state[f"{name}_width"]), names, ranks, RATES, seeds, recipe)
 
 
-@panel
-def grid_run(page: Page) -> None:
-    """The grid, which trains by itself."""
-    settings = grid_now(page)
-    run = work.run(
-        f"{page.name}_grid",
-        settings,
-        lambda: train_grid(settings),
-        settings.recipe.steps,
-        cumulative=True,
-        done=lambda trained: trained.done,
-    )
-    work.stage(run, partial(draw, page, settings), autostart=True)
-
-
-def draw(page: Page, settings: Grid, results: Sequence[Trained], *, faint: bool = False) -> None:
-    """Heat map, curves and basins of the grid, while it trains and afterwards."""
+def draw(view: Comparison, results: Sequence[Trained], *, faint: bool = False) -> None:
+    """Heat map and curves of the grid, while it trains and afterwards."""
+    settings = view.grid
     seen = results[-1] if results else next(train_grid(settings))
-    left, right = st.columns(2, gap="medium")
-    with right:
-        rank = choose(
-            _("Rank in the curves"),
-            settings.ranks,
-            f"{page.name}_rank",
-            lambda rank: _("rank {rank}").format(rank=rank),
-            default=page.default("rank"),
-            style="segments",
-            label_visibility="collapsed",
-        )
-    with left:
-        heat_map(page, settings, seen, rank)
-    with right:
-        live_figure(curve_figure(settings, seen, rank), f"{page.name}_curves", _("Loss against the step"))
-    page.note("grid")
-    if seen.done == seen.steps:
-        verdicts(page, settings, seen, rank)
-    else:
-        live_figure(basin_figure(settings, seen, rank), f"{page.name}_basins", _("Loss by learning rate"))
+    plots = [
+        heat_plot(view, settings, seen),
+        Plot("curves", curve_figure(settings, seen, view.rank), _("Loss against the step")),
+    ]
+    show(Stage(Row(plots, pixels=300)), view.page)
 
 
 def final(losses: torch.Tensor, done: int) -> torch.Tensor:
     return losses[:, done]
 
 
-def heat_map(page: Page, settings: Grid, seen: Trained, rank: int) -> None:
+def heat_plot(view: Comparison, settings: Grid, seen: Trained) -> Plot:
     """Initialisations down; ranks (at their best learning rate) or learning rates across."""
-    axis = choose(
-        _("Across"),
-        AXES,
-        f"{page.name}_axis",
-        lambda axis: _("ranks, each at its best learning rate") if axis == "rank" else _("learning rates"),
-        default="rank",
-        style="segments",
-        label_visibility="collapsed",
-    )
+    axis, rank = view.axis, view.rank
     table = summarise(final(seen.losses, seen.done), settings.runs)
-    values = heat_values(settings, table, axis, rank)
     columns = [str(r) for r in settings.ranks] if axis == "rank" else [f"{rate:g}" for rate in RATES]
 
-    def open_rank(click: dict) -> None:
-        if axis == "rank" and str(click["x"]) in columns:
-            st.session_state[f"{page.name}_rank"] = int(click["x"])
+    def open_rank(click: dict) -> Comparison | None:
+        is_rank = axis == "rank" and str(click["x"]) in columns
+        return replace(view, rank=int(click["x"])) if is_rank else None
 
     figure = table_heatmap(
-        values,
+        heat_values(settings, table, axis, rank),
         [initialisation_label(name) for name in settings.initialisations],
         columns,
         row_title="",
         column_title=_("Rank") if axis == "rank" else _("Learning rate at rank {rank}").format(rank=rank),
         value_title=_("Mean loss over seeds"),
         limits=(1e-5, 1.0),
-        height=60 + 36 * max(6, len(settings.initialisations)),
     )
-    live_figure(figure, f"{page.name}_heatmap", _("Loss by initialisation and rank"), open_rank)
+    return Plot("heatmap", figure, _("Loss by initialisation and rank"), open_rank)
 
 
 def heat_values(settings: Grid, table: dict, axis: str, rank: int) -> np.ndarray:
@@ -298,24 +307,6 @@ def basin_figure(settings: Grid, seen: Trained, rank: int) -> go.Figure:
         x_log=True,
         y_log=True,
         height=400,
-    )
-
-
-def verdicts(page: Page, settings: Grid, seen: Trained, rank: int) -> None:
-    """Basins beside the table of verdicts, then the check and what to take along."""
-    left, right = st.columns(2, gap="medium")
-    with left:
-        live_figure(basin_figure(settings, seen, rank), f"{page.name}_basins", _("Loss by learning rate"))
-    with right:
-        st.markdown("##### " + _("Within the noise of the seeds?"))
-        st.dataframe(verdict_table(settings, seen, rank), hide_index=True, width="stretch")
-        page.note("noise")
-    checked_against(checks(settings))
-    take_with_you(
-        page.name,
-        lambda: flat_table(settings, seen),
-        lambda: curve_figure(settings, seen, rank),
-        snippet(settings),
     )
 
 

@@ -9,21 +9,19 @@ import streamlit as st
 import torch
 
 from components.figures.curves import Curve, curves
-from components.live.figure import live_figure
-from components.live.old_slider import live_slider, slider_value
-from components.old_controls import choose, choose_several
-from components.old_page import Check, Page, checked_against, take_with_you
-from components.panels import live_panel, panel
-from components.words import _
+from components.lesson_parts import note
+from components.panels.lora.settings import Seeded
+from components.settings import one_of, several, slider
+from components.stage import Plot, Stage
+from components.takeaway import Check, checked_against, take_with_you
+from components.words import _, mark
 from models.lora.comparison import trained_by_torch
-from models.lora.lab import OPTIMIZERS, Recipe, Run, Task, train
+from models.lora.lab import OPTIMIZERS, Optimizer, Recipe, Run, Task, train
 from models.lora.scaling import Knobs, turned
 from models.numerics.comparison import largest_difference
 
 TASK = Task(width=32, target_rank=8)
 RANK, STEPS = 8, 120
-P = (0.125, 8.0, 2.0)
-ALPHA, START, RATE = (1.0, 64.0, 8.0), (0.25, 4.0, 1.0), (1e-3, 3e-2, 5e-3)
 TURNED = ("alpha", "start", "rate")
 
 
@@ -41,64 +39,109 @@ def knob_label(knob: str) -> str:
     return {"alpha": "α / p²", "start": _("p · initial A"), "rate": _("p · learning rate")}[knob]
 
 
-def pair_now(page: Page) -> Pair:
-    """Two runs of one seed; the second with those knobs turned that follow p."""
-    state, name = st.session_state, page.name
-    knobs = Knobs(
-        slider_value(f"{name}_knob_alpha", *ALPHA),
-        slider_value(f"{name}_knob_start", *START),
-        slider_value(f"{name}_knob_rate", *RATE),
-    )
-    optimizer = state.get(f"{name}_optimizer", "adam")
-    whole = turned(knobs, slider_value(f"{name}_p", *P), optimizer)
-    follow = state.get(f"{name}_turned", list(TURNED))
-    other = Knobs(
-        whole.alpha if "alpha" in follow else knobs.alpha,
-        whole.start if "start" in follow else knobs.start,
-        whole.learning_rate if "rate" in follow else knobs.learning_rate,
-    )
-    seed = state.get(f"{name}_seed", 0)
-    factor = 1.0 if optimizer == "adam" else 10.0  # plain gradients are small: SGD needs larger steps
-    runs = tuple(
-        Run("kaiming", RANK, knob.learning_rate * factor, seed, knob.alpha / knobs.alpha, knob.start)
-        for knob in (knobs, other)
-    )
-    recipe = Recipe(knobs.alpha, steps=STEPS, optimizer=optimizer, epsilon=1e-30)
-    return Pair(knobs, other, recipe, (runs[0], runs[1]))
+@dataclass(frozen=True)
+class OneKnob(Seeded):
+    """α, the initial size of A and the learning rate turned together: one knob, not four."""
 
+    page, name = "lora", "invariance"
+    p: float = slider(0.125, 8.0, 2.0, log=True, label="p")
+    knob_alpha: float = slider(1.0, 64.0, 8.0, log=True, label="α")
+    knob_start: float = slider(0.25, 4.0, 1.0, log=True, label=mark("Initial size of A"))
+    knob_rate: float = slider(1e-3, 3e-2, 5e-3, log=True, label=mark("Learning rate"))
+    optimizer: Optimizer = one_of(
+        OPTIMIZERS, "adam", label=mark("Optimizer"), label_of=str.upper, style="segments"
+    )
+    turned: tuple[str, ...] = several(
+        TURNED, TURNED, label=mark("What follows p"), label_of=knob_label, least=1, most=3
+    )
 
-@panel
-def invariance(page: Page) -> None:
-    live, settled = ("invariance_figure",), ("invariance_figure", "invariance_words")
-    name = page.name
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        live_slider("p", f"{name}_p", *P, log=True, live=live, settled=settled)
-        live_slider("α", f"{name}_knob_alpha", *ALPHA, log=True, live=live, settled=settled)
-        live_slider(
-            _("Initial size of A"), f"{name}_knob_start", *START, log=True, live=live, settled=settled
+    @property
+    def pair(self) -> Pair:
+        """Two runs of one seed; the second with those knobs turned that follow p."""
+        knobs = Knobs(self.knob_alpha, self.knob_start, self.knob_rate)
+        whole = turned(knobs, self.p, self.optimizer)
+        other = Knobs(
+            whole.alpha if "alpha" in self.turned else knobs.alpha,
+            whole.start if "start" in self.turned else knobs.start,
+            whole.learning_rate if "rate" in self.turned else knobs.learning_rate,
         )
-        live_slider(_("Learning rate"), f"{name}_knob_rate", *RATE, log=True, live=live, settled=settled)
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        choose(_("Optimizer"), OPTIMIZERS, f"{name}_optimizer", str.upper, default="adam", style="segments")
-        choose_several(
-            _("What follows p"), TURNED, f"{name}_turned", knob_label,
-            default=page.default("turned"), most=3, width=420,
-        )  # fmt: skip
-    invariance_figure(page)
-    page.note("invariance")
-    invariance_words(page)
+        factor = (
+            1.0 if self.optimizer == "adam" else 10.0
+        )  # plain gradients are small: SGD needs larger steps
+        first, second = (
+            Run(
+                "kaiming",
+                RANK,
+                knob.learning_rate * factor,
+                self.seed,
+                knob.alpha / knobs.alpha,
+                knob.start,
+            )
+            for knob in (knobs, other)
+        )
+        recipe = Recipe(knobs.alpha, steps=STEPS, optimizer=self.optimizer, epsilon=1e-30)
+        return Pair(knobs, other, recipe, (first, second))
+
+    def stage(self) -> Stage:
+        alt = _("Loss of both settings against the step")
+        return Stage(Plot("invariance", figure_of(self.pair), alt))
+
+    def below(self) -> None:
+        """The four numbers of both settings, their largest difference, and torch's own curves."""
+        note(self, "invariance")
+        pair = self.pair
+        both = losses(pair)
+        left, right = st.columns(2, gap="medium")
+        with left:
+            st.dataframe(knob_table(pair, both), hide_index=True, width="stretch")
+            gap = largest_difference(both[0], both[1])
+            st.metric(_("Largest difference of the two curves"), f"{gap:.2e}")
+        with right:
+            power = "" if pair.recipe.optimizer == "adam" else "^2"
+            st.latex(
+                r"\begin{aligned}s'B'A'&=\frac{s}{p^2}(pB)(pA)=sBA\\[6pt]"
+                rf"\eta'&=p{power}\,\eta,\qquad p={self.p:.4g}\end{{aligned}}"
+            )
+        checked_against(checks(pair, both))
+        take_with_you(
+            self,
+            lambda: pd.DataFrame({"as_set": both[0].numpy(), "turned": both[1].numpy()}).rename_axis(
+                "step"
+            ),
+            lambda: figure_of(pair),
+            snippet(pair),
+        )
+
+
+def knob_table(pair: Pair, both: torch.Tensor) -> pd.DataFrame:
+    """Both settings in numbers."""
+    knobs = (pair.plain, pair.other)
+    return pd.DataFrame(
+        {
+            _("Setting"): [_("as set"), _("turned by p")],
+            "α": [f"{knob.alpha:.4g}" for knob in knobs],
+            _("initial A ×"): [f"{knob.start:.4g}" for knob in knobs],
+            _("learning rate"): [f"{run.learning_rate:.4g}" for run in pair.runs],
+            _("final loss"): [f"{value:.6g}" for value in both[:, -1].tolist()],
+        }
+    )
+
+
+def checks(pair: Pair, both: torch.Tensor) -> list[Check]:
+    """The first 20 steps of both by torch's own optimizer."""
+    made = []
+    recipe = Recipe(pair.recipe.alpha, steps=20, optimizer=pair.recipe.optimizer, epsilon=1e-30)
+    optimizer = "torch.optim.Adam" if pair.recipe.optimizer == "adam" else "torch.optim.SGD"
+    for run, ours, name in zip(pair.runs, both, (_("as set"), _("turned by p")), strict=True):
+        theirs = trained_by_torch(TASK, run, recipe)
+        gap = largest_difference(ours[:21], theirs) / max(1.0, float(theirs.max()))
+        made.append(Check(f"{optimizer}, {name}", gap, 1e-3))
+    return made
 
 
 def losses(pair: Pair) -> torch.Tensor:
     *_steps, last = train(TASK, pair.runs, pair.recipe, STEPS)
     return last.losses
-
-
-@live_panel
-def invariance_figure(page: Page) -> None:
-    live_figure(
-        figure_of(pair_now(page)), f"{page.name}_invariance", _("Loss of both settings against the step")
-    )
 
 
 def figure_of(pair: Pair) -> go.Figure:
@@ -114,54 +157,13 @@ def figure_of(pair: Pair) -> go.Figure:
         )
     ]
     return curves(
-        shown, _("Step"), _("Loss relative to ‖ΔW*‖²"),
-        x_range=(0, STEPS), y_range=(1e-5, 5), y_log=True, height=400,
-    )  # fmt: skip
-
-
-@panel
-def invariance_words(page: Page) -> None:
-    """The four numbers of both settings, their largest difference, and torch's own curves."""
-    pair = pair_now(page)
-    p = slider_value(f"{page.name}_p", *P)
-    both = losses(pair)
-    left, right = st.columns(2, gap="medium")
-    with left:
-        st.dataframe(
-            pd.DataFrame(
-                {
-                    "": [_("as set"), _("turned by p")],
-                    "α": [f"{k.alpha:.4g}" for k in (pair.plain, pair.other)],
-                    _("initial A ×"): [f"{k.start:.4g}" for k in (pair.plain, pair.other)],
-                    _("learning rate"): [f"{run.learning_rate:.4g}" for run in pair.runs],
-                    _("final loss"): [f"{value:.6g}" for value in both[:, -1].tolist()],
-                }
-            ),
-            hide_index=True,
-            width="stretch",
-        )
-        gap = largest_difference(both[0], both[1])
-        st.metric(_("Largest difference of the two curves"), f"{gap:.2e}")
-    with right:
-        power = "" if pair.recipe.optimizer == "adam" else "^2"
-        st.latex(
-            r"\begin{aligned}s'B'A'&=\frac{s}{p^2}(pB)(pA)=sBA\\[6pt]"
-            rf"\eta'&=p{power}\,\eta,\qquad p={p:.4g}\end{{aligned}}"
-        )
-    checks = []
-    for run, ours, name in zip(pair.runs, both, (_("as set"), _("turned by p")), strict=True):
-        theirs = trained_by_torch(
-            TASK, run, Recipe(pair.recipe.alpha, steps=20, optimizer=pair.recipe.optimizer, epsilon=1e-30)
-        )
-        optimizer = "torch.optim.Adam" if pair.recipe.optimizer == "adam" else "torch.optim.SGD"
-        gap = largest_difference(ours[:21], theirs) / max(1.0, float(theirs.max()))
-        checks.append(Check(f"{optimizer}, {name}", gap, 1e-3))
-    checked_against(checks)
-    take_with_you(
-        f"{page.name}_invariance",
-        lambda: pd.DataFrame({"as_set": both[0].numpy(), "turned": both[1].numpy()}),
-        lambda: figure_of(pair),
-        snippet(pair),
+        shown,
+        _("Step"),
+        _("Loss relative to ‖ΔW*‖²"),
+        x_range=(0, STEPS),
+        y_range=(1e-5, 5),
+        y_log=True,
+        height=400,
     )
 
 

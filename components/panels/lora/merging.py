@@ -1,8 +1,10 @@
 """Where adapters, prefixes and prompts put their parameters, how many they are, and what merging saves."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
+import plotly.graph_objects as go
 import streamlit as st
 import torch
 from peft import (
@@ -16,14 +18,16 @@ from peft import (
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from components.figures.lora import Block, horizontal_bars, layer_sketch
+from components.lesson_parts import note
 from components.live.figure import live_figure
-from components.old_controls import choose, choose_several, whole_number
-from components.old_page import Check, Page, checked_against, take_with_you
-from components.panels import panel
-from components.words import _
+from components.panels.lora.settings import Targets
+from components.refusal import refusals
+from components.settings import one_of, slider
+from components.stage import Plot, Stage
+from components.takeaway import Check, checked_against, take_with_you
+from components.words import _, mark
 from models.lora.latency import VARIANTS, Latency, measure
 from models.lora.placement import (
-    TARGETS,
     Shape,
     adapter_count,
     lora_count,
@@ -60,63 +64,66 @@ def variant_label(variant: str) -> str:
     }[variant]
 
 
-@panel
-def merging(page: Page) -> None:
-    name = page.name
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        shape = SHAPES[
-            choose(_("Network"), list(SHAPES), f"{name}_shape", str, default="loupe-llama", width=150)
-        ]
-        targets = tuple(
-            choose_several(
-                _("LoRA on"), TARGETS, f"{name}_targets", str,
-                default=page.default("targets"), most=7, least=0, width=520,
-            )
-        )  # fmt: skip
-        rank = whole_number(_("Rank"), 0, 10_000, f"{name}_merge_rank", 8, width=110)
-        bottleneck = whole_number(_("Bottleneck width"), 0, 4_096, f"{name}_bottleneck", 8, width=150)
-        tokens = whole_number(_("Virtual tokens"), 0, 1_024, f"{name}_virtual", 20, width=130)
-    counts = {
-        "lora": lora_count(shape, targets, rank),
-        "bottleneck": adapter_count(shape, bottleneck),
-        "prefix": prefix_count(shape, tokens),
-        "prompt": prompt_count(shape, tokens),
-        "p_tuning": p_tuning_count(shape, tokens),
-    }
-    left, right = st.columns(2, gap="medium")
-    with left:
-        live_figure(
-            layer_sketch(sketch(targets), METHODS),
-            f"{name}_sketch",
-            _("One layer, and where each method puts its parameters"),
+@dataclass(frozen=True)
+class MergeAndPlacement(Targets):
+    """Where adapters, prefixes and prompts put their parameters, how many, and what merging saves."""
+
+    page, name = "lora", "merge"
+    merge_rank: int = slider(1, 256, 8, 1, log=True, label=mark("Rank"))
+    bottleneck: int = slider(0, 1_024, 8, 1, label=mark("Bottleneck width"))
+    virtual: int = slider(0, 1_024, 20, 1, label=mark("Virtual tokens"))
+    shape: str = one_of(tuple(SHAPES), label=mark("Network"))
+
+    def counts(self) -> dict[str, int]:
+        """Trained parameters by method. Raises InputError."""
+        shape = SHAPES[self.shape]
+        return {
+            "lora": lora_count(shape, self.targets, self.merge_rank),
+            "bottleneck": adapter_count(shape, self.bottleneck),
+            "prefix": prefix_count(shape, self.virtual),
+            "prompt": prompt_count(shape, self.virtual),
+            "p_tuning": p_tuning_count(shape, self.virtual),
+        }
+
+    def stage(self) -> Stage:
+        drawn = layer_sketch(sketch(self.targets), METHODS)
+        return Stage(
+            [
+                Plot("counts", count_figure(self), _("Trained parameters of each method")),
+                Plot("sketch", drawn, _("One layer, and where each method puts its parameters")),
+            ]
         )
-    with right:
-        live_figure(
-            horizontal_bars(
-                {method_label(method): float(count) for method, count in counts.items()},
-                _("Trained parameters"),
-                log=True,
-                texts=[f"{count:,} · {count / shape.parameters:.3%}" for count in counts.values()],
-                height=430,
+
+    def below(self) -> None:
+        note(self, "placement")
+        shape, counts, rank = SHAPES[self.shape], self.counts(), self.merge_rank
+        out, into = shape.matrix(self.targets[0])
+        st.latex(
+            rf"\text{{{self.targets[0].replace('_', chr(92) + '_')}}}:\quad r\,(d_{{in}}+d_{{out}})"
+            rf"={rank}\times({into:,}+{out:,})={rank * (into + out):,}"
+            rf"\quad\text{{vs}}\quad d_{{in}}d_{{out}}={into * out:,}"
+        )
+        latency(self)
+        if self.shape == "loupe-llama":
+            checked_against(checks(shape, self.targets, rank, self.virtual, counts))
+        take_with_you(
+            self,
+            lambda: pd.DataFrame(
+                {"trained_parameters": list(counts.values())}, index=pd.Index(list(counts), name="method")
             ),
-            f"{name}_counts",
-            _("Trained parameters of each method"),
+            lambda: count_figure(self),
+            snippet(shape, self.targets, rank, self.bottleneck, self.virtual),
         )
-    page.note("placement")
-    out, into = shape.matrix(targets[0])
-    st.latex(
-        rf"\text{{{targets[0].replace('_', chr(92) + '_')}}}:\quad r\,(d_{{in}}+d_{{out}})"
-        rf"={rank}\times({into:,}+{out:,})={rank * (into + out):,}"
-        rf"\quad\text{{vs}}\quad d_{{in}}d_{{out}}={into * out:,}"
-    )
-    latency(page, targets, rank, bottleneck)
-    if shape is SHAPES["loupe-llama"]:
-        checked_against(checks(shape, targets, rank, tokens, counts))
-    take_with_you(
-        f"{name}_merge",
-        lambda: pd.DataFrame({"method": list(counts), "trained_parameters": list(counts.values())}),
-        None,
-        snippet(shape, targets, rank, bottleneck, tokens),
+
+
+def count_figure(view: MergeAndPlacement) -> go.Figure:
+    counts, whole = view.counts(), SHAPES[view.shape].parameters
+    return horizontal_bars(
+        {method_label(method): float(count) for method, count in counts.items()},
+        _("Trained parameters"),
+        log=True,
+        texts=[f"{count:,} · {count / whole:.3%}" for count in counts.values()],
+        height=430,
     )
 
 
@@ -132,9 +139,14 @@ def sketch(targets: tuple[str, ...]) -> list[Block]:
         Block((60, 45, 98, 52), _("bottleneck behind the MLP"), "bottleneck"),
     ]
     places = {
-        "q_proj": (6, 17), "k_proj": (18.5, 17), "v_proj": (31, 17), "o_proj": (43.5, 17),
-        "gate_proj": (6, 40), "up_proj": (22.5, 40), "down_proj": (39, 40),
-    }  # fmt: skip
+        "q_proj": (6, 17),
+        "k_proj": (18.5, 17),
+        "v_proj": (31, 17),
+        "o_proj": (43.5, 17),
+        "gate_proj": (6, 40),
+        "up_proj": (22.5, 40),
+        "down_proj": (39, 40),
+    }
     for target, (x, y) in places.items():
         width = 11 if y < 30 else 15
         blocks.append(Block((x, y, x + width * 0.62, y + 8), target.removesuffix("_proj")))
@@ -147,16 +159,17 @@ def sketch(targets: tuple[str, ...]) -> list[Block]:
     return blocks
 
 
-@panel
-def latency(page: Page, targets: tuple[str, ...], rank: int, bottleneck: int) -> None:
+@st.fragment(key="lora_latency")
+def latency(view: MergeAndPlacement) -> None:
     """Forward passes of loupe-llama, timed when asked: merged LoRA costs nothing, a bottleneck stays."""
-    key = f"{page.name}_measured"
-    if st.button(_("Measure on loupe-llama now"), key=f"{page.name}_measure", icon=":material/timer:"):
-        st.session_state[key] = (targets, rank, bottleneck, measure(targets, rank, bottleneck))
+    key, asked = "lora_measured", (view.targets, view.merge_rank, view.bottleneck)
+    if st.button(_("Measure on loupe-llama now"), key="lora_measure", icon=":material/timer:"):
+        with refusals():
+            st.session_state[key] = (asked, measure(*asked))
     measured = st.session_state.get(key)
-    if measured is None or measured[:3] != (targets, rank, bottleneck):
+    if measured is None or measured[0] != asked:
         return
-    found: Latency = measured[3]
+    found: Latency = measured[1]
     left, right = st.columns([3, 2], gap="medium")
     with left:
         live_figure(
@@ -165,13 +178,19 @@ def latency(page: Page, targets: tuple[str, ...], rank: int, bottleneck: int) ->
                 _("Milliseconds of a forward pass, {tokens} tokens, median").format(tokens=found.tokens),
                 height=260,
             ),
-            f"{page.name}_latency",
+            "lora_latency_bars",
             _("Latency with and without merging"),
         )
     with right:
         st.metric(_("Adapter against base, largest change of a logit"), f"{found.adapter_difference:.3g}")
         st.metric(_("Merged against not merged"), f"{found.merge_difference:.1e}")
-    checked_against([Check(_("merged by peft, against its two branches"), found.merge_difference, 1e-3)])
+    limit, gap = 1e-3, found.merge_difference
+    what = _("merged by peft, against its two branches: {gap} (allowed {limit})")
+    said = what.format(gap=f"{gap:.1e}", limit=f"{limit:.0e}")
+    if gap <= limit:
+        st.caption(f":green[:material/check_circle:] {said}")
+    else:
+        st.error(said, icon=":material/error:")
 
 
 def checks(

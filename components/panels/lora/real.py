@@ -1,6 +1,7 @@
 """The real lab: loupe-llama fine-tuned with peft while one watches, and what it forgets."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -12,20 +13,21 @@ import streamlit as st
 from components import work
 from components.figures.curves import Curve, curves
 from components.figures.lora import table_heatmap
+from components.lesson_parts import note
 from components.live.figure import live_figure
-from components.old_controls import choose, choose_several, whole_number
-from components.old_page import Check, Page, checked_against, take_with_you
-from components.panels import panel
 from components.panels.lora.finished import FINISHED
-from components.panels.lora.setup import choose_initialisation, choose_scaling, initialisation_label
-from components.refusal import refusals
-from components.words import _
+from components.panels.lora.settings import Scaled, Seeded, Targets, initialisation_label
+from components.settings import flag, number, one_of
+from components.stage import Block, Plot, Stage, show
+from components.takeaway import Check, checked_against, take_with_you
+from components.words import _, mark
 from models.lora.fine_tuning import (
     DOMAINS,
     METHODS,
     MOST_STEPS,
     Domain,
     FineTuning,
+    Method,
     Tuned,
     check,
     fine_tune,
@@ -33,7 +35,7 @@ from models.lora.fine_tuning import (
     replayed_loss,
     texts,
 )
-from models.lora.initialisations import INITIALISATIONS
+from models.lora.initialisations import INITIALISATIONS, Initialisation
 from models.lora.placement import TARGETS
 from models.networks.catalogue import DEFAULT
 from models.networks.loading import load
@@ -50,106 +52,111 @@ def domain_label(domain: str) -> str:
     return _("Python source") if domain == "python" else _("arithmetic")
 
 
-@panel
-def real_lab(page: Page) -> None:
-    name = page.name
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        choose(_("New domain"), DOMAINS, f"{name}_domain", domain_label, default="python", style="segments")
-        choose(_("Method"), METHODS, f"{name}_method", method_label, default="lora", style="segments")
-        choose(_("Learning rate"), RATES, f"{name}_real_rate", str, default="0.003", width=130)
-        whole_number(_("Steps"), 1, MOST_STEPS, f"{name}_real_steps", 100, width=110)
-        whole_number(_("Seed"), 0, 9_999, f"{name}_seed", 0, width=110)
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        choose_several(
-            _("LoRA on"), TARGETS, f"{name}_targets", str,
-            default=page.default("targets"), most=7, least=0, width=520,
-        )  # fmt: skip
-        whole_number(_("Rank"), 0, 512, f"{name}_real_rank", 8, width=110)
-        whole_number("α", 0, 512, f"{name}_real_alpha", 16, width=110)
-        choose_initialisation(page, "real_init")
-        choose_scaling(page)
-        whole_number(_("LoRA+: learning rate of B / of A"), 1, 64, f"{name}_real_ratio", 1, width=260)
-        st.toggle("DoRA", key=f"{name}_real_dora", bind="query-params")
-        st.toggle(
-            _("QLoRA: base in 4 bits (NF4)"),
-            key=f"{name}_qlora",
-            bind="query-params",
-            help=_("The frozen matrices are rounded to what 4 bits can hold, in blocks of 64."),
+def is_lora(view: "RealNetwork") -> bool:
+    return view.method == "lora"
+
+
+@dataclass(frozen=True)
+class RealNetwork(Targets, Scaled, Seeded):
+    """loupe-llama fine-tuned with peft while one watches, and what it forgets."""
+
+    page, name = "lora", "real"
+    domain: Domain = one_of(DOMAINS, label=mark("New domain"), label_of=domain_label)
+    method: Method = one_of(METHODS, label=mark("Method"), label_of=method_label, style="radio")
+    real_rate: str = one_of(RATES, "0.003", label=mark("Learning rate"))
+    real_steps: int = number(1, MOST_STEPS, 100, label=mark("Steps"), beside=True)
+    real_rank: int = number(0, 512, 8, label=mark("Rank"), shown=is_lora)
+    real_alpha: int = number(0, 512, 16, label="α", beside=True, shown=is_lora)
+    real_init: Initialisation = one_of(
+        INITIALISATIONS, label=mark("Initialisation"), label_of=initialisation_label, shown=is_lora
+    )
+    real_ratio: int = number(
+        1, 64, 1, label=mark("LoRA+: learning rate of B / of A"), place="more", shown=is_lora
+    )
+    real_dora: bool = flag(label="DoRA", place="more", shown=is_lora)
+    qlora: bool = flag(
+        label=mark("QLoRA: base in 4 bits (NF4)"),
+        place="more",
+        shown=is_lora,
+        help=mark("The frozen matrices are rounded to what 4 bits can hold, in blocks of 64."),
+    )
+
+    @property
+    def asked(self) -> FineTuning:
+        """The run that the controls describe."""
+        common: dict[str, Any] = {
+            "domain": self.domain,
+            "method": self.method,
+            "learning_rate": float(self.real_rate),
+            "steps": self.real_steps,
+            "seed": self.seed,
+        }
+        if self.method == "full":
+            return FineTuning(**common)
+        return FineTuning(
+            **common,
+            targets=tuple(target for target in TARGETS if target in self.targets),
+            rank=self.real_rank,
+            alpha=float(self.real_alpha),
+            scaling=self.scaling,
+            initialisation=self.real_init,
+            dora=self.real_dora,
+            ratio=float(self.real_ratio),
+            four_bit=self.qlora,
         )
-    training(page)
+
+    def run(self) -> work.Run[Tuned]:
+        asked = self.asked
+        return work.run(
+            "lora_real",
+            asked,
+            lambda: fine_tune(asked),
+            asked.steps,
+            real=True,
+            cumulative=True,
+            done=lambda tuned: tuned.step,
+        )
+
+    def stage(self) -> Stage:
+        return Stage(Block(self.draw_run))
+
+    def draw_run(self) -> None:
+        """Buttons, and curves of the new and the old domain. Raises InputError on what peft refuses."""
+        check(self.asked)
+        work.stage(self.run(), partial(draw, self.asked))
+
+    def below(self) -> None:
+        """All runs of the session, the adapter to take along, the check."""
+        note(self, "real")
+        asked, run = self.asked, self.run()
+        tuned = run.results[-1] if run.results else FINISHED.find(asked)
+        runs_so_far(asked, tuned)
+        if tuned is not None and tuned.is_finished and not run.is_running:
+            checked_against(checks(asked, tuned))
+        runs = runs_of(asked.domain)
+        take_with_you(self, lambda: run_points(runs), lambda: loss_figure(asked, "new"), snippet(asked))
 
 
-def asked_now(page: Page) -> FineTuning:
-    """The run that the controls describe."""
-    state, name = st.session_state, page.name
-    common: dict[str, Any] = {
-        "domain": state[f"{name}_domain"],
-        "method": state[f"{name}_method"],
-        "learning_rate": float(state[f"{name}_real_rate"]),
-        "steps": state[f"{name}_real_steps"],
-        "seed": state[f"{name}_seed"],
-    }
-    if common["method"] == "full":
-        return FineTuning(**common)
-    return FineTuning(
-        **common,
-        targets=tuple(target for target in TARGETS if target in state[f"{name}_targets"]),
-        rank=state[f"{name}_real_rank"],
-        alpha=float(state[f"{name}_real_alpha"]),
-        scaling=state[f"{name}_scaling"],
-        initialisation=state[f"{name}_real_init"],
-        dora=bool(state[f"{name}_real_dora"]),
-        ratio=float(state[f"{name}_real_ratio"]),
-        four_bit=bool(state[f"{name}_qlora"]),
-    )
-
-
-@panel
-def training(page: Page) -> None:
-    """Buttons, curves of the new and the old domain, and all runs so far."""
-    asked = asked_now(page)
-    run = work.run(
-        f"{page.name}_real",
-        asked,
-        lambda: fine_tune(asked),
-        asked.steps,
-        real=True,
-        cumulative=True,
-        done=lambda tuned: tuned.step,
-    )
-    possible = False
-    with refusals():
-        check(asked)
-        possible = True
-    if possible:
-        work.stage(run, partial(draw, page, asked, run))
-    else:
-        draw(page, asked, run, [])
-
-
-def draw(
-    page: Page, asked: FineTuning, run: work.Run[Tuned], seen: Sequence[Tuned], *, faint: bool = False
-) -> None:
+def draw(asked: FineTuning, seen: Sequence[Tuned], *, faint: bool = False) -> None:
     """Curves of all runs so far; a finished one is kept for everybody."""
     tuned = seen[-1] if seen else FINISHED.find(asked)
     if seen and seen[-1].is_finished:
         FINISHED.keep(asked, seen[-1])
-    remember(page, asked, tuned)
-    left, right = st.columns(2, gap="medium")
-    for column, which in ((left, "new"), (right, "old")):
-        with column:
-            live_figure(
-                loss_figure(page, asked, which),
-                f"{page.name}_{which}",
-                _("Loss on the new domain") if which == "new" else _("Loss on the old domain"),
-            )
-    page.note("real")
-    runs_so_far(page, asked, tuned, run.is_running)
+    remember(asked, tuned)
+    show(
+        Stage(
+            [
+                Plot("new", loss_figure(asked, "new"), _("Loss on the new domain")),
+                Plot("old", loss_figure(asked, "old"), _("Loss on the old domain")),
+            ]
+        ),
+        "lora",
+    )
 
 
-def remember(page: Page, asked: FineTuning, tuned: Tuned | None) -> None:
+def remember(asked: FineTuning, tuned: Tuned | None) -> None:
     """Curves of this session's runs as plain numbers, stopped ones too."""
-    runs: dict[FineTuning, dict] = st.session_state.setdefault(f"{page.name}_runs", {})
+    runs = runs_here()
     if tuned is None:
         return
     runs[asked] = {
@@ -164,8 +171,13 @@ def remember(page: Page, asked: FineTuning, tuned: Tuned | None) -> None:
         del runs[next(iter(runs))]
 
 
-def runs_here(page: Page) -> dict[FineTuning, dict]:
-    return st.session_state.get(f"{page.name}_runs", {})
+def runs_here() -> dict[FineTuning, dict[str, Any]]:
+    runs: dict[FineTuning, dict[str, Any]] = st.session_state.setdefault("lora_runs", {})
+    return runs
+
+
+def runs_of(domain: Domain) -> dict[FineTuning, dict[str, Any]]:
+    return {run: seen for run, seen in runs_here().items() if run.domain == domain and seen["new"]}
 
 
 def run_label(run: FineTuning) -> str:
@@ -176,11 +188,11 @@ def run_label(run: FineTuning) -> str:
     return f"r={run.rank} α={run.alpha:g} {start} {run.learning_rate:g}{extras}"
 
 
-def loss_figure(page: Page, asked: FineTuning, which: str) -> go.Figure:
+def loss_figure(asked: FineTuning, which: str) -> go.Figure:
     """One curve a run of this domain; the dotted line is the network without fine-tuning."""
     before, top = without_tuning(asked.domain)[which], 1.0
     shown = []
-    for place, (run, seen) in enumerate(runs_here(page).items()):
+    for place, (run, seen) in enumerate(runs_here().items()):
         if run.domain == asked.domain and seen["steps"]:
             shown.append(
                 Curve(run_label(run), place, np.array(seen["steps"]), np.array(seen[which]), markers=True)
@@ -210,38 +222,26 @@ def without_tuning(domain: Domain) -> dict[str, float]:
     }
 
 
-def runs_so_far(page: Page, asked: FineTuning, tuned: Tuned | None, is_running: bool) -> None:
+def runs_so_far(asked: FineTuning, tuned: Tuned | None) -> None:
     """All runs of the session as a table and as rank × initialisation; the adapter to take along."""
-    runs = {
-        run: seen for run, seen in runs_here(page).items() if run.domain == asked.domain and seen["new"]
-    }
+    runs = runs_of(asked.domain)
     if runs:
         left, right = st.columns(2, gap="medium")
         with left:
             st.dataframe(run_table(runs), hide_index=True, width="stretch")
         with right:
             if any(run.method == "lora" for run in runs):
-                live_figure(
-                    rank_heatmap(runs), f"{page.name}_real_heatmap", _("Loss by rank and initialisation")
-                )
+                live_figure(rank_heatmap(runs), "lora_real_heatmap", _("Loss by rank and initialisation"))
     if tuned is not None and tuned.adapter:
         st.download_button(
             _("The adapter as peft saves it"),
             tuned.adapter,
             f"loupe-{asked.initialisation}-r{asked.rank}.zip",
             "application/zip",
-            key=f"{page.name}_adapter",
+            key="lora_adapter",
             icon=":material/save:",
             on_click="ignore",
         )
-    if tuned is not None and tuned.is_finished and not is_running:
-        checked_against(checks(asked, tuned))
-    take_with_you(
-        f"{page.name}_real",
-        lambda: run_points(runs),
-        lambda: loss_figure(page, asked, "new"),
-        snippet(asked),
-    )
 
 
 def run_table(runs: dict[FineTuning, dict]) -> pd.DataFrame:

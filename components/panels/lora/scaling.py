@@ -1,5 +1,7 @@
 """α/r or α/√r: three quantities against the rank, and what each rule keeps constant."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
@@ -7,18 +9,17 @@ import streamlit as st
 import torch
 
 from components.figures.curves import Curve, curves
-from components.live.figure import live_figure
-from components.live.old_slider import live_slider, slider_value
-from components.old_page import Check, Page, checked_against, take_with_you
-from components.panels import live_panel, panel
-from components.panels.lora.setup import scaling_label
-from components.words import _
+from components.lesson_parts import note
+from components.panels.lora.settings import Seeded, scaling_label
+from components.settings import slider
+from components.stage import Plot, Stage
+from components.takeaway import Check, checked_against, take_with_you
+from components.words import _, mark
 from models.lora.adapter import SCALINGS, Scaling, scale
 from models.lora.scaling import FirstStep, first_step
 
 RANKS = (1, 2, 4, 8, 16, 32, 64, 128)
 WIDTH = 128
-ALPHA, RATE = (1.0, 128.0, 16.0), (1e-5, 1e-2, 1e-4)
 PARTS = ("gradient", "change", "progress")
 LIMITS = {"gradient": (1e-3, 1e2), "change": (1e-5, 1e2), "progress": (1e-6, 1e1)}
 
@@ -37,39 +38,62 @@ def _unit(rule: Scaling, seed: int) -> FirstStep:
     return first_step(WIDTH, RANKS, 1.0, rule, 1.0, seed)
 
 
-def step_now(page: Page, rule: Scaling) -> FirstStep:
-    """∇B grows with α, ΔW and progress with α·η: exactly, as signs do not change."""
-    alpha = slider_value(f"{page.name}_scale_alpha", *ALPHA)
-    rate = slider_value(f"{page.name}_scale_rate", *RATE)
-    unit = _unit(rule, st.session_state.get(f"{page.name}_seed", 0))
-    return FirstStep(
-        unit.ranks, alpha * unit.gradient, alpha * rate * unit.change, alpha * rate * unit.progress
-    )
+@dataclass(frozen=True)
+class ScaleByRank(Seeded):
+    """Three quantities against the rank, and what each rule keeps constant."""
 
+    page, name = "lora", "scaling"
+    scale_alpha: float = slider(1.0, 128.0, 16.0, log=True, label="α")
+    scale_rate: float = slider(1e-5, 1e-2, 1e-4, log=True, label=mark("Learning rate"))
 
-@panel
-def referee(page: Page) -> None:
-    live, settled = ("scaling_figures",), ("scaling_figures", "scaling_words")
-    with st.container(horizontal=True):
-        live_slider("α", f"{page.name}_scale_alpha", *ALPHA, log=True, live=live, settled=settled)
-        live_slider(
-            _("Learning rate"), f"{page.name}_scale_rate", *RATE, log=True, live=live, settled=settled
+    def step(self, rule: Scaling) -> FirstStep:
+        """∇B grows with α, ΔW and progress with α·η: exactly, as signs do not change."""
+        alpha, unit = self.scale_alpha, _unit(rule, self.seed)
+        both = alpha * self.scale_rate
+        return FirstStep(unit.ranks, alpha * unit.gradient, both * unit.change, both * unit.progress)
+
+    def steps(self) -> dict[Scaling, FirstStep]:
+        return {rule: self.step(rule) for rule in SCALINGS}
+
+    def stage(self) -> Stage:
+        steps, against = self.steps(), _("{quantity} against the rank")
+        return Stage(
+            [
+                Plot(part, figure_of(steps, part), against.format(quantity=part_label(part)))
+                for part in PARTS
+            ]
         )
-    scaling_figures(page)
-    page.note("scaling")
-    scaling_words(page)
 
-
-@live_panel
-def scaling_figures(page: Page) -> None:
-    steps = {rule: step_now(page, rule) for rule in SCALINGS}
-    for column, part in zip(st.columns(3, gap="small"), PARTS, strict=True):
-        with column:
-            live_figure(
-                figure_of(steps, part),
-                f"{page.name}_{part}",
-                _("{quantity} against the rank").format(quantity=part_label(part)),
+    def below(self) -> None:
+        """Slopes in the logarithms, beside what the formulas say; the check by torch."""
+        note(self, "scaling")
+        left, right = st.columns(2, gap="medium")
+        with left:
+            st.latex(
+                r"\begin{aligned}\nabla B&=s\,GA^\top,\quad B_1=-\eta\,\mathrm{sign}(\nabla B)\\[6pt]"
+                r"\langle\Delta W,-G\rangle&=\eta\,s\textstyle\sum|GA^\top|"
+                r"\;\propto\;\eta\,s\,r\end{aligned}"
             )
+        with right:
+            st.dataframe(slopes(self), hide_index=True, width="stretch")
+        checked_against(checks(self))
+        take_with_you(
+            self,
+            lambda: table(self.steps()),
+            lambda: figure_of(self.steps(), "progress"),
+            snippet(self.scale_alpha, self.scale_rate, self.seed),
+        )
+
+
+def slopes(view: ScaleByRank) -> pd.DataFrame:
+    """The power of r that each quantity follows under each rule."""
+    rows = []
+    for rule, step in view.steps().items():
+        row: dict[str, str] = {_("Scale s"): scaling_label(rule)}
+        row |= {part_label(part): _power(getattr(step, part)) for part in PARTS}
+        row |= {f"s · r={rank}": f"{scale(view.scale_alpha, rank, rule):.3g}" for rank in (8, 64)}
+        rows.append(row)
+    return pd.DataFrame(rows)
 
 
 def figure_of(steps: dict[Scaling, FirstStep], part: str) -> go.Figure:
@@ -95,35 +119,6 @@ def figure_of(steps: dict[Scaling, FirstStep], part: str) -> go.Figure:
     )
 
 
-@panel
-def scaling_words(page: Page) -> None:
-    """Slopes in the logarithms, beside what the formulas say; the check by torch."""
-    rows = []
-    for rule in SCALINGS:
-        step = step_now(page, rule)
-        row: dict[str, str] = {_("Scale s"): scaling_label(rule)}
-        row |= {part_label(part): _power(getattr(step, part)) for part in PARTS}
-        alpha = slider_value(f"{page.name}_scale_alpha", *ALPHA)
-        row |= {f"s · r={rank}": f"{scale(alpha, rank, rule):.3g}" for rank in (8, 64)}
-        rows.append(row)
-    left, right = st.columns(2, gap="medium")
-    with left:
-        st.latex(
-            r"\begin{aligned}\nabla B&=s\,GA^\top,\quad B_1=-\eta\,\mathrm{sign}(\nabla B)\\[6pt]"
-            r"\langle\Delta W,-G\rangle&=\eta\,s\textstyle\sum|GA^\top|"
-            r"\;\propto\;\eta\,s\,r\end{aligned}"
-        )
-    with right:
-        st.dataframe(pd.DataFrame(rows), hide_index=True, width="stretch")
-    checked_against(checks(page))
-    take_with_you(
-        f"{page.name}_scaling",
-        lambda: table(page),
-        lambda: figure_of({rule: step_now(page, rule) for rule in SCALINGS}, "progress"),
-        snippet(page),
-    )
-
-
 def _power(values: torch.Tensor) -> str:
     """The exponent of r that fits best from rank 8 on."""
     ranks = torch.tensor(RANKS[3:], dtype=torch.float64).log()
@@ -132,11 +127,10 @@ def _power(values: torch.Tensor) -> str:
     return f"∝ r^{float(slope):.2f}"
 
 
-def checks(page: Page) -> list[Check]:
+def checks(view: ScaleByRank) -> list[Check]:
     """The largest rank again with torch.autograd and one step of torch.optim.Adam."""
-    alpha = slider_value(f"{page.name}_scale_alpha", *ALPHA)
-    rate = slider_value(f"{page.name}_scale_rate", *RATE)
-    generator = torch.Generator().manual_seed(st.session_state.get(f"{page.name}_seed", 0))
+    alpha, rate = view.scale_alpha, view.scale_rate
+    generator = torch.Generator().manual_seed(view.seed)
     left, right = (torch.linalg.qr(torch.randn(WIDTH, WIDTH, generator=generator))[0] for _side in range(2))
     gradient = left / torch.arange(1, WIDTH + 1) @ right.T
     a = (2 * torch.rand(max(RANKS), WIDTH, generator=generator) - 1) / WIDTH**0.5
@@ -145,7 +139,7 @@ def checks(page: Page) -> list[Check]:
     optimizer = torch.optim.Adam([b], lr=rate, eps=1e-30)
     (s * (b @ a) * gradient).sum().backward()
     optimizer.step()
-    ours = step_now(page, "alpha/r")
+    ours = view.step("alpha/r")
     change = s * (b @ a).detach()
     gaps = [abs(float(change.norm() / ours.change[-1]) - 1)]
     if b.grad is not None:
@@ -154,21 +148,18 @@ def checks(page: Page) -> list[Check]:
     return [Check(what, max(gaps), 1e-4)]
 
 
-def table(page: Page) -> pd.DataFrame:
+def table(steps: dict[Scaling, FirstStep]) -> pd.DataFrame:
+    """A row a rule and rank."""
     return pd.concat(
         [
             pd.DataFrame({"scaling": rule, "rank": RANKS} | {p: getattr(step, p).numpy() for p in PARTS})
-            for rule in SCALINGS
-            for step in [step_now(page, rule)]
+            for rule, step in steps.items()
         ]
-    )
+    ).set_index("scaling")
 
 
-def snippet(page: Page) -> str:
+def snippet(alpha: float, rate: float, seed: int) -> str:
     """Python that repeats the three curves of both rules."""
-    alpha = slider_value(f"{page.name}_scale_alpha", *ALPHA)
-    rate = slider_value(f"{page.name}_scale_rate", *RATE)
-    seed = st.session_state.get(f"{page.name}_seed", 0)
     return f"""from models.lora.scaling import first_step
 
 for rule in {SCALINGS!r}:

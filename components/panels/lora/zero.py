@@ -1,5 +1,7 @@
 """Why B is zero and A is not: the gradients of both at the first steps, and what follows."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
@@ -8,56 +10,94 @@ import torch
 
 from components.figures.curves import Curve, curves
 from components.figures.lora import table_heatmap
-from components.live.figure import live_figure
-from components.live.old_slider import live_slider, slider_value
-from components.old_page import Check, Page, checked_against, take_with_you
-from components.panels import live_panel, panel
-from components.panels.lora.setup import choose_initialisation, initialisation_label, place_of
-from components.words import _
+from components.lesson_parts import note
+from components.panels.lora.settings import Seeded, initialisation_label, place_of
+from components.settings import one_of, slider
+from components.stage import Plot, Stage
+from components.takeaway import Check, checked_against, take_with_you
+from components.words import _, mark
 from models.lora.adapter import scale
 from models.lora.comparison import FirstSteps, first_steps, grid, trained_by_torch
-from models.lora.initialisations import Initialisation, initialise
-from models.lora.lab import Recipe, Run, Task, problem, train
+from models.lora.initialisations import INITIALISATIONS, Adapter, Initialisation, initialise
+from models.lora.lab import Problem, Recipe, Run, Task, problem, train
 from models.numerics.comparison import largest_difference
 
 STARTS: tuple[Initialisation, ...] = ("kaiming", "b_random", "zero", "random", "orthogonal")
 TASK = Task(width=32, target_rank=8)
 RANK, STEPS, SHOWN = 8, 100, 3
-ALPHA, RATE = (1.0, 64.0, 8.0), (1e-3, 1e-1, 1e-2)
 
 
-def recipe_now(page: Page, steps: int = STEPS) -> Recipe:
-    return Recipe(alpha=slider_value(f"{page.name}_zero_alpha", *ALPHA), steps=steps)
+@dataclass(frozen=True)
+class WhyBIsZero(Seeded):
+    """The gradients of A and B at the first steps, and what follows, for five starts."""
 
+    page, name = "lora", "zero"
+    zero_alpha: float = slider(1.0, 64.0, 8.0, log=True, label="α")
+    zero_rate: float = slider(1e-3, 1e-1, 1e-2, log=True, label=mark("Learning rate"))
+    start: Initialisation = one_of(
+        INITIALISATIONS, "kaiming", label=mark("Explain the start"), label_of=initialisation_label
+    )
 
-def runs_now(page: Page) -> tuple[Run, ...]:
-    rate = slider_value(f"{page.name}_zero_rate", *RATE)
-    return grid(STARTS, (RANK,), (rate,), (st.session_state.get(f"{page.name}_seed", 0),))
+    @property
+    def recipe(self) -> Recipe:
+        return Recipe(alpha=self.zero_alpha, steps=STEPS)
 
+    @property
+    def runs(self) -> tuple[Run, ...]:
+        return grid(STARTS, (RANK,), (self.zero_rate,), (self.seed,))
 
-@panel
-def zeros(page: Page) -> None:
-    live, settled = ("zero_figures",), ("zero_figures", "zero_words")
-    with st.container(horizontal=True):
-        live_slider("α", f"{page.name}_zero_alpha", *ALPHA, log=True, live=live, settled=settled)
-        live_slider(
-            _("Learning rate"), f"{page.name}_zero_rate", *RATE, log=True, live=live, settled=settled
+    def first_steps(self) -> FirstSteps:
+        return first_steps(TASK, self.runs, self.recipe, SHOWN)
+
+    def stage(self) -> Stage:
+        return Stage(
+            [
+                Plot(
+                    "gradients",
+                    gradient_figure(self.first_steps()),
+                    _("Gradients of A and B at steps 0, 1, 2"),
+                ),
+                Plot("zero_loss", loss_figure(self.runs, self.recipe), _("Loss against the step"), rest=60),
+            ]
         )
-    zero_figures(page)
-    page.note("zero")
-    zero_words(page)
 
-
-@live_panel
-def zero_figures(page: Page) -> None:
-    left, right = st.columns(2, gap="medium")
-    with left:
-        found = first_steps(TASK, runs_now(page), recipe_now(page), SHOWN)
-        live_figure(
-            gradient_figure(found), f"{page.name}_gradients", _("Gradients of A and B at steps 0, 1, 2")
+    def below(self) -> None:
+        """The arithmetic of one start, and the comparison with torch."""
+        note(self, "zero")
+        first = self.runs[0]
+        run, recipe = Run(self.start, RANK, first.learning_rate, first.seed), self.recipe
+        steps = first_steps(TASK, (run,), recipe, SHOWN)
+        drawn, s = problem(TASK, run.seed), scale(recipe.alpha, RANK)
+        generator = torch.Generator().manual_seed(1_000 + run.seed)
+        start = initialise(self.start, drawn.weight, RANK, s, generator)
+        left, right = st.columns(2, gap="medium")
+        with left:
+            arithmetic(recipe, drawn, start, steps, s)
+        with right:
+            st.dataframe(step_table(steps), hide_index=True, width="stretch")
+        checked_against(checks(run, recipe, start.a, start.b, start.base, steps))
+        take_with_you(
+            self,
+            lambda: all_steps(self.first_steps()),
+            lambda: loss_figure(self.runs, self.recipe),
+            snippet(self.runs, self.recipe),
         )
-    with right:
-        live_figure(loss_figure(page), f"{page.name}_zero_loss", _("Loss against the step"), rest=60)
+
+
+def arithmetic(recipe: Recipe, drawn: Problem, start: Adapter, steps: FirstSteps, s: float) -> None:
+    """Scale, gradient of the loss, and both factors' gradients, with their numbers."""
+    gradient = 2 * (start.base + s * start.b @ start.a - drawn.weight - drawn.change)
+    gradient = gradient / drawn.change.square().sum()
+    st.latex(
+        r"\begin{aligned}"
+        rf"s&=\alpha/r={recipe.alpha:.3g}/{RANK}={s:.3g}\\[6pt]"
+        rf"G&=\partial L/\partial W,\quad\lVert G\rVert={gradient.norm():.4f}\\[6pt]"
+        rf"\nabla A&=s\,B^\top G,\quad\lVert B\rVert={start.b.norm():.3f}"
+        rf"\;\Rightarrow\;\lVert\nabla A\rVert={steps.gradient_a[0, 0]:.4f}\\[6pt]"
+        rf"\nabla B&=s\,G A^\top,\quad\lVert A\rVert={start.a.norm():.3f}"
+        rf"\;\Rightarrow\;\lVert\nabla B\rVert={steps.gradient_b[0, 0]:.4f}"
+        r"\end{aligned}"
+    )
 
 
 def gradient_figure(found: FirstSteps) -> go.Figure:
@@ -78,50 +118,20 @@ def gradient_figure(found: FirstSteps) -> go.Figure:
     )
 
 
-def loss_figure(page: Page) -> go.Figure:
-    *_steps, last = train(TASK, runs_now(page), recipe_now(page), STEPS)
+def loss_figure(runs: tuple[Run, ...], recipe: Recipe) -> go.Figure:
+    *_steps, last = train(TASK, runs, recipe, STEPS)
     shown = [
         Curve(initialisation_label(name), place_of(name), np.arange(STEPS + 1), loss)
         for name, loss in zip(STARTS, last.losses.clamp_min(1e-5).numpy(), strict=True)
     ]
     return curves(
-        shown, _("Step"), _("Loss relative to ‖ΔW*‖²"),
-        x_range=(0, STEPS), y_range=(1e-4, 10), y_log=True, height=400,
-    )  # fmt: skip
-
-
-@panel
-def zero_words(page: Page) -> None:
-    """The arithmetic of one start, and the comparison with torch."""
-    name = choose_initialisation(page, "start")
-    runs = runs_now(page)
-    run = Run(name, RANK, runs[0].learning_rate, runs[0].seed)
-    recipe = recipe_now(page)
-    found = first_steps(TASK, (run,), recipe, SHOWN)
-    drawn, s = problem(TASK, run.seed), scale(recipe.alpha, RANK)
-    start = initialise(name, drawn.weight, RANK, s, torch.Generator().manual_seed(1_000 + run.seed))
-    gradient = 2 * (start.base + s * start.b @ start.a - drawn.weight - drawn.change)
-    gradient = gradient / drawn.change.square().sum()
-    left, right = st.columns(2, gap="medium")
-    with left:
-        st.latex(
-            r"\begin{aligned}"
-            rf"s&=\alpha/r={recipe.alpha:.3g}/{RANK}={s:.3g}\\[6pt]"
-            rf"G&=\partial L/\partial W,\quad\lVert G\rVert={gradient.norm():.4f}\\[6pt]"
-            rf"\nabla A&=s\,B^\top G,\quad\lVert B\rVert={start.b.norm():.3f}"
-            rf"\;\Rightarrow\;\lVert\nabla A\rVert={found.gradient_a[0, 0]:.4f}\\[6pt]"
-            rf"\nabla B&=s\,G A^\top,\quad\lVert A\rVert={start.a.norm():.3f}"
-            rf"\;\Rightarrow\;\lVert\nabla B\rVert={found.gradient_b[0, 0]:.4f}"
-            r"\end{aligned}"
-        )
-    with right:
-        st.dataframe(step_table(found), hide_index=True, width="stretch")
-    checked_against(checks(run, recipe, start.a, start.b, start.base, found))
-    take_with_you(
-        f"{page.name}_zero",
-        lambda: _all_steps(page),
-        lambda: loss_figure(page),
-        snippet(page),
+        shown,
+        _("Step"),
+        _("Loss relative to ‖ΔW*‖²"),
+        x_range=(0, STEPS),
+        y_range=(1e-4, 10),
+        y_log=True,
+        height=400,
     )
 
 
@@ -160,8 +170,8 @@ def checks(
     ]
 
 
-def _all_steps(page: Page) -> pd.DataFrame:
-    found = first_steps(TASK, runs_now(page), recipe_now(page), SHOWN)
+def all_steps(found: FirstSteps) -> pd.DataFrame:
+    """A row a start and step."""
     return pd.DataFrame(
         [
             {
@@ -175,15 +185,15 @@ def _all_steps(page: Page) -> pd.DataFrame:
             for row, name in enumerate(STARTS)
             for step in range(SHOWN)
         ]
-    )
+    ).set_index("start")
 
 
-def snippet(page: Page) -> str:
+def snippet(runs: tuple[Run, ...], recipe: Recipe) -> str:
     """Python that repeats the gradients."""
     return f"""from models.lora.comparison import first_steps
 from models.lora.lab import Recipe, Run, Task
 
-runs = {runs_now(page)!r}
-found = first_steps({TASK!r}, runs, {recipe_now(page)!r}, {SHOWN})
+runs = {runs!r}
+found = first_steps({TASK!r}, runs, {recipe!r}, {SHOWN})
 print(found.gradient_a, found.gradient_b, found.loss)
 """
