@@ -21,16 +21,13 @@ from models.attention.head_finder import score_text
 from models.errors import InputError
 from models.masks.streaming import (
     LONGEST_STREAM,
-    POSITIONS,
-    KeyCache,
-    Positions,
     check_stream,
     decode,
     losses,
     running_mean,
     stream_logits,
-    visible_pairs,
 )
+from models.networks.key_cache import POSITIONS, KeyCache, Positions
 from models.networks.loading import Network
 from models.networks.texts import passages
 from models.networks.tokens import tokenize
@@ -153,7 +150,7 @@ def stream_now(page: Page, choice: Choice, token_ids: tuple[int, ...]) -> Stream
 def cache_picture(page: Page, tokens: int) -> None:
     """The shape of the cache while its sliders are dragged."""
     cache, places = cache_now(page), sampled(tokens)
-    figure = cache_shape(visible_pairs(torch.from_numpy(places), cache).numpy(), places, cache.sinks)
+    figure = cache_shape(cache.visible(torch.from_numpy(places)).numpy(), places, cache.sinks)
     alt = _("Keys kept for each token: the last {window} and the first {sinks}")
     live_figure(figure, f"{page.name}_stream_shape", alt.format(window=cache.window, sinks=cache.sinks))
 
@@ -334,7 +331,8 @@ def _snippet(now: Stream) -> str:
     return f"""import torch
 
 from models.networks.loading import load
-from models.masks.streaming import KeyCache, decode, losses, stream_logits
+from models.masks.streaming import decode, losses, stream_logits
+from models.networks.key_cache import KeyCache
 
 network = load({now.network!r})
 ids = torch.tensor({now.token_ids!r})

@@ -5,22 +5,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import MistralConfig, MistralForCausalLM
-from transformers.masking_utils import sliding_window_causal_mask_function
-from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
 from models.errors import InputError
 from models.masks.streaming import (
     LONGEST_STREAM,
-    POSITIONS,
-    KeyCache,
     check_stream,
     decode,
     losses,
     running_mean,
     stream_logits,
-    turned,
-    visible_pairs,
 )
+from models.networks.key_cache import POSITIONS, KeyCache
 from models.networks.loading import load
 from models.networks.texts import passages
 from tests.models.networks.tiny_networks import gpt2_config, gpt2_tokenizer
@@ -37,59 +32,6 @@ def network():
 def text(network):
     encoded = network.tokenizer.backend_tokenizer.encode(passages()[0].text)
     return torch.tensor(encoded.ids[:330])  # beyond the 256 tokens of training
-
-
-# Which keys
-
-
-@given(tokens=st.integers(1, 40), window=st.integers(1, 50), sinks=st.integers(0, 50))
-def test_the_mask_is_the_window_of_transformers_and_the_sinks(tokens, window, sinks):
-    function = sliding_window_causal_mask_function(window)
-    ours = visible_pairs(tokens, KeyCache(window, sinks))
-    query, key, zero = torch.arange(tokens)[:, None], torch.arange(tokens)[None, :], torch.tensor(0)
-    in_window = function(zero, zero, query, key)
-    assert torch.equal(ours, in_window | ((key < sinks) & (key <= query)))
-    assert torch.equal(ours.sum(-1), KeyCache(window, sinks).kept(tokens))
-    some = torch.arange(0, tokens, 3)
-    assert torch.equal(visible_pairs(some, KeyCache(window, sinks)), ours[some][:, some])
-
-
-@given(tokens=st.integers(1, 40), sinks=st.integers(0, 9))
-def test_without_a_window_all_earlier_keys_are_kept(tokens, sinks):
-    assert torch.equal(visible_pairs(tokens, KeyCache(None, sinks)), torch.ones(tokens, tokens).tril() > 0)
-    assert KeyCache(None, sinks).kept(tokens).tolist() == list(range(1, tokens + 1))
-
-
-@given(window=st.integers(1, 20), sinks=st.integers(0, 9), token=st.integers(0, 200))
-def test_no_distance_is_larger_than_the_cache(window, sinks, token):
-    cache = KeyCache(window, sinks, "cache")
-    delay = int(cache.delay(torch.tensor(token)))
-    distance = token - delay  # from the token to the first sink, once it has moved
-    assert distance == min(token, window + sinks - 1)
-    assert int(KeyCache(window, sinks).delay(torch.tensor(token))) == 0
-
-
-@pytest.mark.parametrize(("window", "sinks"), [(0, 4), (-1, 0), (5, -1), (None, -1)])
-def test_a_window_without_the_token_itself_is_refused(window, sinks):
-    with pytest.raises(InputError, match="a window holds at least the token itself"):
-        KeyCache(window, sinks)
-
-
-# Turning keys
-
-
-@given(seed=st.integers(0, 99), start=st.integers(0, 300), steps=st.integers(-300, 300))
-def test_turning_is_rotary_embedding_at_another_position(seed, start, steps):
-    vector = torch.randn(1, 2, 5, 16, generator=torch.Generator().manual_seed(seed))
-    frequencies = 10_000.0 ** -(torch.arange(8) / 8)
-    position = start + torch.arange(5)
-
-    def library(at):
-        angles = (at[:, None] * frequencies).repeat(1, 2)[None]
-        return apply_rotary_pos_emb(vector, vector, angles.cos(), angles.sin())[0]
-
-    moved = turned(library(position), torch.full((5,), steps), frequencies)
-    torch.testing.assert_close(moved, library(position + steps), atol=1e-3, rtol=1e-3)
 
 
 # The passes
