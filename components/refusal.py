@@ -49,8 +49,13 @@ def show_failure(error: Exception) -> bool:
         st.warning(sentence(error), icon=":material/info:")
         return True
     _log.error("A page failed.", exc_info=error)
+    show_failed()
+    return True
+
+
+def show_failed() -> None:
+    """The sentence in place of what failed; the log has the traceback."""
     st.error(
         _("Something went wrong on this page. What you typed is kept; change a control to go on."),
         icon=":material/error:",
     )
-    return True

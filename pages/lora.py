@@ -1,6 +1,6 @@
 """LoRA: rank, initialisation, scale and learning rate, and how they really trade."""
 
-from components.page import Page
+from components.old_page import Page
 from components.panels.lora.audit import no_op_audit
 from components.panels.lora.compare import comparison
 from components.panels.lora.invariance import invariance
@@ -11,7 +11,6 @@ from components.panels.lora.spectrum import autopsy
 from components.panels.lora.zero import zeros
 from components.refusal import refusals
 from components.words import _
-from components.work.running import forget_running
 
 DEFAULTS = {
     "lora_view": "compare",
@@ -95,7 +94,6 @@ def view_label(view: str) -> str:
 
 page = Page("lora", DEFAULTS, KEPT)
 page.head()
-forget_running(page)
 view = page.view(VIEWS, view_label)
 with refusals():
     VIEWS[view](page)

@@ -1,6 +1,6 @@
 """Mixture of experts: where tokens go, and what balance costs."""
 
-from components.page import Page
+from components.old_page import Page
 from components.panels.moe.capacity import capacity
 from components.panels.moe.duel import balancer_duel
 from components.panels.moe.groups import node_limited
@@ -9,7 +9,7 @@ from components.panels.moe.route import route
 from components.panels.moe.sizes import sizes
 from components.panels.moe.source import choose_mixture, choose_source
 from components.panels.moe.specialise import specialise
-from components.panels.moe.training import forget_training, training
+from components.panels.moe.training import training
 from components.refusal import refusals
 from components.words import _
 
@@ -78,7 +78,6 @@ def view_label(view: str) -> str:
 page = Page("moe", DEFAULTS, KEPT)
 page.head()
 view = page.view(VIEWS, view_label)
-forget_training(page)
 with refusals():
     if view in WITHOUT_NETWORK:
         WITHOUT_NETWORK[view](page)

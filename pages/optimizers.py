@@ -1,6 +1,6 @@
 """Optimizers: what each step consists of, and what it does on surfaces, matrices and a network."""
 
-from components.page import Page
+from components.old_page import Page
 from components.panels.optimizers.basin import learning_rate_basin
 from components.panels.optimizers.decay import weight_decay
 from components.panels.optimizers.depth import norm_and_depth
@@ -13,7 +13,6 @@ from components.panels.optimizers.setup import defaults
 from components.panels.optimizers.training import training
 from components.refusal import refusals
 from components.words import _
-from components.work.running import forget_running
 
 DEFAULTS = {
     "optimizers_view": "paths",
@@ -94,7 +93,6 @@ def view_label(view: str) -> str:
 
 page = Page("optimizers", DEFAULTS, KEPT)
 page.head()
-forget_running(page)
 view = page.view(VIEWS, view_label)
 with refusals():
     VIEWS[view](page)

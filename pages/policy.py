@@ -1,6 +1,6 @@
 """Policy: PPO, GRPO and their relatives, from a group of rewards to a network that learns."""
 
-from components.page import Page
+from components.old_page import Page
 from components.panels.policy.conventions import library_conventions
 from components.panels.policy.dead import dead_groups
 from components.panels.policy.gae import generalised_advantages
@@ -12,7 +12,6 @@ from components.panels.policy.strip import token_view
 from components.panels.policy.zero_loss import zero_loss
 from components.refusal import refusals
 from components.words import _
-from components.work.running import forget_running
 
 DEFAULTS = {
     "policy_network": "loupe-llama",
@@ -115,7 +114,6 @@ def view_label(view: str) -> str:
 
 page = Page("policy", DEFAULTS, KEPT)
 page.head()
-forget_running(page)
 view = page.view(VIEWS, view_label)
 with refusals():
     VIEWS[view](page)

@@ -1,6 +1,6 @@
 """Preference: DPO and its relatives, from a pair of log-probabilities to a real network."""
 
-from components.page import Page
+from components.old_page import Page
 from components.panels.preference.calculator import calculator
 from components.panels.preference.displacement import displacement_lab
 from components.panels.preference.objective import kl_objective
@@ -9,7 +9,6 @@ from components.panels.preference.real import real_network
 from components.panels.preference.reward_model import reward_model
 from components.refusal import refusals
 from components.words import _
-from components.work.running import forget_running
 
 DEFAULTS = {
     "preference_view": "calculator",
@@ -89,7 +88,6 @@ def view_label(view: str) -> str:
 
 page = Page("preference", DEFAULTS, KEPT)
 page.head()
-forget_running(page)
 view = page.view(VIEWS, view_label)
 with refusals():
     VIEWS[view](page)

@@ -1,6 +1,6 @@
 """Quantization: what fewer bits do, from one number to the next token."""
 
-from components.page import Page
+from components.old_page import Page
 from components.panels.network.text import choose_text
 from components.panels.quantization.budget import bit_budget
 from components.panels.quantization.cache import kv_cache
@@ -13,7 +13,6 @@ from components.panels.quantization.outliers import outliers
 from components.panels.quantization.sensitivity import sensitivity
 from components.refusal import refusals
 from components.words import _
-from components.work.running import forget_running
 
 DEFAULTS = {
     "quantization_network": "loupe-llama",
@@ -103,7 +102,6 @@ def view_label(view: str) -> str:
 
 page = Page("quantization", DEFAULTS, KEPT)
 page.head()
-forget_running(page)
 view = page.view(VIEWS, view_label)
 with refusals():
     if view == "numbers":

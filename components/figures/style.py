@@ -28,6 +28,7 @@ DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")  # besid
 MARKERS = ("circle", "square", "diamond", "triangle-up", "cross", "x")
 SEQUENTIAL = "Cividis"
 DIVERGING = "PuOr"
+FAINT = 0.4  # opacity
 INK = "#010203"  # stands for the theme's text colour, which the live figure puts in its place
 MOST_TICKS = 48
 MARGIN = {"l": 64, "r": 12, "t": 36, "b": 48}
@@ -50,6 +51,11 @@ def drawing(traces: Sequence[BaseTraceType], height: int, **layout: Any) -> go.F
         "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
     }
     return go.Figure(data=list(traces), layout=common | layout, _validate=False)
+
+
+def pale(figure: go.Figure, faint: bool) -> go.Figure:
+    """The figure, its traces pale where it shows what was recorded and not what the person ran."""
+    return figure.update_traces(opacity=FAINT) if faint else figure
 
 
 def escaped(label: str) -> str:

@@ -7,20 +7,17 @@ from typing import ParamSpec
 import streamlit as st
 
 from components.live.address import write_address
-from components.live.follow import remember_panel
+from components.live.old_follow import remember_panel
 from components.refusal import refusals
 from components.server.watch import panel_timed
 
 P = ParamSpec("P")
 
 
-def panel(draw: Callable[P, None], run_every: float | None = None) -> Callable[P, None]:
-    """A fragment, named like its function, whose refusals appear as a sentence in its place.
+def panel(draw: Callable[P, None]) -> Callable[P, None]:
+    """A fragment, named like its function, whose refusals appear as a sentence in its place."""
 
-    ``run_every`` draws it again every so many seconds, as long work needs that starts by itself.
-    """
-
-    @st.fragment(key=draw.__name__, run_every=run_every)
+    @st.fragment(key=draw.__name__)
     @wraps(draw)
     def inside(*args: P.args, **kwargs: P.kwargs) -> None:
         with panel_timed(draw.__name__), refusals():

@@ -2,8 +2,7 @@
 
 from typing import Any
 
-from streamlit import config
-
+from components.streamlit_private import set_option
 from models.runtime.settings import Settings
 
 
@@ -25,4 +24,4 @@ def options(settings: Settings) -> dict[str, Any]:
 def follow(settings: Settings) -> None:
     """Set the options in this process, in time for ``streamlit run``: before its routes are made."""
     for name, value in options(settings).items():
-        config.set_option(name, value)
+        set_option(name, value)

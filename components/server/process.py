@@ -17,18 +17,25 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from components.catalogue import PAGES
+from components.catalogue import PAGES, QUESTIONS
+from components.live import old_follow
 from components.live.address import app_route
 from components.live.figure import PLOTLY_ROUTE
 from components.live.follow import FOLLOW_ROUTE, answer
-from components.reruns import make_cheaper
 from components.server.status import metrics, status
-from components.server.watch import event, log_as_json
+from components.server.watch import event, log_as_json, timed
+from components.streamlit_private import read_theme_once, run_in_turn
 from models.runtime.memory import drop_when_short, relieve
 from models.runtime.settings import settings
+from models.runtime.turns import turn
 
 _PLOTLY_FILE = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
-_PAGE_NAMES = {entry.name for entry in PAGES} | {"ready", "metrics", "status", "oauth2callback"}
+_PAGE_NAMES = {entry.name for entry in (QUESTIONS, *PAGES)} | {
+    "ready",
+    "metrics",
+    "status",
+    "oauth2callback",
+}
 GARBAGE_SECONDS = 60
 _ready = threading.Event()
 _device_name = ""
@@ -107,7 +114,8 @@ async def lifespan(_app: st.App) -> AsyncIterator[None]:
     drop_when_short(st.cache_data.clear)
     drop_when_short(st.cache_resource.clear)
     send_at_once()
-    make_cheaper()
+    run_in_turn(lambda: turn(timed("wait for a turn")))
+    read_theme_once()
     thread = threading.Thread(target=_warm_up_or_say_why, name="loupe-warm-up", daemon=True)
     asyncio.get_running_loop().call_later(0.5, thread.start)
     collecting = asyncio.create_task(collect_garbage())
@@ -158,6 +166,7 @@ ROUTES = [
     Route("/ready", ready),
     Route(PLOTLY_ROUTE, plotly_js),
     Route(FOLLOW_ROUTE, answer, methods=["POST"]),
+    Route(old_follow.FOLLOW_ROUTE, old_follow.answer, methods=["POST"]),
     # For whoever runs Loupe: a proxy in front keeps both to itself.
     Route("/metrics", metrics),
     Route("/status", status),

@@ -5,18 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import streamlit as st
-from google.protobuf.message import DecodeError
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from streamlit.auth_util import get_cookie_with_chunks
-from streamlit.proto.BackMsg_pb2 import BackMsg
-from streamlit.web.server.server_util import get_cookie_secret
-from streamlit.web.server.starlette.starlette_app_utils import decode_signed_value
-from streamlit.web.server.starlette.starlette_server_config import USER_COOKIE_NAME
 
 from components.live.address import app_route
 from components.live.figure import PLOTLY_ROUTE
+from components.streamlit_private import is_signed_in, kind_of_message
 from components.words import _
 from models.runtime.settings import Settings, settings
 
@@ -68,20 +63,6 @@ def sign_out_button() -> None:
         )
 
 
-def is_signed_in(connection: HTTPConnection) -> bool:
-    """Whether a request carries the cookie of somebody who is signed in, with a good signature."""
-    secret = get_cookie_secret()
-
-    def cookie(name: str) -> bytes | None:
-        value = connection.cookies.get(name)
-        return None if value is None else decode_signed_value(secret, name, value.encode("latin-1"))
-
-    try:
-        return bool(get_cookie_with_chunks(cookie, USER_COOKIE_NAME))
-    except ValueError:  # a forged value that cannot even be decoded
-        return False
-
-
 class Guard:
     """What reaches the app: private routes only for who is signed in, and messages of the known kind."""
 
@@ -100,7 +81,7 @@ class Guard:
     def _is_refused(scope: Scope) -> bool:
         path = "/" + scope["path"].removeprefix(app_route("/").rstrip("/")).lstrip("/")
         is_private = path.startswith(PRIVATE) and path not in PUBLIC
-        return settings().sign_in and is_private and not is_signed_in(HTTPConnection(scope))
+        return settings().sign_in and is_private and not is_signed_in(HTTPConnection(scope).cookies)
 
 
 def _only_known(receive: Receive) -> Receive:
@@ -113,7 +94,7 @@ def _only_known(receive: Receive) -> Receive:
             message = await receive()
             if message["type"] != "websocket.receive":
                 return message
-            kind = _kind(message.get("bytes"))
+            kind = kind_of_message(message.get("bytes"))
             if kind is None:
                 _log.warning("A message that could not be read ended its connection.")
                 return {"type": "websocket.disconnect", "code": NOT_ACCEPTED}
@@ -121,15 +102,3 @@ def _only_known(receive: Receive) -> Receive:
                 return message
 
     return next_message
-
-
-def _kind(data: bytes | None) -> str | None:
-    """The kind of a message from the browser, empty where it has none; None where it is no message."""
-    if data is None:
-        return None
-    message = BackMsg()
-    try:
-        message.ParseFromString(data)
-    except DecodeError:
-        return None
-    return message.WhichOneof("type") or ""

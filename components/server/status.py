@@ -7,11 +7,10 @@ from prometheus_client import Histogram
 from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST, generate_latest
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
-from streamlit import runtime
-from streamlit.runtime.stats import GaugeStat
 
 from components.server.watch import COMPUTATIONS, KEPT_BYTES, REGISTRY, RERUNS, RESIDENT, RUNS, SESSIONS
-from components.work.runs import QUEUE
+from components.streamlit_private import open_sessions
+from components.work.queue import QUEUE
 from models.runtime.memory import is_short, resident_bytes
 from models.runtime.settings import settings
 
@@ -28,14 +27,6 @@ def refresh() -> None:
     RUNS.labels("at work").set(at_work)
     RUNS.labels("waiting").set(waiting)
     SESSIONS.set(open_sessions())
-
-
-def open_sessions() -> int:
-    """Browsers that are connected to this process."""
-    if not runtime.exists():
-        return 0
-    (found,) = runtime.get_instance().stats_mgr.get_stats(["active_sessions"])["active_sessions"]
-    return int(found.value) if isinstance(found, GaugeStat) else 0
 
 
 def metrics(_request: Request) -> Response:

@@ -15,7 +15,7 @@ from typing import Any
 import streamlit as st
 from prometheus_client import CollectorRegistry, Gauge, Histogram
 
-from components.work.presence import session_here
+from components.streamlit_private import session_here
 
 REGISTRY = CollectorRegistry()
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.3, 0.5, 1, 2.5, 5, 10, 30)  # seconds

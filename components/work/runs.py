@@ -1,202 +1,240 @@
-"""Long work in this process: so many runs at once, the others wait in order and are told their place.
+"""A session's runs: for each key, what was computed under the settings that its person asked for.
 
-A run is a generator that a page draws from, a little at each rerun of a fragment. Whoever stops asking
-(a closed tab, another page) loses the slot, so that nobody waits for nobody; what the run has yielded
-stays for a while, and it can go on. A session has one run at work, and so many starts a minute.
+``run`` names one in every rerun; ``drawing.stage`` shows it. Settings that change stop the run that
+was at work, and its results are there again when they come back.
 """
 
-import threading
 import time
-import uuid
-from collections import deque
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import Any
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterator
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar, cast
+from weakref import WeakSet
 
 import streamlit as st
 
-from components.server.watch import COMPUTATIONS, event
-from components.work.presence import is_present, session_here
+from components.server.watch import event
+from components.streamlit_private import session_here
+from components.words import mark
+from components.work.job import Job
+from components.work.queue import QUEUE
 from models.errors import InputError
-from models.runtime.memory import make_room
-from models.runtime.settings import settings
+from models.runtime.kept import Kept
+from models.runtime.memory import drop_when_short, make_room
 
-PATIENCE = 20.0  # seconds without a question, after which others no longer wait for a run
-MOST_HELD = 64  # runs that are kept to look at or go on with; the oldest goes first
-FORGOTTEN = 180.0  # seconds after which the run of a session that is gone is not kept either
-MINUTE = 60.0
+T = TypeVar("T")
+
+STEPS = mark("{done} of {total} steps")
+KEPT_SETTINGS = 4  # under one key of one session, whose results are there when they come back
+MOST_KEPT = 64  # runs of the whole process that hold results and are at rest; the oldest are emptied
+SHARED_BYTES = 32_000_000  # of results that are there at once for others
+_RUNS = "loupe_work"
+_all: "WeakSet[Run[Any]]" = WeakSet()
 
 
-@dataclass(eq=False)
-class Held:
-    """A run: what it was asked for, what it has yielded, and whether it is at its end."""
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is."""
 
-    settings: object
-    iterator: Iterator[Any]
-    seen: list[Any] = field(default_factory=list)
-    is_done: bool = False
-    asked_at: float = 0.0
-    owner: str | None = None  # the session that began it
-    is_real: bool = False  # a training of a whole network, of which fewer may work at once
-    worked: float = 0.0  # seconds
-
-    def draw(self, seconds: float) -> None:
-        """Let the generator work for about so long, by one step at least.
-
-        Raises InputError where it has worked for as long as the settings allow.
-        """
-        begun = now = time.monotonic()
-        try:
-            while not self.is_done:
-                self._check_length()
-                try:
-                    self.seen.append(next(self.iterator))
-                except StopIteration:
-                    self.is_done = True
-                self.worked += time.monotonic() - now
-                now = time.monotonic()
-                if now >= begun + seconds:
-                    return
-        finally:
-            COMPUTATIONS.labels("run").observe(time.monotonic() - begun)
-
-    def _check_length(self) -> None:
-        most = settings().real_run_seconds
-        if self.worked >= most:
-            raise InputError(
-                "This run has worked for {seconds} s, the longest that is allowed here; "
-                "choose fewer steps or a smaller setting.",
-                seconds=most,
-            )
+    done: int
+    total: int
+    words: str  # with {done} and {total}, in English
 
     @property
-    def is_over_length(self) -> bool:
-        return self.worked >= settings().real_run_seconds
+    def fraction(self) -> float:
+        return min(1.0, self.done / self.total) if self.total else 1.0
 
 
-class Queue:
-    """Runs by name, in the order in which they were asked for; the first ``slots`` may work.
+class Run(Generic[T]):
+    """Long work of this session under one key with one settings value: idle until it is started.
 
-    Without ``slots`` the settings say how many.
+    It is idle, running, stopped, finished, or ended by an error.
     """
 
-    def __init__(self, slots: int | None = None, patience: float = PATIENCE):
-        self._slots, self.patience = slots, patience
-        self._held: dict[str, Held] = {}
-        self._starts: dict[str, deque[float]] = {}
-        self._lock = threading.Lock()
+    def __init__(self, key: str, settings: Hashable):
+        self.key, self.settings = key, settings
+        self.refusal: InputError | None = None  # why the last start was not possible
+        self.is_stopped_by_person = False
+        self.seen_at = time.monotonic()
+        self._job: Job[T] | None = None
+        self._shared: tuple[T, ...] = ()
 
-    @property
-    def slots(self) -> int:
-        return settings().heavy_at_once if self._slots is None else self._slots
+    def describe(
+        self,
+        steps: Callable[[], Iterator[T]],
+        total: int,
+        *,
+        real: bool = False,
+        cumulative: bool = False,
+        done: Callable[[T], int] | None = None,
+        words: str = STEPS,
+    ) -> None:
+        """What the rerun that goes on says about it; see ``run``."""
+        self._steps, self._total, self._done, self._words = steps, total, done, words
+        self._is_real, self._is_cumulative = real, cumulative
+        self.seen_at = time.monotonic()
 
-    def start(
-        self, name: str, settings: object, make: Callable[[], Iterator[Any]], *, is_real: bool = False
-    ) -> Held:
-        """Put a new run at the end of the queue, in place of the one that had this name.
+    def start(self) -> None:
+        """Begin anew, at the end of the queue; what was there is gone.
 
         Raises InputError where the session has begun too many within a minute, and where memory is
-        short.
+        short; what was there stays then.
         """
-        owner, now = session_here(), time.monotonic()
         make_room()
-        with self._lock:
-            self._spend(owner, now)
-            self._forget(now)
-            self._held.pop(name, None)
-            for other in self._held.values():
-                if owner is not None and other.owner == owner:
-                    other.asked_at = now - self.patience - 1  # the new one goes first, unless it asks again
-            held = Held(settings, make(), asked_at=now, owner=owner, is_real=is_real)
-            self._held[name] = held
-        event("run started", run=name.rpartition(":")[2])
-        return held
-
-    def _spend(self, owner: str | None, now: float) -> None:
-        """Count a start of this session. Raises InputError where it has had its share of this minute."""
-        most = settings().heavy_per_minute
-        if owner is None or not most:
-            return
-        starts = self._starts.setdefault(owner, deque())
-        while starts and now - starts[0] > MINUTE:
-            starts.popleft()
-        if len(starts) >= most:
-            raise InputError(
-                "You have begun {count} long computations within a minute; "
-                "the next one can begin in {seconds} s.",
-                count=most,
-                seconds=int(MINUTE - (now - starts[0])) + 1,
-            )
-        starts.append(now)
-
-    def _forget(self, now: float) -> None:
-        """Runs that nobody can come back to, the oldest ones beyond so many, and starts of long ago."""
-        for name, held in list(self._held.items()):
-            if now - held.asked_at > FORGOTTEN and not is_present(held.owner):
-                del self._held[name]
-        while len(self._held) >= MOST_HELD:
-            del self._held[next(iter(self._held))]
-        for owner, starts in list(self._starts.items()):
-            if not starts or now - starts[-1] > MINUTE:
-                del self._starts[owner]
-
-    def find(self, name: str) -> Held | None:
-        return self._held.get(name)
-
-    def place(self, name: str) -> int:
-        """0 while the run may work, else how many must leave before it; asking keeps the place."""
-        now = time.monotonic()
-        with self._lock:
-            if name in self._held:
-                self._held[name].asked_at = now
-            waiting = {key: held for key, held in self._held.items() if self._waits(held, now)}
-            held = self._held.get(name)
-        if name not in waiting:
-            return 0 if held is None or is_present(held.owner) else 1  # nobody looks: it does not work
-        first_of_session, later = _turns(waiting)
-        if name in later:  # a session's second run waits for its first
-            return max(1, len(first_of_session) - self.slots + 1 + later.index(name))
-        place = first_of_session.index(name) - self.slots + 1
-        if waiting[name].is_real:
-            real = [key for key in first_of_session if waiting[key].is_real]
-            place = max(place, real.index(name) - settings().real_runs + 1)
-        return max(0, place)
-
-    def _waits(self, held: Held, now: float) -> bool:
-        return (
-            not (held.is_done or held.is_over_length)
-            and now - held.asked_at <= self.patience
-            and is_present(held.owner)
+        QUEUE.spend(session_here())
+        self.leave()
+        _empty_oldest()
+        self.is_stopped_by_person, self._shared = False, ()
+        self._job = Job(
+            self._steps(), session_here(), is_real=self._is_real, is_cumulative=self._is_cumulative
         )
+        event("run started", run=self.key)
 
-    def counts(self) -> tuple[int, int]:
-        """How many runs may work now, and how many wait."""
-        now = time.monotonic()
-        with self._lock:
-            waiting = sum(self._waits(held, now) for held in self._held.values())
-        return min(waiting, self.slots), max(0, waiting - self.slots)
+    def stop(self) -> None:
+        """End before the next step; what was yielded stays, and ``go_on`` takes it up again."""
+        self.is_stopped_by_person = True
+        self.leave()
 
-    def stop(self, name: str) -> None:
-        """Give the slot back; what the run has yielded is gone with it."""
-        with self._lock:
-            self._held.pop(name, None)
+    def leave(self) -> None:
+        """Stop, as one whose person has turned to something else."""
+        if self._job is not None:
+            self._job.stop()
 
+    def go_on(self) -> None:
+        """Take up what was stopped, at the end of the queue."""
+        self.is_stopped_by_person = False
+        if self._job is not None and self.is_stopped:
+            self._job.go_on()
 
-def _turns(waiting: dict[str, Held]) -> tuple[list[str], list[str]]:
-    """Names of the first run of each session, and those of the others; runs of nobody are all first."""
-    first, later, owners = [], [], set()
-    for name, held in waiting.items():
-        if held.owner is not None and held.owner in owners:
-            later.append(name)
+    def adopt(self, results: tuple[T, ...]) -> None:
+        """Hold what another session's run of the same settings came to; this one is finished then."""
+        self._job, self._shared = None, results
+
+    def forget(self) -> None:
+        """Be idle again; what was there is gone."""
+        self.leave()
+        self._job, self._shared, self.is_stopped_by_person = None, (), False
+
+    def shown_by(self, fragment: str | None) -> None:
+        """The fragment that shows it: when that is no longer on the page, the run stops."""
+        if self._job is not None:
+            self._job.stage = fragment
+
+    @property
+    def results(self) -> list[T]:
+        """What was yielded so far; of cumulative results the last one."""
+        return list(self._shared) if self._job is None else list(self._job.results)
+
+    @property
+    def progress(self) -> Progress:
+        results = self.results
+        if self._done is not None:
+            done = self._done(results[-1]) if results else 0
         else:
-            first.append(name)
-            owners.add(held.owner)
-    return first, later
+            done = self._job.count if self._job is not None else len(results)
+        return Progress(done, self._total, self._words)
+
+    @property
+    def place(self) -> int:
+        """0 while it may work, else its number among those who wait."""
+        return 0 if self._job is None else self._job.place
+
+    @property
+    def is_idle(self) -> bool:
+        return self._job is None and not self._shared
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it works or waits."""
+        return self._job is not None and self._job.is_running
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether it was stopped before its end, by its person or because that had left."""
+        return not (self.is_idle or self.is_running or self.finished or self.error)
+
+    @property
+    def finished(self) -> bool:
+        """Whether it came to its end, and all results are there."""
+        return bool(self._shared) or (self._job is not None and self._job.is_finished)
+
+    @property
+    def error(self) -> Exception | None:
+        """What ended it, an InputError where it is the person's to mend."""
+        return None if self._job is None else self._job.error
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for its end or stop, for at most so long; whether it has come."""
+        return self._job is None or self._job.wait(seconds)
 
 
-QUEUE = Queue()
+def run(
+    key: str,
+    settings: Hashable,
+    steps: Callable[[], Iterator[T]],
+    total: int,
+    *,
+    real: bool = False,
+    cumulative: bool = False,
+    done: Callable[[T], int] | None = None,
+    words: str = STEPS,
+) -> Run[T]:
+    """The session's run under ``key`` with these settings; a run with other settings is stopped.
+
+    key: unique in the app, its page's name and its own: "optimizers_training".
+    settings: a frozen value; results are kept under it for as long as the session lasts.
+    steps: makes the generator. It runs on another thread and must not touch Streamlit.
+    total: how often the generator yields, or what ``done`` comes to at its end.
+    real: whether a whole network is trained, of which fewer may work at once.
+    cumulative: whether each result holds those before it; only the last is kept then.
+    done: how far a result is, where that is not the number of results.
+    words: how progress is said, with {done} and {total}, marked for translation.
+    """
+    runs: OrderedDict[Hashable, Run[Any]] = st.session_state.setdefault(_RUNS, {}).setdefault(
+        key, OrderedDict()
+    )
+    for other in runs.values():
+        if other.settings != settings:
+            other.leave()
+    if settings not in runs:
+        runs[settings] = Run(key, settings)
+        _all.add(runs[settings])
+    runs.move_to_end(settings)
+    while len(runs) > KEPT_SETTINGS:
+        runs.popitem(last=False)
+    asked = cast(Run[T], runs[settings])
+    asked.describe(steps, total, real=real, cumulative=cumulative, done=done, words=words)
+    return asked
 
 
-def name_here(run: str) -> str:
-    """The name of a run of this session."""
-    return f"{st.session_state.setdefault('loupe_runner', uuid.uuid4().hex)}:{run}"
+def _empty_oldest() -> None:
+    """Hold the results of so many runs at rest, in the whole process."""
+    at_rest = [asked for asked in list(_all) if not (asked.is_idle or asked.is_running)]
+    for asked in sorted(at_rest, key=lambda asked: asked.seen_at)[: max(0, len(at_rest) - MOST_KEPT + 1)]:
+        asked.forget()
+
+
+def forget(key: str) -> None:
+    """The session's runs under the key are idle again; what was there is gone."""
+    for asked in st.session_state.get(_RUNS, {}).get(key, {}).values():
+        asked.forget()
+
+
+def was_started(key: str) -> bool:
+    """Whether this session has begun any run under the key that it still knows."""
+    return any(not asked.is_idle for asked in st.session_state.get(_RUNS, {}).get(key, {}).values())
+
+
+def _bytes_of(value: Any) -> int:
+    """Of the arrays and tensors in a result, however it is made up."""
+    if hasattr(value, "nbytes"):
+        return int(value.nbytes)
+    if isinstance(value, dict):
+        return sum(map(_bytes_of, value.values()))
+    if isinstance(value, list | tuple):
+        return sum(map(_bytes_of, value))
+    return _bytes_of(vars(value)) if hasattr(value, "__dict__") else 0
+
+
+SHARED: Kept[tuple[str, Hashable], tuple[Any, ...]] = Kept(lambda: SHARED_BYTES, _bytes_of)
+drop_when_short(SHARED.clear)

@@ -242,4 +242,4 @@ def side_by_side(trainings: list[Training]) -> Iterator[list[list[Progress]]]:
                 went_on = True
         if not went_on:
             return
-        yield seen
+        yield [list(so_far) for so_far in seen]

@@ -4,15 +4,18 @@ import pytest
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from components import words
-from components.work.runs import QUEUE, Queue
+from components.work import QUEUE, stop_all
+from components.work.queue import Queue
 
 
 @pytest.fixture(autouse=True)
 def queue_of_its_own(monkeypatch):
     """Runs that other tests began hold no place in this test's queue."""
     fresh = Queue()
-    for name in ("_held", "_starts"):
+    for name in ("_tickets", "_starts"):
         monkeypatch.setattr(QUEUE, name, getattr(fresh, name))
+    yield
+    stop_all()
 
 
 @pytest.fixture(autouse=True)

@@ -2,7 +2,8 @@
 
 from streamlit.testing.v1 import AppTest
 
-from tests.pages.screen import constant, open_page
+from components.work import Run
+from tests.pages.screen import PATIENCE, constant, open_page, run_of
 
 VIEWS = {
     "loss": {"context_stretch", "context_losses"},
@@ -11,8 +12,7 @@ VIEWS = {
     "needle": {"context_stretch", "context_needles_own", "context_needles_scaled"},
     "config": {"context_config_wavelengths"},
 }
-JOBS = ("context_loss_job", "context_needle_job")
-PATIENCE = 240  # seconds, no measure of speed
+RUNS = ("context_loss", "context_needle")
 
 
 DEFAULTS, KEPT = constant("context", "DEFAULTS"), constant("context", "KEPT")
@@ -24,16 +24,19 @@ def context(**query: str) -> AppTest:
 
 
 def settled(screen: AppTest) -> AppTest:
-    """The same page once the jobs that it started have finished."""
-    for key in JOBS:
-        if key in screen.session_state:
-            assert screen.session_state[key].wait(PATIENCE)
+    """The same page once the runs that it started have ended."""
+    for run in started(screen):
+        assert run.wait(PATIENCE)
     return screen.run()
 
 
 def stopped(screen: AppTest) -> AppTest:
-    """The same page with its jobs stopped, so that they take no time from other tests."""
-    for key in JOBS:
-        if key in screen.session_state:
-            screen.session_state[key].stop()
+    """The same page with its runs stopped, so that they take no time from other tests."""
+    for run in started(screen):
+        run.stop()
     return screen
+
+
+def started(screen: AppTest) -> list[Run]:
+    known = screen.session_state.get("loupe_work", {})
+    return [run_of(screen, key) for key in RUNS if key in known]

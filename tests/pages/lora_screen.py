@@ -2,7 +2,7 @@
 
 from streamlit.testing.v1 import AppTest
 
-from tests.pages.screen import constant, open_page
+from tests.pages.screen import constant, open_page, to_the_end
 
 VIEWS = {
     "compare": {"lora_directions", "lora_quick", "lora_heatmap", "lora_curves", "lora_basins"},
@@ -25,14 +25,9 @@ def lora(**query: str) -> AppTest:
 
 
 def finished_grid(**query: str) -> AppTest:
-    """The comparison of a small grid, run after run of the page until it is done."""
+    """The comparison of a small grid, once it is trained."""
     small = {"names": "kaiming,pissa,orthogonal", "ranks": "2,8", "width": "32", "steps": "20"}
-    screen = lora(**{**small, **query})
-    for _attempt in range(40):
-        if screen.dataframe:
-            return screen
-        screen.run()
-    raise AssertionError("The grid did not come to its end.")
+    return to_the_end(lora(**{**small, **query}), "lora_grid")
 
 
 def checks(screen: AppTest) -> list[str]:

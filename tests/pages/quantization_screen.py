@@ -3,8 +3,7 @@
 import numpy as np
 from streamlit.testing.v1 import AppTest
 
-from components.work.runs import QUEUE
-from tests.pages.screen import constant, figures, open_page
+from tests.pages.screen import constant, figures, open_page, to_the_end
 
 TEXT = "The keeper lit the lamp, and the keeper slept."
 VIEWS = {
@@ -57,13 +56,9 @@ def cells(screen: AppTest, name: str) -> np.ndarray:
 
 
 def finish(screen: AppTest, run: str) -> None:
-    """Start a run and let it come to its end: AppTest reruns whole pages, which pauses what runs."""
+    """Start a run and let it come to its end."""
     screen.button(key=f"quantization_{run}_start").click().run()
-    held = QUEUE.find(f"{screen.session_state['loupe_runner']}:{run}")
-    assert held is not None
-    held.draw(600)
-    assert held.is_done
-    screen.run()
+    to_the_end(screen, f"quantization_{run}")
 
 
 def checks(screen: AppTest) -> list[str]:

@@ -16,7 +16,7 @@ from components.words import LANGUAGES
 from models.context.long_context import PASSAGES, passage_tokens
 from models.networks.catalogue import DEFAULT, EMBEDDED
 from tests.pages.context_screen import VIEWS, context, settled, stopped
-from tests.pages.screen import CHECK, figures, live, said
+from tests.pages.screen import CHECK, figures, live, run_of, said
 
 YARN = {"rope_type": "yarn", "rope_theta": 10_000.0, "factor": 8.0, "original_max_position_embeddings": 256}
 
@@ -129,20 +129,21 @@ def test_windows_are_compared_with_each_other():
 
 def test_long_work_shows_its_progress_and_stops_when_a_control_moves():
     screen = context(view="loss", length="2048", factor="7.31")
-    job = screen.session_state["context_loss_job"]
-    assert not job.finished
+    run = run_of(screen, "context_loss")
+    assert run.is_running
     assert [button.label for button in screen.button if button.label == "Stop"]
     screen.session_state["context_factor"] = 1.23
     screen.run()
-    assert job.stopped
-    other = screen.session_state["context_loss_job"]
-    assert other is not job
+    assert run.is_stopped
+    other = run_of(screen, "context_loss")
+    assert other is not run
     stopped(screen)
-    assert job.wait(60)
+    assert run.wait(60)
     assert other.wait(60)
-    assert len(other.results) < other.total
+    assert other.progress.done < other.progress.total
     screen.run()
-    assert "Stopped." in screen.info[0].value
+    assert other.is_stopped
+    assert [button.label for button in screen.button if button.label == "Go on"]
     assert not screen.exception
 
 
@@ -152,7 +153,9 @@ def test_a_job_that_fails_says_so_on_the_page(monkeypatch):
 
     monkeypatch.setattr("components.panels.context.loss.loss_by_position", fails)
     screen = settled(context(view="loss", length="512", factor="5.55"))
-    assert screen.exception
+    assert [error.value for error in screen.error] == [
+        "Something went wrong on this page. What you typed is kept; change a control to go on."
+    ]
 
 
 # One head
@@ -205,10 +208,10 @@ def test_needles_are_found_near_and_luck_is_measured():
 
 def test_the_metric_changes_the_picture_and_measures_nothing_anew():
     screen = settled(context(view="needle", length="512", trials="8"))
-    job = screen.session_state["context_needle_job"]
+    run = run_of(screen, "context_needle")
     screen.session_state["context_metric"] = "best_of_values"
     screen.run()
-    assert screen.session_state["context_needle_job"] is job
+    assert run_of(screen, "context_needle") is run
     assert list(screen.dataframe[0].value["pure chance"]) == ["0.2000"] * 3
 
 

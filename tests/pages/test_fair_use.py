@@ -2,12 +2,12 @@
 
 import pytest
 
-from components.work import running
-from components.work.runs import QUEUE, Held
+from components.work import QUEUE
+from components.work.job import Job
 from models.runtime.settings import settings
-from tests.pages.screen import open_page, said
+from tests.pages.screen import open_page, run_of, said
 
-START = "optimizers_training_start"
+START, STOP = "optimizers_training_start", "optimizers_training_stop"
 TRAINING = {"optimizers_view": "training", "optimizers_steps": "20"}
 
 
@@ -30,11 +30,12 @@ def test_who_begins_too_many_runs_a_minute_is_told_when_the_next_may(chosen):
     screen = open_page("optimizers", **TRAINING)
     screen = screen.button(key=START).click().run()
     assert said(screen) == []
+    screen = screen.button(key=STOP).click().run()
     screen = screen.button(key=START).click().run()
     assert not screen.exception
     (sentence,) = said(screen)
     assert sentence.startswith("You have begun 1 long computations within a minute")
-    assert said(screen.run()) == [sentence]  # it stays while the run that goes on is drawn again
+    assert said(screen.run()) == [sentence]  # it stays until the next press
 
 
 def test_where_memory_is_short_a_run_is_refused_and_the_page_stands(chosen):
@@ -46,31 +47,25 @@ def test_where_memory_is_short_a_run_is_refused_and_the_page_stands(chosen):
     assert screen.button(key=START)
 
 
-@pytest.fixture
-def going_on(monkeypatch):
-    """AppTest reruns whole pages, which pauses a run; in a browser its fragment goes on by itself."""
-    monkeypatch.setattr(running, "forget_running", lambda page: None)
-
-
-@pytest.mark.usefixtures("going_on")
 def test_a_run_at_its_longest_time_says_so(chosen, monkeypatch):
     chosen(real_run_seconds=10)
-    start = QUEUE.start
+    go_on = Job.go_on
 
-    def begun_long_ago(*args, **options) -> Held:
-        held = start(*args, **options)
-        held.worked = 10.0
-        return held
+    def begun_long_ago(job: Job) -> None:
+        job.worked = 10.0
+        go_on(job)
 
-    monkeypatch.setattr(QUEUE, "start", begun_long_ago)
+    monkeypatch.setattr(Job, "go_on", begun_long_ago)
     screen = open_page("optimizers", **TRAINING).button(key=START).click().run()
+    assert run_of(screen, "optimizers_training").wait(60)
+    screen.run()
     assert not screen.exception
     assert any("has worked for 10 s" in sentence for sentence in said(screen))
 
 
-@pytest.mark.usefixtures("going_on")
 def test_others_are_told_their_place(chosen):
     chosen(heavy_at_once=1)
-    QUEUE.start("someone else's", 0, lambda: iter(int, 1))
+    assert QUEUE.may_work(QUEUE.join(None))  # someone else's
     screen = open_page("optimizers", **TRAINING).button(key=START).click().run()
-    assert any("Your place in the queue: 1" in element.value for element in screen.info)
+    (bar,) = screen.get("progress")
+    assert "Your place in the queue: 1" in bar.proto.text

@@ -7,18 +7,18 @@ import numpy as np
 import pytest
 import torch
 
-from components.controls import parse_link
 from components.lesson import Link
+from components.old_controls import parse_link
 from components.panels.lora.finished import FINISHED
 from components.panels.lora.setup import RATES
 from components.words import LANGUAGES
-from components.work.runs import QUEUE
+from components.work import QUEUE
 from models.lora.comparison import Grid, summarise, train_grid
 from models.lora.fine_tuning import FineTuning, fine_tune
 from models.lora.initialisations import INITIALISATIONS
 from models.lora.lab import Recipe, Task
 from tests.pages.lora_screen import DEFAULTS, VIEWS, checks, finished_grid, lora
-from tests.pages.screen import figures, follow_answers, follow_scenes, live, open_page, said
+from tests.pages.screen import figures, follow_answers, follow_scenes, live, open_page, said, to_the_end
 
 
 @pytest.mark.parametrize("view", VIEWS)
@@ -79,11 +79,7 @@ def test_a_changed_control_trains_another_grid():
     screen = finished_grid()
     before = figures(screen)["lora_heatmap"]["data"][0]["z"]
     screen.session_state["lora_alignment"] = 1.0
-    screen.run()
-    for _attempt in range(40):
-        if screen.dataframe:
-            break
-        screen.run()
+    to_the_end(screen.run(), "lora_grid")
     after = figures(screen)["lora_heatmap"]["data"][0]["z"]
     assert np.abs(after - before).max() > 0.1
 
@@ -179,13 +175,12 @@ def test_a_finished_run_is_shown_with_its_adapter():
 
 
 def test_at_most_two_runs_work_and_others_see_their_place():
-    """Three sessions: the third waits, and takes the place of one that stops."""
+    """Three people: the third waits, and takes the place of one that stops."""
     assert QUEUE.slots == 2
-    for name in ("a:real", "b:real", "c:real"):
-        QUEUE.start(name, name, lambda: iter(range(100)))
-    assert [QUEUE.place(name) for name in ("a:real", "b:real", "c:real")] == [0, 0, 1]
-    QUEUE.stop("a:real")
-    assert QUEUE.place("c:real") == 0
+    first, second, third = (QUEUE.join(None, is_real=True) for _person in range(3))
+    assert [QUEUE.place(ticket) for ticket in (first, second, third)] == [0, 0, 1]
+    QUEUE.leave(first)
+    assert QUEUE.place(third) == 0
 
 
 # Bad input

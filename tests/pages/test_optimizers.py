@@ -5,14 +5,13 @@ import pytest
 import torch
 
 from components.catalogue import lesson
-from components.controls import parse_link
 from components.lesson import Link
+from components.old_controls import parse_link
 from components.words import LANGUAGES
-from components.work.runs import QUEUE
 from models.optimizers.surfaces import SURFACES
 from models.optimizers.trajectories import KINDS
 from tests.components.test_lesson import constant
-from tests.pages.screen import figures, follow_answers, follow_scenes, live, open_page, said
+from tests.pages.screen import figures, follow_answers, follow_scenes, live, open_page, said, to_the_end
 from tests.pages.test_attention_links import numbers, run_snippet
 
 DEFAULTS = constant("optimizers", "DEFAULTS")
@@ -227,20 +226,14 @@ def test_a_bad_address_opens_a_page_that_works(query):
 # A network
 
 
-def run_to_the_end(screen, name: str) -> None:
-    """AppTest reruns whole pages, which pauses a run; in a browser its fragment goes on by itself."""
-    QUEUE.find(f"{screen.session_state['loupe_runner']}:{name}").draw(seconds=120)
-    screen.run()
-    assert not screen.exception
-
-
 def test_a_network_is_trained_to_the_end_and_stays_for_comparison():
     screen = optimizers(view="training", training_steps="30", layers="1")
     assert screen.session_state["optimizers_training_steps"] == 30
     assert len(lines(drawn(screen)["training_loss"])["Adam η=0.003"]["y"]) == 20  # a preview
     screen.button(key="optimizers_training_start").click().run()
     assert not screen.exception
-    run_to_the_end(screen, "training")
+    to_the_end(screen, "optimizers_training")
+    assert not screen.exception
     losses = lines(drawn(screen)["training_loss"])["Adam η=0.003"]["y"]
     assert len(losses) == 30
     assert losses[-1] < losses[0]
@@ -252,7 +245,8 @@ def test_four_networks_are_trained_side_by_side():
     screen = optimizers(view="depth", depth="1")
     screen.button(key="optimizers_depth_start").click().run()
     assert not screen.exception
-    run_to_the_end(screen, "depth")
+    to_the_end(screen, "optimizers_depth")
+    assert not screen.exception
     found = lines(drawn(screen)["four"])
     assert {len(trace["y"]) for trace in found.values()} == {100}
     assert set(found) == {"Pre-LN", "Pre-LN, warm-up 50", "Post-LN", "Post-LN, warm-up 50"}

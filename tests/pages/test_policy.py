@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from components.live.follow import follow
+from components.live.old_follow import follow
 from components.words import LANGUAGES
 from models.policy.dead_groups import deadness
 from models.policy.gae import advantages as gae
@@ -17,7 +17,7 @@ from models.policy.losses import ESTIMATORS
 from models.policy.real_run import PolicyRun, train
 from models.tables import parse_grid
 from tests.pages.policy_screen import DEFAULTS, VIEWS, checks, policy
-from tests.pages.screen import figures, live, open_page, run_snippet, said
+from tests.pages.screen import figures, live, open_page, run_snippet, said, to_the_end
 
 
 @pytest.mark.parametrize("view", VIEWS)
@@ -205,8 +205,7 @@ def test_the_small_policy_trains_to_its_end():
     }
     screen = policy(**query)
     screen.button(key="policy_learning_start").click().run()
-    for _attempt in range(20):
-        screen.run()
+    to_the_end(screen, "policy_learning")
     lab = Lab(("GRPO", "RLOO"), "right", 4, 0.05, 2, 0.0, 0.0, 6, 2, 0)
     expected = [step.right[0].mean() for step in train_lab(lab)]
     (line,) = [each for each in figures(screen)["policy_right"]["data"] if each.get("name") == "GRPO"]

@@ -7,18 +7,18 @@ from pathlib import Path
 import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
-from streamlit.delta_generator import DeltaGenerator
 
 from components.catalogue import ASSETS
-from components.controls import LONGEST_IN_ADDRESS, choose
 from components.figures.context import wavelengths
 from components.live.address import remember
 from components.live.figure import live_figure
 from components.live.kept import keep
-from components.page import Check, Page, checked_against, take_with_you
+from components.old_controls import LONGEST_IN_ADDRESS, choose
+from components.old_page import Check, Page, checked_against, take_with_you
 from components.panels import panel
 from components.panels.context.meanings import meaning
 from components.panels.context.paper import paper_and_library
+from components.streamlit_private import DeltaGenerator
 from components.words import _
 from models.errors import InputError
 from models.rotary.config import ReadConfig, RopeOfLayers, config_parts, read_config

@@ -7,10 +7,10 @@ import pandas as pd
 import streamlit as st
 import torch
 
-from components.controls import choose
 from components.figures.context import scores_by_distance, shares_by_distance, small_attention
 from components.live.figure import live_figure
-from components.page import Check, Page, checked_against, take_with_you
+from components.old_controls import choose
+from components.old_page import Check, Page, checked_against, take_with_you
 from components.panels import live_panel, panel
 from components.panels.context.loss import checked
 from components.panels.context.settings import (

@@ -1,7 +1,7 @@
 """Loss by position on the real network, every method at once, drawn as each finishes."""
 
-from collections.abc import Iterator
-from functools import lru_cache
+from collections.abc import Iterator, Sequence
+from functools import lru_cache, partial
 from itertools import pairwise
 
 import numpy as np
@@ -10,10 +10,11 @@ import plotly.graph_objects as go
 import streamlit as st
 import torch
 
-from components.controls import choose, whole_number
+from components import work
+from components.old_controls import choose, whole_number
 from components.figures.context import losses
 from components.live.figure import live_figure
-from components.page import Check, Page, checked_against, take_with_you
+from components.old_page import Check, Page, checked_against, take_with_you
 from components.panels.context.settings import (
     LENGTHS,
     METHODS,
@@ -26,8 +27,7 @@ from components.panels.context.settings import (
     way_of,
 )
 from components.panels.context.stretch import stretch_preview
-from components.words import _
-from components.work.jobs import Job, followed, job_for
+from components.words import _, mark
 from models.context.long_context import (
     PASSAGES,
     LossCurve,
@@ -48,6 +48,8 @@ PASSES_BYTES = 8_000_000
 PASSES: Kept[tuple[Way, str, int], torch.Tensor] = Kept(lambda: PASSES_BYTES, lambda losses: losses.nbytes)
 drop_when_short(PASSES.clear)
 
+Pass = tuple[str, torch.Tensor]  # method, loss at each position of one passage
+
 
 def passage_loss(way: Way, passage: str, length: int) -> torch.Tensor:
     """One passage under one way, computed once for all sessions."""
@@ -57,7 +59,7 @@ def passage_loss(way: Way, passage: str, length: int) -> torch.Tensor:
     )
 
 
-def measured(ways: dict[str, Way], length: int) -> Iterator[tuple[str, torch.Tensor]]:
+def measured(ways: dict[str, Way], length: int) -> Iterator[Pass]:
     """Method by method, passage by passage."""
     for method, way in ways.items():
         for passage in PASSAGES:
@@ -85,16 +87,17 @@ def loss(page: Page) -> None:
         page.note("loss")
     ways = {name: way_of(name, factor_now(page), window) for name in FAMILIES[family]}
     settings = (tuple(ways.items()), length)
-    job = job_for(
-        f"{page.name}_loss_job",
+    run = work.run(
+        f"{page.name}_loss",
         settings,
         lambda: measured(dict(settings[0]), length),
         len(ways) * len(PASSAGES),
+        words=mark("{done} of {total} passes; any control stops them"),
     )
     with right:
-        followed(job, lambda job: draw(page, job, list(ways), method, length))
-    if job.finished and not job.stopped:
-        finish(page, ways, method, length, job)
+        work.stage(run, partial(draw, page, list(ways), method, length), autostart=True)
+    if run.finished:
+        finish(page, ways, method, length, run.results)
 
 
 def window_control(page: Page) -> int:
@@ -103,10 +106,10 @@ def window_control(page: Page) -> int:
     )
 
 
-def curves_of(job: Job) -> dict[str, LossCurve]:
+def curves_of(passes: Sequence[Pass]) -> dict[str, LossCurve]:
     """A curve for each method that all passages have been measured under."""
     by_method: dict[str, list[torch.Tensor]] = {}
-    for method, values in list(job.results):
+    for method, values in passes:
         by_method.setdefault(method, []).append(values)
     return {
         method: loss_curve(torch.stack(values), BINS)
@@ -115,24 +118,21 @@ def curves_of(job: Job) -> dict[str, LossCurve]:
     }
 
 
-def draw(page: Page, job: Job, methods: list[str], method: str, length: int) -> None:
-    """The curves that there are, and how far the job is."""
+def draw(
+    page: Page,
+    methods: list[str],
+    method: str,
+    length: int,
+    passes: Sequence[Pass],
+    *,
+    faint: bool = False,
+) -> None:
+    """The curves that there are."""
     live_figure(
-        loss_figure(curves_of(job), methods, method, length),
+        loss_figure(curves_of(passes), methods, method, length),
         f"{page.name}_losses",
         _("Loss by position under every method"),
     )
-    if not job.finished:
-        left, right = st.columns([5, 1], vertical_alignment="center")
-        left.progress(
-            len(job.results) / job.total,
-            _("{done} of {total} passes; any control stops them").format(
-                done=len(job.results), total=job.total
-            ),
-        )
-        right.button(_("Stop"), key=f"{page.name}_loss_stop", on_click=job.stop, width="stretch")
-    elif job.stopped:
-        st.info(_("Stopped. Change a control to measure again; what was measured is kept."))
 
 
 def loss_figure(curves: dict[str, LossCurve], methods: list[str], method: str, length: int) -> go.Figure:
@@ -150,7 +150,7 @@ def loss_figure(curves: dict[str, LossCurve], methods: list[str], method: str, l
     return losses(arrays, method_label(method), trained, length, order)
 
 
-def finish(page: Page, ways: dict[str, Way], method: str, length: int, job: Job) -> None:
+def finish(page: Page, ways: dict[str, Way], method: str, length: int, passes: Sequence[Pass]) -> None:
     """Means by range of positions, the comparison with transformers' own network, files."""
     rows = table(ways, length)
     st.dataframe(
@@ -163,7 +163,7 @@ def finish(page: Page, ways: dict[str, Way], method: str, length: int, job: Job)
         method=method_label(method), tokens=CHECKED_TOKENS
     )
     checked_against([Check(name, checked(ways[method]), 1e-3)])
-    curves = curves_of(job)
+    curves = curves_of(passes)
     take_with_you(
         f"{page.name}_loss",
         lambda: by_position(ways, length),

@@ -1,16 +1,17 @@
 """Needles by depth and length: does the network use what it can read? And what is luck?"""
 
-from collections.abc import Iterator
-from functools import lru_cache
+from collections.abc import Iterator, Sequence
+from functools import lru_cache, partial
 
 import numpy as np
 import pandas as pd
 import streamlit as st
 
-from components.controls import choose, whole_number
+from components import work
+from components.old_controls import choose, whole_number
 from components.figures.context import needle_map
 from components.live.figure import live_figure
-from components.page import Check, Page, checked_against, take_with_you
+from components.old_page import Check, Page, checked_against, take_with_you
 from components.panels.context.loss import checked, window_control
 from components.panels.context.settings import (
     METHODS,
@@ -23,8 +24,7 @@ from components.panels.context.settings import (
     way_of,
 )
 from components.panels.context.stretch import stretch_preview
-from components.words import _
-from components.work.jobs import Job, followed, job_for
+from components.words import _, mark
 from models.context.long_context import Way
 from models.context.needle import KEY_TOKENS, Haystack, Retrieval, retrieve, wilson_interval
 from models.networks.loading import load
@@ -79,56 +79,60 @@ def needle(page: Page) -> None:
     lengths = [length for length in (SHORTEST, 256, 512, 1_024, 2_048) if length <= longest]
     factor = factor_now(page)
     ways = {name: way_of(name, factor, window) for name in dict.fromkeys(("default", method))}
-    job = job_for(
-        f"{page.name}_needle_job",
+    run = work.run(
+        f"{page.name}_needle",
         (tuple(ways.items()), tuple(lengths), trials, seed),
         lambda: measured(ways, lengths, trials, seed),
         len(lengths) * (len(ways) + 1),
+        words=mark("{done} of {total} measurements; any control stops them"),
     )
     with right:
-        followed(job, lambda job: draw(page, job, list(ways), lengths, metric))
-    if job.finished and not job.stopped:
-        finish(page, job, ways, lengths, metric, trials, seed)
+        work.stage(run, partial(draw, page, list(ways), lengths, metric), autostart=True)
+    if run.finished:
+        finish(page, run.results, ways, lengths, metric, trials, seed)
 
 
-def found(job: Job, name: str, lengths: list[int], metric: str) -> np.ndarray:
+def found(cells: Sequence[Cell], name: str, lengths: list[int], metric: str) -> np.ndarray:
     """Shares by depth and length; NaN where nothing was measured yet."""
     shares = np.full((DEPTHS, len(lengths)), np.nan, np.float32)
-    for asked_for, length, retrieval in list(job.results):
+    for asked_for, length, retrieval in cells:
         if asked_for == name:
             shares[:, lengths.index(length)] = getattr(retrieval, metric).numpy()
     return shares
 
 
-def draw(page: Page, job: Job, names: list[str], lengths: list[int], metric: str) -> None:
+def draw(
+    page: Page,
+    names: list[str],
+    lengths: list[int],
+    metric: str,
+    cells: Sequence[Cell],
+    *,
+    faint: bool = False,
+) -> None:
     """A map for the unscaled network and one for the chosen way, as far as they are measured."""
     trained = load(NETWORK).context
     for column, name in zip(st.columns(2, gap="small"), names, strict=False):
         with column:
-            figure = needle_map(found(job, name, lengths, metric), lengths, trained, method_label(name))
+            figure = needle_map(found(cells, name, lengths, metric), lengths, trained, method_label(name))
             live_figure(
                 figure,
                 f"{page.name}_needles_{'own' if name == 'default' else 'scaled'}",
                 _("Share of needles found by depth and length, {method}").format(method=method_label(name)),
             )
-    if not job.finished:
-        left, right = st.columns([5, 1], vertical_alignment="center")
-        left.progress(
-            len(job.results) / job.total,
-            _("{done} of {total} measurements; any control stops them").format(
-                done=len(job.results), total=job.total
-            ),
-        )
-        right.button(_("Stop"), key=f"{page.name}_needle_stop", on_click=job.stop, width="stretch")
-    elif job.stopped:
-        st.info(_("Stopped. Change a control to measure again; what was measured is kept."))
 
 
 def finish(
-    page: Page, job: Job, ways: dict[str, Way], lengths: list[int], metric: str, trials: int, seed: int
+    page: Page,
+    cells: Sequence[Cell],
+    ways: dict[str, Way],
+    lengths: list[int],
+    metric: str,
+    trials: int,
+    seed: int,
 ) -> None:
     """Every length in a row with its interval, chance, and the luck that was measured."""
-    rows = table(job, list(ways), lengths, metric, trials)
+    rows = table(cells, list(ways), lengths, metric, trials)
     st.dataframe(rows, hide_index=True)
     page.note("luck")
     method = list(ways)[-1]
@@ -136,16 +140,18 @@ def finish(
         method=method_label(method), tokens=320
     )
     checked_against([Check(name, checked(ways[method]), 1e-3)])
-    shares = found(job, method, lengths, metric)
+    shares = found(cells, method, lengths, metric)
     take_with_you(
         f"{page.name}_needle",
-        lambda: every_cell(job),
+        lambda: every_cell(cells),
         lambda: needle_map(shares, lengths, load(NETWORK).context, method_label(method)),
         snippet(ways[method], lengths, trials, seed),
     )
 
 
-def table(job: Job, names: list[str], lengths: list[int], metric: str, trials: int) -> pd.DataFrame:
+def table(
+    cells: Sequence[Cell], names: list[str], lengths: list[int], metric: str, trials: int
+) -> pd.DataFrame:
     """Shares over all depths, with 95 % Wilson intervals."""
     vocabulary = load(NETWORK).vocabulary
     chance = {"best_of_all": 1 / vocabulary, "best_of_values": 1 / DEPTHS, "probability": 1 / vocabulary}
@@ -153,7 +159,7 @@ def table(job: Job, names: list[str], lengths: list[int], metric: str, trials: i
     for column, length in enumerate(lengths):
         row = {_("Length"): f"{length:,}"}
         for name in (*names, "luck"):
-            share = float(found(job, name, lengths, metric)[:, column].mean())
+            share = float(found(cells, name, lengths, metric)[:, column].mean())
             low, high = wilson_interval(min(1.0, max(0.0, share)), trials * DEPTHS)
             label = _("measured without needles") if name == "luck" else method_label(name)
             text = f"{share:.3f}"
@@ -162,7 +168,7 @@ def table(job: Job, names: list[str], lengths: list[int], metric: str, trials: i
     return pd.DataFrame(rows)
 
 
-def every_cell(job: Job) -> pd.DataFrame:
+def every_cell(cells: Sequence[Cell]) -> pd.DataFrame:
     """All that was measured: a row for each way, length and depth."""
     return pd.DataFrame(
         {
@@ -173,7 +179,7 @@ def every_cell(job: Job) -> pd.DataFrame:
             "texts": retrieval.trials,
             "key_tokens": KEY_TOKENS,
         }
-        for name, length, retrieval in job.results
+        for name, length, retrieval in cells
         for depth in range(DEPTHS)
     )
 

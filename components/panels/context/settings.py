@@ -5,9 +5,9 @@ from typing import Any
 
 import streamlit as st
 
-from components.controls import choose
-from components.live.slider import live_slider
-from components.page import Page
+from components.live.old_slider import live_slider
+from components.old_controls import choose
+from components.old_page import Page
 from components.words import _
 from models.context.long_context import LONGEST_TEXT, Way
 from models.context.long_factors import long_factors

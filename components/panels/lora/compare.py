@@ -1,5 +1,7 @@
 """Rank × initialisation × learning rate on a task that can be turned, with seeds for the noise."""
 
+from collections.abc import Sequence
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -8,12 +10,13 @@ import plotly.graph_objects as go
 import streamlit as st
 import torch
 
-from components.controls import choose, choose_several, whole_number
+from components import work
+from components.old_controls import choose, choose_several, whole_number
 from components.figures.curves import Curve, curves
 from components.figures.lora import directions, table_heatmap
 from components.live.figure import live_figure
-from components.live.slider import live_slider, slider_value
-from components.page import Check, Page, checked_against, take_with_you
+from components.live.old_slider import live_slider, slider_value
+from components.old_page import Check, Page, checked_against, take_with_you
 from components.panels import live_panel, panel
 from components.panels.lora.setup import (
     RATES,
@@ -25,7 +28,6 @@ from components.panels.lora.setup import (
     task_sliders,
 )
 from components.words import _
-from components.work.running import keep_going, run_of, show_progress, timer_for
 from models.lora.comparison import (
     Grid,
     Trained,
@@ -73,8 +75,7 @@ def comparison(page: Page) -> None:
         whole_number(_("Steps"), 10, 500, f"{page.name}_steps", page.default("steps"), width=110)
         whole_number(_("Seeds"), 2, 6, f"{page.name}_seeds", 3, width=100)
         whole_number(_("First seed"), 0, 9_999, f"{page.name}_seed", 0, width=110)
-    settings = grid_now(page)
-    panel(grid_run, timer_for(page, "grid", settings))(page)
+    grid_run(page)
 
 
 @live_panel
@@ -132,15 +133,24 @@ def grid_now(page: Page) -> Grid:
     return Grid(task_now(page, state[f"{name}_width"]), names, ranks, RATES, seeds, recipe)
 
 
+@panel
 def grid_run(page: Page) -> None:
-    """Heat map, curves and basins of the grid, while it trains and afterwards."""
+    """The grid, which trains by itself."""
     settings = grid_now(page)
-    held = run_of(page, "grid", settings, lambda: train_grid(settings), by_itself=True)
-    seen: Trained | None = held.seen[-1] if held is not None and held.seen else None
-    if seen is None:
-        seen = next(train_grid(settings))
-    if seen.done < seen.steps:
-        show_progress(seen.done, seen.steps)
+    run = work.run(
+        f"{page.name}_grid",
+        settings,
+        lambda: train_grid(settings),
+        settings.recipe.steps,
+        cumulative=True,
+        done=lambda trained: trained.done,
+    )
+    work.stage(run, partial(draw, page, settings), autostart=True)
+
+
+def draw(page: Page, settings: Grid, results: Sequence[Trained], *, faint: bool = False) -> None:
+    """Heat map, curves and basins of the grid, while it trains and afterwards."""
+    seen = results[-1] if results else next(train_grid(settings))
     left, right = st.columns(2, gap="medium")
     with right:
         rank = choose(
@@ -161,7 +171,6 @@ def grid_run(page: Page) -> None:
         verdicts(page, settings, seen, rank)
     else:
         live_figure(basin_figure(settings, seen, rank), f"{page.name}_basins", _("Loss by learning rate"))
-    keep_going(page, "grid", held)
 
 
 def final(losses: torch.Tensor, done: int) -> torch.Tensor:

@@ -1,5 +1,7 @@
 """The real lab: loupe-llama fine-tuned with peft while one watches, and what it forgets."""
 
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -7,18 +9,17 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
-from components.controls import choose, choose_several, whole_number
+from components import work
+from components.old_controls import choose, choose_several, whole_number
 from components.figures.curves import Curve, curves
 from components.figures.lora import table_heatmap
 from components.live.figure import live_figure
-from components.page import Check, Page, checked_against, take_with_you
+from components.old_page import Check, Page, checked_against, take_with_you
 from components.panels import panel
 from components.panels.lora.finished import FINISHED
 from components.panels.lora.setup import choose_initialisation, choose_scaling, initialisation_label
 from components.refusal import refusals
 from components.words import _
-from components.work.running import is_going, keep_going, run_buttons, run_of, show_progress
-from components.work.runs import Held
 from models.lora.fine_tuning import (
     DOMAINS,
     METHODS,
@@ -107,17 +108,32 @@ def asked_now(page: Page) -> FineTuning:
 def training(page: Page) -> None:
     """Buttons, curves of the new and the old domain, and all runs so far."""
     asked = asked_now(page)
+    run = work.run(
+        f"{page.name}_real",
+        asked,
+        lambda: fine_tune(asked),
+        asked.steps,
+        real=True,
+        cumulative=True,
+        done=lambda tuned: tuned.step,
+    )
     possible = False
     with refusals():
         check(asked)
         possible = True
-    held = run_of(page, "real", asked, lambda: fine_tune(asked)) if possible else None
-    with st.container(horizontal=True, vertical_alignment="center"):
-        if possible:
-            run_buttons(page, "real", asked, lambda: fine_tune(asked), held, is_real=True)
-    tuned = latest(asked, held)
-    if tuned is not None and is_going(page, "real"):
-        show_progress(tuned.step, asked.steps)
+    if possible:
+        work.stage(run, partial(draw, page, asked, run))
+    else:
+        draw(page, asked, run, [])
+
+
+def draw(
+    page: Page, asked: FineTuning, run: work.Run[Tuned], seen: Sequence[Tuned], *, faint: bool = False
+) -> None:
+    """Curves of all runs so far; a finished one is kept for everybody."""
+    tuned = seen[-1] if seen else FINISHED.find(asked)
+    if seen and seen[-1].is_finished:
+        FINISHED.keep(asked, seen[-1])
     remember(page, asked, tuned)
     left, right = st.columns(2, gap="medium")
     for column, which in ((left, "new"), (right, "old")):
@@ -128,18 +144,7 @@ def training(page: Page) -> None:
                 _("Loss on the new domain") if which == "new" else _("Loss on the old domain"),
             )
     page.note("real")
-    runs_so_far(page, asked, tuned)
-    keep_going(page, "real", held)
-
-
-def latest(asked: FineTuning, held: Held | None) -> Tuned | None:
-    """How far this run is; a finished one is kept for everybody."""
-    if held is not None and held.seen:
-        tuned: Tuned = held.seen[-1]
-        if tuned.is_finished:
-            FINISHED.keep(asked, tuned)
-        return tuned
-    return FINISHED.find(asked)
+    runs_so_far(page, asked, tuned, run.is_running)
 
 
 def remember(page: Page, asked: FineTuning, tuned: Tuned | None) -> None:
@@ -205,7 +210,7 @@ def without_tuning(domain: Domain) -> dict[str, float]:
     }
 
 
-def runs_so_far(page: Page, asked: FineTuning, tuned: Tuned | None) -> None:
+def runs_so_far(page: Page, asked: FineTuning, tuned: Tuned | None, is_running: bool) -> None:
     """All runs of the session as a table and as rank × initialisation; the adapter to take along."""
     runs = {
         run: seen for run, seen in runs_here(page).items() if run.domain == asked.domain and seen["new"]
@@ -229,7 +234,7 @@ def runs_so_far(page: Page, asked: FineTuning, tuned: Tuned | None) -> None:
             icon=":material/save:",
             on_click="ignore",
         )
-    if tuned is not None and tuned.is_finished and not is_going(page, "real"):
+    if tuned is not None and tuned.is_finished and not is_running:
         checked_against(checks(asked, tuned))
     take_with_you(
         f"{page.name}_real",

@@ -10,7 +10,7 @@ import torch
 
 from components.figures.masks import before_and_after, by_token, mask_matrix
 from components.live.figure import live_figure
-from components.page import Page
+from components.old_page import Page
 from components.panels import live_panel
 from components.panels.masks.controls import settings_now
 from components.panels.network.live_head import next_token

@@ -5,10 +5,10 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
-from components.controls import whole_number
 from components.figures.masks import by_depth
 from components.live.figure import live_figure
-from components.page import Page, take_with_you
+from components.old_controls import whole_number
+from components.old_page import Page, take_with_you
 from components.panels import panel
 from components.panels.network.text import Choice
 from components.traces import token_labels, traced

@@ -8,11 +8,11 @@ import plotly.graph_objects as go
 import streamlit as st
 import torch
 
-from components.controls import choose
 from components.figures.masks_batch import cache_shape, decoded_losses, losses_by_place, sampled
 from components.live.figure import live_figure
-from components.live.slider import live_slider
-from components.page import Check, Page, checked_against, take_with_you
+from components.live.old_slider import live_slider
+from components.old_controls import choose
+from components.old_page import Check, Page, checked_against, take_with_you
 from components.panels import live_panel, panel
 from components.panels.masks.causal import causal_network, rounding
 from components.panels.network.text import Choice

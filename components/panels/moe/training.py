@@ -1,6 +1,8 @@
 """Live training of a small mixture-of-experts layer, whose balancing can be turned while it runs."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from threading import Lock
 
@@ -9,15 +11,15 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
-from components.controls import choose, whole_number
+from components import work
+from components.old_controls import choose, whole_number
 from components.figures.moe import curves_over_time, load_over_time
+from components.figures.style import pale
 from components.live.figure import live_figure
-from components.live.slider import live_slider
-from components.page import Page, take_with_you
+from components.live.old_slider import live_slider
+from components.old_page import Page, take_with_you
 from components.panels import panel
 from components.words import _
-from components.work.running import forget_running, keep_going, run_buttons, show_progress
-from components.work.runs import QUEUE, name_here
 from models.moe.layer_training import (
     BALANCINGS,
     ROUTERS,
@@ -31,14 +33,27 @@ from models.moe.layer_training import (
     Step,
 )
 
-RUN = "layer"
 LENGTHS = (STEPS, 4 * STEPS, 16 * STEPS)
 COLUMNS, POINTS = 100, 400  # of the heatmap, and of a curve
 TOP_VIOLATION = 7.0  # collapse of 16 experts with 2 chosen
 _one_at_a_time = Lock()
 
 
+@dataclass
+class Turned:
+    """The knobs as they stand, where the thread of a run can read them."""
+
+    knobs: Knobs
+
+
+def turned(page: Page) -> Turned:
+    return st.session_state.setdefault(f"{page.name}_turned", Turned(knobs_now(page)))
+
+
 def training(page: Page) -> None:
+    """The knobs, and the run that they may be turned in."""
+    if turned(page).knobs != knobs_now(page):  # a scene or an answer has set them, and shows what they do
+        work.forget(f"{page.name}_layer")
     knobs(page)
     layer_training(page)
 
@@ -101,6 +116,7 @@ def knobs(page: Page) -> None:
             _("Weight of the z-loss"), f"{name}_z_weight", 0.0, 0.1, 0.0, 0.001,
             help=_("Holds the router's logits small, and balances nothing."),
         )  # fmt: skip
+    turned(page).knobs = knobs_now(page)
 
 
 def knobs_now(page: Page) -> Knobs:
@@ -118,26 +134,22 @@ def knobs_now(page: Page) -> Knobs:
 
 @panel
 def layer_training(page: Page) -> None:
-    """Start, stop, progress; load, MaxVio and loss over the steps so far."""
-    held = QUEUE.find(name_here(RUN))
+    """Load, MaxVio and loss over the steps so far; before a start, of a whole run with these knobs."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
         count = choose(
             _("Steps"), LENGTHS, f"{page.name}_steps", "{:,}".format, default=STEPS, style="segments",
             help=_("A longer run leaves time to turn knobs."),
         )  # fmt: skip
         seed = whole_number(_("Seed"), 0, 9_999, f"{page.name}_run_seed", 0, width=120)
-    settings = LayerSettings(seed=seed)
-    run_buttons(page, RUN, count, lambda: LayerTraining(settings).run(lambda: knobs_now(page), count), held)
-    total = held.settings if held is not None and isinstance(held.settings, int) else count
-    if held is not None:
-        show_progress(len(steps_of(held.seen)), total)
-    if held is not None:
-        seen: Sequence[Step | Outcome] = held.seen
-    else:
-        total, seen = STEPS, finished(settings, knobs_now(page))
-    draw(page, steps_of(seen), total)
-    say(page, seen, total)
-    keep_going(page, RUN, held)
+    settings, now = LayerSettings(seed=seed), turned(page)
+    run = work.run(
+        f"{page.name}_layer",
+        (count, settings),
+        lambda: LayerTraining(settings).run(lambda: now.knobs, count),
+        count,
+        done=lambda last: last.step if isinstance(last, Step) else count,
+    )
+    work.stage(run, partial(draw, page, count), recorded=lambda: finished(settings, knobs_now(page)))
 
 
 def steps_of(seen: Sequence[Step | Outcome]) -> list[Step]:
@@ -151,9 +163,10 @@ def finished(settings: LayerSettings, knobs: Knobs) -> Sequence[Step | Outcome]:
         return list(LayerTraining(settings).run(lambda: knobs))
 
 
-def draw(page: Page, steps: list[Step], total: int) -> None:
-    """Three figures on axes that stay."""
-    load = load_figure(steps, total)
+def draw(page: Page, count: int, seen: Sequence[Step | Outcome], *, faint: bool = False) -> None:
+    """Three figures on axes that stay, and words; a recorded run has STEPS steps."""
+    steps, total = steps_of(seen), STEPS if faint else count
+    load = pale(load_figure(steps, total), faint)
     live_figure(load, f"{page.name}_load_time", _("Load of each expert over the training steps"))
     left, right = st.columns(2, gap="medium")
     every = total // POINTS
@@ -165,13 +178,14 @@ def draw(page: Page, steps: list[Step], total: int) -> None:
             top=1.0 if not len(violation) else max(2.0, min(TOP_VIOLATION, float(violation.max()) * 1.05)),
             turned=turned,
         )  # fmt: skip
-        live_figure(figure, f"{page.name}_violation_time", _("MaxVio over the training steps"))
+        live_figure(pale(figure, faint), f"{page.name}_violation_time", _("MaxVio over the training steps"))
     with right:
         loss = np.array([step.loss for step in steps[::every]], np.float32)
         figure = curves_over_time(
             {_("loss of the task"): loss}, every, total, _("Loss, as a share of its start"), 1.2, turned
         )
-        live_figure(figure, f"{page.name}_loss_time", _("Loss over the training steps"))
+        live_figure(pale(figure, faint), f"{page.name}_loss_time", _("Loss over the training steps"))
+    say(page, seen, total)
 
 
 def load_figure(steps: list[Step], total: int) -> go.Figure:
@@ -247,9 +261,3 @@ for step in training.steps(lambda: knobs):
     print(step.step, step.max_violation, step.loss)
 print(training.outcome())
 """
-
-
-def forget_training(page: Page) -> None:
-    """A full run of the page begins: what ran is gone, and the next picture is of the knobs it finds."""
-    forget_running(page)
-    QUEUE.stop(name_here(RUN))

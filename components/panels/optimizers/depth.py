@@ -1,6 +1,8 @@
 """Pre-LN and Post-LN by depth: gradients at the start, and training with and without warm-up."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 
 import numpy as np
@@ -8,15 +10,16 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
-from components.controls import whole_number
+from components import work
+from components.old_controls import whole_number
 from components.figures.optimizer_curves import Curve, curves
+from components.figures.style import pale
 from components.live.figure import live_figure
-from components.live.slider import live_slider, slider_value
-from components.page import Page, checked_against, take_with_you
+from components.live.old_slider import live_slider, slider_value
+from components.old_page import Page, checked_against, take_with_you
 from components.panels import live_panel, panel
 from components.panels.optimizers.training import checks
 from components.words import _
-from components.work.running import keep_going, run_controls
 from models.optimizers.schedules import Schedule
 from models.optimizers.training_lab import NORMS, Progress, Training, gradient_norms_at_start, side_by_side
 
@@ -105,14 +108,20 @@ def label_of(run: Training) -> str:
 @panel
 def four_runs(page: Page) -> None:
     asked = trainings(page)
-    held = run_controls(page, "depth", tuple(asked), lambda: side_by_side(asked), STEPS)
-    seen = held.seen[-1] if held is not None and held.seen else preview(tuple(asked))
+    run = work.run(f"{page.name}_depth", tuple(asked), lambda: side_by_side(asked), STEPS, cumulative=True)
+    work.stage(run, partial(draw, page, asked), recorded=lambda: [preview(tuple(asked))])
+
+
+def draw(
+    page: Page, asked: list[Training], seen: Sequence[list[list[Progress]]], *, faint: bool = False
+) -> None:
+    """The four losses so far; nothing before the first step."""
+    losses = seen[-1] if seen else [[] for _run in asked]
     live_figure(
-        runs_figure(asked, seen),
+        pale(runs_figure(asked, losses), faint),
         f"{page.name}_four",
         _("Loss of four runs: Pre-LN and Post-LN, with warm-up and without"),
     )
-    keep_going(page, "depth", held)
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)

@@ -1,5 +1,7 @@
 """A small transformer trained live: loss, gradient norm by layer, sharpness against its limit."""
 
+from collections.abc import Sequence
+from functools import partial
 from itertools import islice
 
 import numpy as np
@@ -8,16 +10,17 @@ import plotly.graph_objects as go
 import streamlit as st
 import torch
 
-from components.controls import choose, whole_number
+from components import work
+from components.old_controls import choose, whole_number
 from components.figures.optimizer_curves import Curve, curves
 from components.figures.optimizers import place_of
+from components.figures.style import pale
 from components.live.figure import live_figure
-from components.live.slider import live_slider, slider_value
-from components.page import Check, Page, checked_against, take_with_you
+from components.live.old_slider import live_slider, slider_value
+from components.old_page import Check, Page, checked_against, take_with_you
 from components.panels import panel
 from components.panels.optimizers.setup import schedule_label
 from components.words import _
-from components.work.running import keep_going, run_controls
 from models.optimizers.schedules import SHAPES, Schedule
 from models.optimizers.training_lab import (
     CONTEXT,
@@ -103,30 +106,27 @@ def training_now(page: Page) -> Training:
 @panel
 def training_run(page: Page) -> None:
     asked = training_now(page)
-    held = run_controls(page, "training", asked, lambda: train(asked), asked.steps)
-    seen: list[Progress] = held.seen if held is not None else preview(asked)
-    first, second, third = st.columns(3, gap="small")
-    with first:
-        live_figure(
-            loss_figure(page, asked, seen), f"{page.name}_training_loss", _("Loss against the step")
-        )
-    with second:
-        live_figure(
-            norms_figure(asked, seen),
-            f"{page.name}_norms",
-            _("Gradient norm of each layer against the step"),
-        )
-    with third:
-        live_figure(
-            sharpness_figure(asked, seen),
-            f"{page.name}_sharpness",
-            _("Sharpness and its limit against the step"),
-        )
+    run = work.run(f"{page.name}_training", asked, lambda: train(asked), asked.steps)
+    work.stage(run, partial(draw, page, asked, run), recorded=lambda: preview(asked))
+
+
+def draw(
+    page: Page, asked: Training, run: work.Run[Progress], seen: Sequence[Progress], *, faint: bool = False
+) -> None:
+    """Loss, gradient norms and sharpness against the step, the checks, and what to take along."""
+    figures = {
+        "training_loss": (loss_figure(page, asked, seen), _("Loss against the step")),
+        "norms": (norms_figure(asked, seen), _("Gradient norm of each layer against the step")),
+        "sharpness": (sharpness_figure(asked, seen), _("Sharpness and its limit against the step")),
+    }
+    for column, (name, (figure, alt)) in zip(st.columns(3, gap="small"), figures.items(), strict=True):
+        with column:
+            live_figure(pale(figure, faint), f"{page.name}_{name}", alt)
     if seen and seen[-1].diverged:
         st.error(
             _("The loss was no finite number at step {step}: this run diverged.").format(step=seen[-1].step)
         )
-    if held is not None and held.is_done:
+    if run.finished:
         _remember(page, asked, seen)
     checked_against(checks(asked))
     take_with_you(
@@ -135,7 +135,6 @@ def training_run(page: Page) -> None:
         lambda: loss_figure(page, asked, seen),
         snippet(asked),
     )
-    keep_going(page, "training", held)
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)
@@ -144,7 +143,7 @@ def preview(asked: Training) -> list[Progress]:
     return list(islice(train(asked), PREVIEW))
 
 
-def _remember(page: Page, asked: Training, seen: list[Progress]) -> None:
+def _remember(page: Page, asked: Training, seen: Sequence[Progress]) -> None:
     """The last finished runs stay in the picture, faintly, to compare with."""
     earlier = st.session_state.setdefault(f"{page.name}_earlier", {})
     earlier[asked] = np.array([progress.loss for progress in seen], dtype=np.float32)
@@ -152,7 +151,7 @@ def _remember(page: Page, asked: Training, seen: list[Progress]) -> None:
         del earlier[next(iter(earlier))]
 
 
-def loss_figure(page: Page, asked: Training, seen: list[Progress]) -> go.Figure:
+def loss_figure(page: Page, asked: Training, seen: Sequence[Progress]) -> go.Figure:
     lines = [
         Curve(_earlier_label(run), place_of(run.kind), np.arange(len(losses)), losses, is_faint=True)
         for run, losses in st.session_state.get(f"{page.name}_earlier", {}).items()
@@ -183,7 +182,7 @@ def _earlier_label(run: Training) -> str:
     return f"{kind_label(run.kind)} η={run.rate:.2g}{norm}{warmup}"
 
 
-def norms_figure(asked: Training, seen: list[Progress]) -> go.Figure:
+def norms_figure(asked: Training, seen: Sequence[Progress]) -> go.Figure:
     steps = np.array([progress.step for progress in seen])
     lines = []
     for layer in range(asked.layers):
@@ -201,7 +200,7 @@ def norms_figure(asked: Training, seen: list[Progress]) -> go.Figure:
     )
 
 
-def sharpness_figure(asked: Training, seen: list[Progress]) -> go.Figure:
+def sharpness_figure(asked: Training, seen: Sequence[Progress]) -> go.Figure:
     measured = [progress for progress in seen if progress.sharpness is not None]
     values = np.array([progress.sharpness for progress in measured], dtype=np.float64)
     limit = sharpness_limit(asked)
@@ -252,7 +251,7 @@ def _norm_of(layer: torch.nn.Module) -> torch.Tensor:
     return torch.nn.utils.get_total_norm(gradients)
 
 
-def table(seen: list[Progress]) -> pd.DataFrame:
+def table(seen: Sequence[Progress]) -> pd.DataFrame:
     rows = [
         {"step": p.step, "loss": p.loss, "rate": p.rate, "sharpness": p.sharpness}
         | {f"gradient_norm_{layer + 1}": float(norm) for layer, norm in enumerate(p.gradient_norms)}

@@ -1,5 +1,8 @@
 """Live learning: several algorithms on one small policy, on the same random numbers, with bands."""
 
+from collections.abc import Sequence
+from functools import partial
+
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
@@ -7,14 +10,15 @@ import streamlit as st
 import torch
 from torch.distributions import Categorical
 
-from components.controls import choose, choose_several, whole_number
+from components import work
+from components.old_controls import choose, choose_several, whole_number
 from components.figures.curves import Curve, curves
+from components.figures.style import pale
 from components.live.figure import live_figure
-from components.live.slider import live_slider, slider_value
-from components.page import Check, Page, checked_against, take_with_you
+from components.live.old_slider import live_slider, slider_value
+from components.old_page import Check, Page, checked_against, take_with_you
 from components.panels import panel
 from components.words import _
-from components.work.running import keep_going, run_controls
 from models.policy.lab import (
     ALGORITHMS,
     LONGEST,
@@ -98,14 +102,20 @@ def lab_now(page: Page) -> Lab:
 @panel
 def learning_run(page: Page) -> None:
     lab = lab_now(page)
-    held = run_controls(page, "learning", lab, lambda: train(lab), lab.steps)
-    seen: list[Step] = held.seen if held is not None and held.seen else preview(lab)
+    run = work.run(f"{page.name}_learning", lab, lambda: train(lab), lab.steps)
+    work.stage(run, partial(draw, page, lab), recorded=lambda: preview(lab))
+
+
+def draw(page: Page, lab: Lab, seen: Sequence[Step], *, faint: bool = False) -> None:
+    """Two measures against the step, the end in a table, the check, and what to take along."""
     left, right = st.columns(2, gap="medium")
     measure = st.session_state[f"{page.name}_measure"]
     with left:
-        live_figure(measure_figure(lab, seen, "right"), f"{page.name}_right", measure_label("right"))
+        figure = pale(measure_figure(lab, seen, "right"), faint)
+        live_figure(figure, f"{page.name}_right", measure_label("right"))
     with right:
-        live_figure(measure_figure(lab, seen, measure), f"{page.name}_second", measure_label(measure))
+        figure = pale(measure_figure(lab, seen, measure), faint)
+        live_figure(figure, f"{page.name}_second", measure_label(measure))
     page.note("learning")
     st.dataframe(end_table(lab, seen), hide_index=True, width="stretch")
     checked_against([distribution_check(lab)])
@@ -115,7 +125,6 @@ def learning_run(page: Page) -> None:
         lambda: measure_figure(lab, seen, "right"),
         snippet(lab),
     )
-    keep_going(page, "learning", held)
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
@@ -125,12 +134,12 @@ def preview(lab: Lab) -> list[Step]:
     return [next(steps) for _place in range(min(PREVIEW, lab.steps))]
 
 
-def values_of(seen: list[Step], measure: str) -> np.ndarray:
+def values_of(seen: Sequence[Step], measure: str) -> np.ndarray:
     """[steps, algorithms, seeds]"""
     return torch.stack([getattr(step, measure) for step in seen]).numpy()
 
 
-def measure_figure(lab: Lab, seen: list[Step], measure: str) -> go.Figure:
+def measure_figure(lab: Lab, seen: Sequence[Step], measure: str) -> go.Figure:
     """Mean over the seeds, and the range from the least to the largest."""
     values, x = values_of(seen, measure), np.arange(1, len(seen) + 1)
     lines = []
@@ -163,7 +172,7 @@ def measure_figure(lab: Lab, seen: list[Step], measure: str) -> go.Figure:
     )
 
 
-def end_table(lab: Lab, seen: list[Step]) -> pd.DataFrame:
+def end_table(lab: Lab, seen: Sequence[Step]) -> pd.DataFrame:
     """The mean of the last tenth of the steps, over seeds."""
     tail = seen[-max(1, len(seen) // 10) :]
     rows = []
@@ -176,7 +185,7 @@ def end_table(lab: Lab, seen: list[Step]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def step_table(lab: Lab, seen: list[Step]) -> pd.DataFrame:
+def step_table(lab: Lab, seen: Sequence[Step]) -> pd.DataFrame:
     return pd.DataFrame(
         [
             {"step": step + 1, "algorithm": name, "seed": lab.seed + seed}

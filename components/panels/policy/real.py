@@ -1,22 +1,26 @@
 """Real GRPO steps on a network: answers with rewards, advantages and what each token is pushed by."""
 
+from collections.abc import Sequence
+from functools import partial
+
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 import torch
 
-from components.controls import choose, text_field, whole_number
+from components import work
+from components.old_controls import choose, text_field, whole_number
 from components.figures.curves import Curve, curves
 from components.figures.policy import token_strip
+from components.figures.style import pale
 from components.live.figure import live_figure
-from components.page import Check, Page, checked_against, take_with_you
+from components.old_page import Check, Page, checked_against, take_with_you
 from components.panels import panel
 from components.panels.network.text import choose_network
 from components.panels.policy.setup import choose_aggregation, choose_method, now
 from components.refusal import refusals
 from components.words import _
-from components.work.running import is_going, keep_going, run_buttons, run_of, show_progress
 from models.networks.loading import load
 from models.networks.sampling import generate
 from models.policy.losses import PolicyLoss
@@ -107,13 +111,8 @@ def real_training(page: Page) -> None:
         possible = True
     if not possible:
         return
-    held = run_of(page, "real", asked, lambda: train(asked))
-    run_buttons(page, "real", asked, lambda: train(asked), held, is_real=True)
-    seen: list[Answers] = held.seen if held is not None and held.seen else [first_step(asked)]
-    if is_going(page, "real"):
-        show_progress(len(seen), asked.steps)
-    show_step(page, asked, seen)
-    keep_going(page, "real", held)
+    run = work.run(f"{page.name}_real", asked, lambda: train(asked), asked.steps, real=True)
+    work.stage(run, partial(show_step, page, asked, run), recorded=lambda: [first_step(asked)])
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
@@ -122,16 +121,18 @@ def first_step(asked: PolicyRun) -> Answers:
     return next(train(asked))
 
 
-def show_step(page: Page, asked: PolicyRun, seen: list[Answers]) -> None:
+def show_step(
+    page: Page, asked: PolicyRun, run: work.Run[Answers], seen: Sequence[Answers], *, faint: bool = False
+) -> None:
     """The latest answers as a strip of tokens, the run so far, and the answers as a table."""
     latest = seen[-1]
     colour = now(page, "colour")
-    live_figure(
-        answer_figure(latest, colour), f"{page.name}_real_strip", _("The sampled answers, token by token")
-    )
+    figure = pale(answer_figure(latest, colour), faint)
+    live_figure(figure, f"{page.name}_real_strip", _("The sampled answers, token by token"))
     left, right = st.columns([2, 3], gap="medium")
     with left:
-        live_figure(run_figure(asked, seen), f"{page.name}_real_reward", _("Mean reward and KL by step"))
+        figure = pale(run_figure(asked, seen), faint)
+        live_figure(figure, f"{page.name}_real_reward", _("Mean reward and KL by step"))
     with right:
         st.dataframe(answer_table(latest), hide_index=True, width="stretch")
     page.note("real")
@@ -142,7 +143,7 @@ def show_step(page: Page, asked: PolicyRun, seen: list[Answers]) -> None:
     )  # fmt: skip
     warning = _("All rewards agree: this step teaches nothing.") if dead else ""
     st.markdown(f"{facts} {warning}")
-    if not is_going(page, "real"):
+    if not run.is_running:
         what = _("one pass of transformers without a cache, log-probabilities")
         checked_against([Check(what, sampling_gap(asked), 1e-3)])
     take_with_you(
@@ -176,7 +177,7 @@ def answer_figure(latest: Answers, colour: str) -> go.Figure:
     )
 
 
-def run_figure(asked: PolicyRun, seen: list[Answers]) -> go.Figure:
+def run_figure(asked: PolicyRun, seen: Sequence[Answers]) -> go.Figure:
     x = np.arange(1, len(seen) + 1)
     rewards, kl = np.array([(float(step.rewards.mean()), step.kl) for step in seen]).T
     lines = [
@@ -204,7 +205,7 @@ def answer_table(latest: Answers) -> pd.DataFrame:
     )
 
 
-def token_table(seen: list[Answers]) -> pd.DataFrame:
+def token_table(seen: Sequence[Answers]) -> pd.DataFrame:
     return pd.DataFrame(
         [
             {

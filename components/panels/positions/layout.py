@@ -5,10 +5,10 @@ import plotly.graph_objects as go
 import streamlit as st
 import torch
 
-from components.controls import choose
 from components.figures.style import token_heatmap
 from components.live.figure import live_figure
-from components.page import Check, Page, checked_against, take_with_you
+from components.old_controls import choose
+from components.old_page import Check, Page, checked_against, take_with_you
 from components.panels import panel
 from components.panels.network.live_head import next_token
 from components.panels.network.selection import Selection

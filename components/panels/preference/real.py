@@ -1,21 +1,23 @@
 """A real network learns one preference: two answers scored, a few real steps, before and after."""
 
+from collections.abc import Sequence
+from functools import partial
+
 import numpy as np
 import pandas as pd
 import streamlit as st
 import torch
 
-from components.controls import choose, text_field, whole_number
+from components import work
+from components.old_controls import choose, text_field, whole_number
 from components.figures.preference_labs import answer_strip, log_ratios_of_run, losses_of_run
 from components.live.figure import live_figure
-from components.page import Check, Page, checked_against, take_with_you
+from components.old_page import Check, Page, checked_against, take_with_you
 from components.panels import panel
 from components.panels.network.text import choose_network
 from components.panels.preference.plane import ON_PLANE
 from components.panels.preference.settings import loss_controls, settings_now
 from components.words import _
-from components.work.running import is_going, keep_going, run_buttons, run_of, show_progress
-from components.work.runs import Held
 from models.networks.loading import load
 from models.networks.scoring import answer_batch, answer_log_probabilities
 from models.preference.real_run import MOST_STEPS, Duel, Progress, TokenPull, train_on_pair
@@ -73,13 +75,32 @@ def real_run(page: Page, network: str) -> None:
     """Buttons, curves, both answers token by token, and what the policy says by itself."""
     asked = asked_now(page, network)
     first = scored(Duel(**(vars(asked) | {"steps": 0})))
-    held = run_of(page, "real", asked, lambda: train_on_pair(asked))
+    run = work.run(
+        f"{page.name}_real",
+        asked,
+        lambda: train_on_pair(asked),
+        asked.steps,
+        real=True,
+        cumulative=True,
+        done=lambda progress: progress.step,
+    )
     if asked.steps:
-        with st.container(horizontal=True, vertical_alignment="center"):
-            run_buttons(page, "real", asked, lambda: train_on_pair(asked), held, is_real=True)
-    now = latest(held, first)
-    if is_going(page, "real"):
-        show_progress(now.step, asked.steps)
+        work.stage(run, partial(draw, page, asked, run, first))
+    else:
+        draw(page, asked, run, first, [])
+
+
+def draw(
+    page: Page,
+    asked: Duel,
+    run: work.Run[Progress],
+    first: Progress,
+    seen: Sequence[Progress],
+    *,
+    faint: bool = False,
+) -> None:
+    """The run so far, or the pair before any step."""
+    now = seen[-1] if seen else first
     left, right = st.columns(2, gap="small")
     reference = [part.total for part in now.reference]
     with left:
@@ -99,7 +120,7 @@ def real_run(page: Page, network: str) -> None:
     right.markdown("**" + _("After step {step}").format(step=now.step) + "**")
     right.code(asked.prompt + now.continuation, language=None, wrap_lines=True)
     st.dataframe(numbers(asked, now), hide_index=True, width="stretch")
-    if not is_going(page, "real"):
+    if not run.is_running:
         gap = attention_gap(asked.network, asked.prompt, (asked.chosen, asked.rejected), first)
         what = _("the same network with transformers' eager attention, log π of both answers")
         checked_against([Check(what, gap, 1e-3)])
@@ -109,18 +130,12 @@ def real_run(page: Page, network: str) -> None:
         lambda: losses_of_run(now.losses, asked.steps),
         snippet(asked),
     )
-    keep_going(page, "real", held)
 
 
 @st.cache_data(max_entries=16, show_spinner=False)
 def scored(asked: Duel) -> Progress:
     """The pair before any step."""
     return next(train_on_pair(asked))
-
-
-def latest(held: Held | None, first: Progress) -> Progress:
-    found: Progress = held.seen[-1] if held is not None and held.seen else first
-    return found
 
 
 def strips(page: Page, now: Progress) -> None:

@@ -1,22 +1,23 @@
 """Bit budget: give each layer its bits under a cap, against a greedy solver and the best there is."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import pandas as pd
 import streamlit as st
 import torch
 
-from components.controls import choose
+from components import work
+from components.old_controls import choose
 from components.figures.quantized_network import allocations, cost_curves
 from components.live.figure import live_figure
-from components.live.slider import live_slider
-from components.page import Check, Page, checked_against, take_with_you
+from components.live.old_slider import live_slider
+from components.old_page import Check, Page, checked_against, take_with_you
 from components.panels import panel
 from components.panels.network.text import Choice
 from components.panels.quantization.reading import allocated, followed_down, part_label, part_names
 from components.words import _
-from components.work.running import keep_going, run_controls
 from models.networks.loading import load
 from models.quantization.bit_budget import (
     OPTIONS,
@@ -73,19 +74,31 @@ def budget_run(page: Page, choice: Choice, mine: tuple[int, ...], cap: float) ->
         st.warning(line + " " + _("That is over the cap."), icon=":material/info:")
     else:
         st.markdown(line)
-    held = run_controls(
-        page,
-        "budget",
+    run = work.run(
+        f"{page.name}_budget",
         choice,
         lambda: part_costs(network, token_ids(network, choice.text), SETTING),
         len(parts) * len(OPTIONS),
     )
-    seen: list[Cost] = held.seen if held is not None else []
+    work.stage(run, partial(draw, page, choice, mine, cap, run))
+
+
+def draw(
+    page: Page,
+    choice: Choice,
+    mine: tuple[int, ...],
+    cap: float,
+    run: work.Run[Cost],
+    seen: Sequence[Cost],
+    *,
+    faint: bool = False,
+) -> None:
+    """Allocations beside the costs that are measured; at the end the solvers' as well."""
+    sizes = part_sizes(load(choice.network), parts_of(load(choice.network)))
     names = part_names(choice.network)
     named: dict[str, Sequence[int]] = {_("yours"): mine}
-    is_done = held is not None and held.is_done
-    if is_done:
-        costs = cost_table(seen, len(parts))
+    if run.finished:
+        costs = cost_table(seen, len(sizes))
         named[_("greedy")] = greedy_allocation(costs, sizes, cap)
         named[_("best sum of single costs")] = best_allocation(costs, sizes, cap)
     effects = {}
@@ -102,9 +115,8 @@ def budget_run(page: Page, choice: Choice, mine: tuple[int, ...], cap: float) ->
     if not seen:
         st.caption(_("No costs are measured yet: Start measures every layer at every number of bits."))
     page.note("budget")
-    if is_done:
+    if run.finished:
         budget_facts(page, choice, named, seen)
-    keep_going(page, "budget", held)
 
 
 def cost_table(seen: Sequence[Cost], parts: int) -> torch.Tensor:

@@ -1,19 +1,22 @@
 """Sensitivity map: every matrix quantized alone, layer by module, with progress."""
 
+from collections.abc import Sequence
+from functools import partial
+
 import numpy as np
 import pandas as pd
 import streamlit as st
 
-from components.controls import choose
+from components import work
+from components.old_controls import choose
 from components.figures.quantized_network import sensitivity_map
 from components.live.figure import live_figure
-from components.page import Check, Page, checked_against, take_with_you
+from components.old_page import Check, Page, checked_against, take_with_you
 from components.panels import panel
 from components.panels.network.text import Choice
 from components.panels.quantization.reading import followed_down
 from components.panels.quantization.setting import choose_setting, setting_now
 from components.words import _
-from components.work.running import keep_going, run_controls
 from models.networks.loading import load
 from models.quantization.quantized_network import (
     Sensitivity,
@@ -45,26 +48,36 @@ def sensitivity_run(page: Page, choice: Choice) -> None:
     measure = choose(
         _("Shown"), MEASURES, f"{page.name}_measure", measure_label, default="kl", style="segments"
     )
-    weights = weights_of(network)
-    held = run_controls(
-        page,
-        "sensitivity",
+    run = work.run(
+        f"{page.name}_sensitivity",
         (choice, setting),
         lambda: sensitivities(network, token_ids(network, choice.text), setting),
-        len(weights),
+        len(weights_of(network)),
     )
-    seen: list[Sensitivity] = held.seen if held is not None else []
+    work.stage(run, partial(draw, page, choice, setting, measure, run))
+
+
+def draw(
+    page: Page,
+    choice: Choice,
+    setting: Setting,
+    measure: str,
+    run: work.Run[Sensitivity],
+    seen: Sequence[Sensitivity],
+    *,
+    faint: bool = False,
+) -> None:
+    """The map as far as it is filled, and at the end its order and its check."""
     figure = map_figure(choice, seen, measure)
     live_figure(figure, f"{page.name}_map", _("Sensitivity of every matrix"))
     if not seen:
         st.caption(_("Nothing is measured yet: Start fills the map, matrix by matrix."))
     page.note("sensitivity")
-    if held is not None and held.is_done:
+    if run.finished:
         sensitivity_facts(page, choice, seen, setting, measure)
-    keep_going(page, "sensitivity", held)
 
 
-def map_figure(choice: Choice, seen: list[Sensitivity], measure: str):
+def map_figure(choice: Choice, seen: Sequence[Sensitivity], measure: str):
     weights = weights_of(load(choice.network))
     layers = sorted({weight.layer for weight in weights})
     modules = list(dict.fromkeys(weight.module for weight in weights))
@@ -76,7 +89,7 @@ def map_figure(choice: Choice, seen: list[Sensitivity], measure: str):
 
 
 def sensitivity_facts(
-    page: Page, choice: Choice, seen: list[Sensitivity], setting: Setting, measure: str
+    page: Page, choice: Choice, seen: Sequence[Sensitivity], setting: Setting, measure: str
 ) -> None:
     """The order, the sum against all together, and one entry computed again on its own."""
     network = load(choice.network)

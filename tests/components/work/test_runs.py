@@ -1,186 +1,202 @@
-"""Long runs: so many at once, the others in order, and nobody waits for who has left."""
+"""A session's runs: one at work under a key, results kept by settings, starts that are refused, sharing."""
 
 import itertools
-import time
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
+import torch
 
-from components.work import runs
-from components.work.runs import MOST_HELD, Queue
+from components import work
+from components.work import runs as module
+from components.work.job import stop_all
+from components.work.runs import KEPT_SETTINGS, MOST_KEPT, _bytes_of, was_started
 from models.errors import InputError
-from models.runtime.settings import settings
+
+PATIENCE = 60  # seconds, no measure of speed
 
 
-def counting(steps):
-    yield from range(steps)
+@pytest.fixture(autouse=True)
+def state(monkeypatch):
+    """A session's state, and nothing left at work behind the test."""
+    kept: dict = {}
+    monkeypatch.setattr(module.st, "session_state", kept)
+    yield kept
+    stop_all(PATIENCE)
 
 
-def test_the_first_work_and_the_others_wait_in_order():
-    queue = Queue(slots=2)
-    for name in "abcd":
-        queue.start(name, name, lambda: counting(3))
-    assert [queue.place(name) for name in "abcd"] == [0, 0, 1, 2]
-    queue.stop("a")
-    assert [queue.place(name) for name in "bcd"] == [0, 0, 1]
+def counted(settings=3, key="page_run", **options):
+    return work.run(key, settings, lambda: iter(range(settings)), settings, **options)
 
 
-def test_a_run_at_its_end_makes_room():
-    queue = Queue(slots=1)
-    first = queue.start("a", 1, lambda: counting(3))
-    queue.start("b", 2, lambda: counting(3))
-    assert queue.place("b") == 1
-    first.draw(seconds=1.0)
-    assert first.is_done
-    assert first.seen == [0, 1, 2]
-    assert queue.place("b") == 0
+def endless(settings="endless", key="page_run"):
+    return work.run(key, settings, itertools.count, 10, cumulative=True)
 
 
-def test_whoever_stops_asking_loses_the_slot_and_can_go_on_later():
-    queue = Queue(slots=1, patience=0.05)
-    queue.start("away", 1, lambda: itertools.count()).draw(seconds=0.01)
-    queue.start("here", 2, lambda: itertools.count())
-    assert queue.place("here") == 1
-    time.sleep(0.06)
-    assert queue.place("here") == 0
-    assert queue.find("away").seen
-    assert queue.place("away") == 0  # it asks again, and stands where it stood
-    assert queue.place("here") == 1
+def test_a_run_is_idle_until_it_is_started_and_finished_at_its_end():
+    run = counted()
+    assert (run.is_idle, run.is_running, run.is_stopped, run.finished) == (True, False, False, False)
+    assert (run.results, run.progress.done, run.progress.total, run.place) == ([], 0, 3, 0)
+    run.start()
+    assert run.wait(PATIENCE)
+    assert (run.is_idle, run.is_running, run.is_stopped, run.finished) == (False, False, False, True)
+    assert (run.results, run.progress.fraction, run.error) == ([0, 1, 2], 1.0, None)
 
 
-def test_the_oldest_runs_are_forgotten():
-    queue = Queue()
-    for number in range(MOST_HELD + 1):
-        queue.start(str(number), number, lambda: counting(1))
-    assert queue.find("0") is None
-    assert queue.find("1") is not None
+def test_the_next_rerun_finds_the_same_run():
+    counted().start()
+    assert counted().wait(PATIENCE)
+    assert counted().results == [0, 1, 2]
+    assert counted(4).is_idle
+    assert counted(3, "page_other").is_idle
 
 
-def test_a_run_is_drawn_from_for_a_while_and_goes_on_where_it_was():
-    held = Queue().start("a", "settings", lambda: itertools.count())
-    held.draw(seconds=0.01)
-    before = len(held.seen)
-    assert before > 0
-    held.draw(seconds=0.01)
-    assert held.seen == list(range(len(held.seen)))
-    assert len(held.seen) > before
-    assert not held.is_done
+def test_other_settings_stop_what_is_at_work_and_find_it_again():
+    run = endless()
+    run.start()
+    while not run.results:
+        run.wait(0.01)
+    counted()
+    assert run.wait(PATIENCE)
+    assert run.is_stopped
+    assert not run.is_stopped_by_person
+    assert endless() is run
+    assert run.results
+    run.go_on()
+    assert run.is_running
 
 
-def test_a_new_start_takes_the_end_of_the_queue():
-    queue = Queue(slots=1)
-    for name in ("a", "b", "a"):
-        queue.start(name, name, lambda: counting(1))
-    assert queue.place("b") == 0
-    assert queue.place("a") == 1
+def test_runs_of_other_keys_go_on():
+    run = endless()
+    run.start()
+    counted(3, "page_other")
+    assert run.is_running
 
 
-@pytest.fixture
-def session(monkeypatch):
-    """The session for which runs are started, and those whose person is here."""
-    here = {"now": "anna", "present": {"anna", "bo", "cy"}}
-    monkeypatch.setattr(runs, "session_here", lambda: here["now"])
-    monkeypatch.setattr(runs, "is_present", lambda session: session is None or session in here["present"])
-    return here
+def test_a_stopped_run_says_by_whom_and_goes_on():
+    run = endless()
+    run.start()
+    run.stop()
+    assert run.is_stopped
+    assert run.is_stopped_by_person
+    assert run.wait(PATIENCE)
+    before = run.progress.done
+    run.go_on()
+    assert not run.is_stopped_by_person
+    while run.progress.done <= before:
+        assert not run.wait(0.01)
 
 
-@pytest.fixture
-def chosen(monkeypatch):
-    """Set LOUPE_ variables for the test."""
-
-    def choose(**values: object) -> None:
-        for name, value in values.items():
-            monkeypatch.setenv(f"LOUPE_{name.upper()}", str(value))
-        settings.cache_clear()
-
-    yield choose
-    monkeypatch.undo()
-    settings.cache_clear()
+def test_a_second_start_begins_anew():
+    run = counted()
+    run.start()
+    assert run.wait(PATIENCE)
+    run.start()
+    assert run.wait(PATIENCE)
+    assert run.results == [0, 1, 2]
 
 
-def start(queue, session, owner, name, **options):
-    session["now"] = owner
-    return queue.start(name, name, itertools.count, **options)
+def test_results_of_a_few_settings_are_kept():
+    first = counted(1)
+    first.start()
+    assert first.wait(PATIENCE)
+    for settings in range(2, KEPT_SETTINGS + 1):
+        counted(settings)
+    assert counted(1) is first
+    for settings in range(2, KEPT_SETTINGS + 2):
+        counted(settings)
+    assert counted(1).is_idle
 
 
-def test_the_settings_say_how_many_work_at_once(session, chosen):
-    chosen(heavy_at_once=1)
-    queue = Queue()
-    for owner in ("anna", "bo", "cy"):
-        start(queue, session, owner, owner)
-    assert [queue.place(name) for name in ("anna", "bo", "cy")] == [0, 1, 2]
-    assert queue.counts() == (1, 2)
-    chosen(heavy_at_once=2)
-    assert [queue.place(name) for name in ("anna", "bo", "cy")] == [0, 0, 1]
+def test_the_process_holds_so_many_results(monkeypatch):
+    monkeypatch.setattr(module, "_all", set())
+    finished = [counted(2, f"page_{number}") for number in range(MOST_KEPT + 1)]
+    for run in finished:
+        run.start()
+        assert run.wait(PATIENCE)
+    assert finished[0].is_idle
+    assert [run.results for run in finished[1:]] == [[0, 1]] * MOST_KEPT
 
 
-def test_a_session_has_one_run_at_work_while_slots_are_free(session):
-    queue = Queue(slots=3)
-    start(queue, session, "anna", "first")
-    start(queue, session, "anna", "second")
-    start(queue, session, "bo", "other")
-    assert queue.place("second") == 0  # the first is not asked for any more
-    assert queue.place("first") == 0  # it asks again, and stands before the second
-    assert queue.place("second") == 1
-    assert queue.place("other") == 0
+@pytest.mark.parametrize(("done", "total", "fraction"), [(0, 4, 0.0), (1, 4, 0.25), (4, 4, 1), (9, 4, 1)])
+def test_progress_is_a_share_and_never_more_than_the_whole(done, total, fraction):
+    assert module.Progress(done, total, "").fraction == fraction
 
 
-def test_a_run_whose_person_has_left_makes_room_at_once(session):
-    queue = Queue(slots=1)
-    start(queue, session, "anna", "hers")
-    start(queue, session, "bo", "his")
-    assert queue.place("his") == 1
-    session["present"].remove("anna")
-    assert queue.place("his") == 0
-    assert queue.place("hers") == 1  # it would not work, even if something asked for it
+def test_progress_of_nothing_to_do_is_the_whole():
+    assert module.Progress(0, 0, "").fraction == 1.0
 
 
-def test_runs_of_people_who_left_long_ago_are_not_kept(session, monkeypatch):
-    monkeypatch.setattr(runs, "FORGOTTEN", 0.0)
-    queue = Queue()
-    start(queue, session, "anna", "hers")
-    session["present"].remove("anna")
-    start(queue, session, "bo", "his")
-    assert queue.find("hers") is None
-    assert queue.find("his") is not None
+def test_progress_may_be_read_from_the_last_result():
+    run = work.run("page_run", 1, lambda: iter([10, 40]), 50, cumulative=True, done=lambda last: last)
+    assert run.progress.done == 0
+    run.start()
+    assert run.wait(PATIENCE)
+    assert (run.results, run.progress.done, run.progress.fraction) == ([40], 40, 0.8)
 
 
-def test_a_session_may_begin_so_many_runs_a_minute(session, chosen, monkeypatch):
-    chosen(heavy_per_minute=2)
-    queue = Queue()
-    start(queue, session, "anna", "a")
-    start(queue, session, "anna", "b")
-    with pytest.raises(InputError, match=r"2 long computations within a minute; .* in \d+ s"):
-        start(queue, session, "anna", "c")
-    assert queue.find("c") is None
-    start(queue, session, "bo", "d")  # others have a budget of their own
-    monkeypatch.setattr(runs, "MINUTE", 0.0)
-    start(queue, session, "anna", "c")
-
-
-def test_fewer_real_trainings_than_other_runs_work_at_once(session, chosen):
-    chosen(heavy_at_once=3, real_runs=1)
-    queue = Queue()
-    start(queue, session, "anna", "first", is_real=True)
-    start(queue, session, "bo", "second", is_real=True)
-    start(queue, session, "cy", "small")
-    assert [queue.place(name) for name in ("first", "second", "small")] == [0, 1, 0]
-
-
-def test_a_run_ends_at_the_longest_time_that_is_allowed(session, chosen):
-    chosen(real_run_seconds=10)
-    queue = Queue(slots=1)
-    held = start(queue, session, "anna", "long")
-    start(queue, session, "bo", "next")
-    held.worked = 10.0
-    with pytest.raises(InputError, match="worked for 10 s"):
-        held.draw(seconds=0)
-    assert held.seen == []
-    assert queue.place("next") == 0
+def test_a_start_beyond_the_sessions_share_is_refused_and_changes_nothing(session, chosen):
+    chosen(heavy_per_minute=1)
+    module.QUEUE._starts.clear()
+    run = counted()
+    run.start()
+    assert run.wait(PATIENCE)
+    with pytest.raises(InputError, match="1 long computations within a minute"):
+        run.start()
+    assert run.finished
+    assert run.results == [0, 1, 2]
 
 
 def test_nothing_begins_where_memory_is_short(session, chosen):
     chosen(memory_megabytes=1)
-    queue = Queue()
+    run = counted()
     with pytest.raises(InputError, match="Memory is short"):
-        start(queue, session, "anna", "a")
-    assert queue.find("a") is None
+        run.start()
+    assert run.is_idle
+
+
+def test_steps_that_cannot_be_made_are_an_error_of_the_start():
+    def refuse():
+        raise InputError("No.")
+
+    run = work.run("page_run", 1, refuse, 1)
+    with pytest.raises(InputError, match="No"):
+        run.start()
+    assert run.is_idle
+
+
+def test_what_others_computed_can_be_taken_over():
+    run = counted()
+    run.adopt((7, 8, 9))
+    assert (run.results, run.finished, run.is_idle, run.is_stopped) == ([7, 8, 9], True, False, False)
+    assert run.progress.fraction == 1.0
+    run.start()
+    assert run.wait(PATIENCE)
+    assert run.results == [0, 1, 2]
+    run.forget()
+    assert run.is_idle
+    assert run.results == []
+
+
+def test_whether_anything_was_started_is_known_by_key():
+    run = counted()
+    assert not was_started("page_run")
+    run.start()
+    assert was_started("page_run")
+    assert not was_started("page_other")
+
+
+def test_a_run_of_nobody_is_known_by_a_stage_only_once_it_works(session):
+    run = endless()
+    run.shown_by("stage")
+    run.start()
+    run.shown_by("stage")
+    session["stages"].clear()
+    assert run.wait(PATIENCE)
+    assert run.is_stopped
+
+
+def test_bytes_are_those_of_arrays_and_tensors_wherever_they_are():
+    numbers, tensor = np.zeros(5, np.float32), torch.zeros(3, dtype=torch.float64)
+    result = SimpleNamespace(a=numbers, more={"b": [tensor, (numbers, 1)]}, word="x")
+    assert _bytes_of(("name", result)) == 20 + 24 + 20

@@ -1,0 +1,162 @@
+"""A stage that shows long work: a button that starts it, progress while it goes on, and its figure."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeVar
+
+import streamlit as st
+
+from components.live.address import remember, write_address
+from components.refusal import refusals, sentence, show_failed
+from components.server.watch import panel_timed
+from components.streamlit_private import fragment_here
+from components.words import _
+from components.work.runs import SHARED, Run, was_started
+from models.errors import InputError
+
+T = TypeVar("T")
+T_contra = TypeVar("T_contra", contravariant=True)
+
+REDRAW_SECONDS = 0.4  # between two redraws of a stage whose run is at work
+
+
+class Draw(Protocol[T_contra]):
+    """Draws results as far as there are any; ``faint`` where they are recorded and not the person's."""
+
+    def __call__(self, results: Sequence[T_contra], *, faint: bool = False) -> None: ...
+
+
+def stage(
+    run: Run[T],
+    draw: Draw[T],
+    *,
+    recorded: Callable[[], Sequence[T]] | None = None,
+    autostart: bool = False,
+) -> None:
+    """Draw a run with its buttons, and again every so often while it is at work.
+
+    A start, a stop and the end of the run each rerun the page once, so that what stands below the
+    stage follows.
+
+    draw: draws the results that there are. It may be called with none.
+    recorded: results to show, faintly, until the person has some of their own.
+    autostart: whether the run begins by itself. It has no Start button then, and what it came to for
+        one session is there at once for others.
+    """
+    if autostart:
+        _start_by_itself(run)
+    is_timed = run.is_running
+
+    @st.fragment(run_every=REDRAW_SECONDS if is_timed else None)
+    def stage_of_run() -> None:
+        is_over = not run.is_running
+        run.shown_by(fragment_here())
+        with panel_timed("stage"), refusals():
+            _line(run, autostart)
+            _figure(run, draw, recorded)
+            _say_error(run)
+        if not autostart:
+            _mark_in_address(run)
+        if is_timed and is_over:
+            st.rerun()  # the page, without the timer
+
+    stage_of_run()
+
+
+def _start_by_itself(run: Run[Any]) -> None:
+    """Begin or go on, unless the person has stopped it. Raises InputError where none may begin."""
+    shared = (run.key, run.settings)
+    if run.finished:
+        SHARED.get(shared, lambda: tuple(run.results))
+    elif run.is_idle and (results := SHARED.find(shared)) is not None:
+        run.adopt(results)
+    elif run.is_idle:
+        run.start()
+    elif run.is_stopped and not run.is_stopped_by_person:
+        run.go_on()
+
+
+def _line(run: Run[Any], autostart: bool) -> None:
+    """One line in the corner: Start, or how far the run is and Stop."""
+
+    def start() -> None:
+        run.refusal = None
+        try:
+            run.start()
+        except InputError as error:  # said below, until the next press
+            run.refusal = error
+        st.rerun()
+
+    def go_on() -> None:
+        run.go_on()
+        st.rerun()
+
+    def stop() -> None:
+        run.stop()
+        st.rerun()
+
+    with st.container(
+        key=f"{run.key}_work",
+        horizontal=True,
+        horizontal_alignment="right",
+        vertical_alignment="center",
+    ):
+        if run.is_running:
+            show_progress(run)
+            st.button(_("Stop"), key=f"{run.key}_stop", icon=":material/stop:", on_click=stop)
+            return
+        if run.is_stopped:
+            show_progress(run)
+            st.button(_("Go on"), key=f"{run.key}_on", icon=":material/resume:", on_click=go_on)
+        if not autostart:
+            is_first = run.is_idle
+            st.button(
+                _("Start"),
+                key=f"{run.key}_start",
+                icon=":material/play_arrow:",
+                type="primary" if is_first else "secondary",
+                on_click=start,
+            )
+    if run.refusal is not None:
+        st.warning(sentence(run.refusal), icon=":material/info:")
+
+
+def show_progress(run: Run[Any]) -> None:
+    """A bar with the number of steps, or the place in the queue."""
+    progress, words = run.progress, ""
+    if place := run.place:
+        words = _("Other runs are at work. Your place in the queue: {place}").format(place=place)
+    else:
+        words = _(progress.words).format(done=progress.done, total=progress.total)
+    st.progress(progress.fraction, words)
+
+
+def _figure(run: Run[T], draw: Draw[T], recorded: Callable[[], Sequence[T]] | None) -> None:
+    results = run.results
+    if results or recorded is None or run.finished:
+        draw(results)
+        return
+    if run.is_idle:
+        st.caption(_("Recorded; press Start for your own."))
+    draw(recorded(), faint=True)
+
+
+def _say_error(run: Run[Any]) -> None:
+    """What ended the run, as a sentence; the log has the traceback already."""
+    if isinstance(run.error, InputError):
+        st.warning(sentence(run.error), icon=":material/info:")
+    elif run.error is not None:
+        show_failed()
+
+
+def _mark_in_address(run: Run[Any]) -> None:
+    """Keep in the address that a run is going on, and say so where its process is gone."""
+    page, _underscore, name = run.key.partition("_")
+    parameter = f"{page}_going_on"
+    was_interrupted = not was_started(run.key) and st.query_params.get(parameter) == name
+    if was_interrupted:
+        st.info(
+            _("A run that was going on here was interrupted. Start begins it again."),
+            icon=":material/info:",
+        )
+    remember(parameter, name if run.is_running or was_interrupted else "", "")
+    write_address(f"{run.key}_work")

@@ -1,0 +1,31 @@
+"""What tests of long work share: sessions whose people come and go, and limits of their own."""
+
+import pytest
+
+from components.work import job, queue, runs
+from models.runtime.settings import settings
+
+
+@pytest.fixture
+def session(monkeypatch):
+    """The session that starts runs, those whose person is here, and the stages on their pages."""
+    here = {"now": "anna", "present": {"anna", "bo", "cy"}, "stages": {"stage"}}
+    monkeypatch.setattr(runs, "session_here", lambda: here["now"])
+    for module in (job, queue):
+        monkeypatch.setattr(module, "is_present", lambda who: who is None or who in here["present"])
+    monkeypatch.setattr(job, "is_on_screen", lambda who, stage: stage in here["stages"])
+    return here
+
+
+@pytest.fixture
+def chosen(monkeypatch):
+    """Set LOUPE_ variables for the test."""
+
+    def choose(**values: object) -> None:
+        for name, value in values.items():
+            monkeypatch.setenv(f"LOUPE_{name.upper()}", str(value))
+        settings.cache_clear()
+
+    yield choose
+    monkeypatch.undo()
+    settings.cache_clear()
