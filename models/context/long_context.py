@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel
 
 from models.context.long_attention import LongPass, long_pass
@@ -21,6 +20,7 @@ from models.errors import InputError
 from models.networks.key_cache import EVERYTHING, KeyCache
 from models.networks.loading import Network, load
 from models.networks.texts import passages
+from models.numerics.token_losses import token_losses
 from models.rotary.scaling import RopeSettings, ScaledRope, check_length, scaled_rope
 
 LONGEST_TEXT = 2_048  # tokens; longer ones take minutes on a small machine
@@ -137,7 +137,7 @@ def passage_tokens(network: str, passage: str, length: int) -> Int[Tensor, " tok
 def loss_by_position(network: str, way: Way, tokens: Int[Tensor, " token"]) -> Float[Tensor, " predicted"]:
     """Cross-entropy of each next token in nats: entry t is the loss of predicting token t + 1."""
     logits = long_logits(network, way, tokens[None])[0]
-    return cross_entropy(logits[:-1], tokens[1:], reduction="none")
+    return token_losses(logits, tokens)
 
 
 def losses_of(network: str, way: Way, length: int) -> Iterator[Float[Tensor, " predicted"]]:

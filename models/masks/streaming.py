@@ -65,13 +65,6 @@ def _can_turn(model: PreTrainedModel) -> bool:
     return model.config.model_type in ROTARY and rope.get("rope_type") == "default"
 
 
-def losses(
-    logits: Float[Tensor, "tokens vocabulary"], token_ids: Int[Tensor, " tokens"]
-) -> Float[Tensor, " later"]:
-    """−ln p of every token but the first, in nats: entry i is the loss of token i + 1."""
-    return cross_entropy(logits[:-1], token_ids[1:], reduction="none")
-
-
 def running_mean(values: Float[Tensor, " values"], width: int) -> Float[Tensor, " values"]:
     """The mean of each value and the width − 1 before it; of fewer at the beginning."""
     total = torch.cat([values.new_zeros(1, dtype=torch.float64), values.double().cumsum(0)])

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from models.errors import InputError
 from models.networks.loading import Network
 from models.networks.recording import attending, eager_attention
+from models.numerics.token_losses import token_losses
 from models.quantization.integers import IntegerScheme, check_bits, check_group, quantize_integers
-from models.quantization.quantized_network import check_decoder, held_out, token_losses
+from models.quantization.quantized_network import check_decoder, held_out
 
 Axis = Literal["token", "channel"]
 AXES: tuple[Axis, ...] = get_args(Axis)

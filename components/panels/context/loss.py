@@ -11,9 +11,9 @@ import streamlit as st
 import torch
 
 from components import work
-from components.old_controls import choose, whole_number
 from components.figures.context import losses
 from components.live.figure import live_figure
+from components.old_controls import choose, whole_number
 from components.old_page import Check, Page, checked_against, take_with_you
 from components.panels.context.settings import (
     LENGTHS,

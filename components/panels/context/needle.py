@@ -8,9 +8,9 @@ import pandas as pd
 import streamlit as st
 
 from components import work
-from components.old_controls import choose, whole_number
 from components.figures.context import needle_map
 from components.live.figure import live_figure
+from components.old_controls import choose, whole_number
 from components.old_page import Check, Page, checked_against, take_with_you
 from components.panels.context.loss import checked, window_control
 from components.panels.context.settings import (

@@ -18,10 +18,11 @@ from components.panels.network.text import Choice
 from components.traces import facts, traced_with
 from components.words import _
 from models.errors import InputError
-from models.masks.effects import MaskStage, empty_rows, head_stage, loss_by_position, moved
+from models.masks.effects import MaskStage, empty_rows, head_stage, moved
 from models.masks.settings import MaskSettings, parse_cells, switched, write_cells
 from models.networks.interventions import Intervention, Visible
 from models.networks.tracing import NO_INTERVENTION, Trace
+from models.numerics.token_losses import token_losses
 
 LIVE = ("live_mask",)  # panels that follow while a slider is dragged
 SETTLED = (*LIVE, "mask_details")  # and when it is let go
@@ -131,7 +132,7 @@ def head_figure(base: Trace, changed: Trace, shown: Shown) -> go.Figure:
 
 def loss_figure(base: Trace, changed: Trace) -> go.Figure:
     """The loss on each following token; the axis stays while the mask changes."""
-    losses = [loss_by_position(_logits(trace), trace.token_ids).numpy() for trace in (base, changed)]
+    losses = [token_losses(_logits(trace), trace.token_ids).numpy() for trace in (base, changed)]
     guessing = math.log(_logits(base).shape[1])  # the loss of an even guess over the vocabulary
     return by_token(
         {

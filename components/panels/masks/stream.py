@@ -23,7 +23,6 @@ from models.masks.streaming import (
     LONGEST_STREAM,
     check_stream,
     decode,
-    losses,
     running_mean,
     stream_logits,
 )
@@ -32,6 +31,7 @@ from models.networks.loading import Network
 from models.networks.texts import passages
 from models.networks.tokens import tokenize
 from models.networks.tracing import trace_ids
+from models.numerics.token_losses import token_losses
 
 SHORTEST_STREAM, SHORTEST_TEXT = 16, 8  # tokens: the slider's least, and what a text must have
 SCORED = 256  # tokens of the text's beginning, on which heads are scored
@@ -184,7 +184,7 @@ def cache_numbers(page: Page, tokens: int) -> None:
 @st.cache_data(max_entries=48, show_spinner=False)
 def _losses(network_name: str, token_ids: tuple[int, ...], cache: KeyCache) -> np.ndarray:
     ids = torch.tensor(token_ids)
-    return losses(stream_logits(causal_network(network_name), ids, cache), ids).numpy()
+    return token_losses(stream_logits(causal_network(network_name), ids, cache), ids).numpy()
 
 
 @st.cache_data(max_entries=16, show_spinner=False)
@@ -296,7 +296,7 @@ def _plain_losses(network: Network, token_ids: tuple[int, ...]) -> np.ndarray:
     ids = torch.tensor(token_ids)
     with torch.no_grad():
         logits = network.model(ids[None].to(network.device), use_cache=False).logits[0].float().cpu()
-    return losses(logits, ids).numpy()
+    return token_losses(logits, ids).numpy()
 
 
 def _arithmetic(now: Stream, keys: int) -> None:
@@ -331,13 +331,14 @@ def _snippet(now: Stream) -> str:
     return f"""import torch
 
 from models.networks.loading import load
-from models.masks.streaming import decode, losses, stream_logits
+from models.masks.streaming import decode, stream_logits
 from models.networks.key_cache import KeyCache
+from models.numerics.token_losses import token_losses
 
 network = load({now.network!r})
 ids = torch.tensor({now.token_ids!r})
 cache = {now.cache!r}
-full = losses(stream_logits(network, ids, cache), ids)
+full = token_losses(stream_logits(network, ids, cache), ids)
 decoded = torch.tensor([one.loss for one in decode(network, ids, {now.prefill}, cache)])
 print(full[{now.prefill - 1}:] - decoded)
 """

@@ -11,13 +11,13 @@ from models.masks.streaming import (
     LONGEST_STREAM,
     check_stream,
     decode,
-    losses,
     running_mean,
     stream_logits,
 )
 from models.networks.key_cache import POSITIONS, KeyCache
 from models.networks.loading import load
 from models.networks.texts import passages
+from models.numerics.token_losses import token_losses
 from tests.models.networks.tiny_networks import gpt2_config, gpt2_tokenizer
 
 ROUNDING = 1e-4  # float32, summed in another order
@@ -53,7 +53,7 @@ CACHES = [
 @pytest.mark.parametrize("prefill", [2, 150])
 def test_prefill_and_decode_give_what_the_full_pass_gives(network, text, cache, prefill):
     text = text[:290]
-    expected = losses(stream_logits(network, text, cache), text)[prefill - 1 :]
+    expected = token_losses(stream_logits(network, text, cache), text)[prefill - 1 :]
     read = list(decode(network, text, prefill, cache))
     assert [one.token for one in read] == list(range(prefill - 1, len(text) - 1))
     torch.testing.assert_close(torch.tensor([one.loss for one in read]), expected, atol=ROUNDING, rtol=1e-4)
@@ -69,7 +69,7 @@ def test_everything_kept_is_the_networks_own_pass(network, text):
         stream_logits(network, text, KeyCache(len(text), 4, "cache")), own, atol=ROUNDING, rtol=1e-4
     )
     expected = network.model(text[None], labels=text[None], use_cache=False).loss
-    assert float(losses(own, text).mean()) == pytest.approx(float(expected), abs=1e-5)
+    assert float(token_losses(own, text).mean()) == pytest.approx(float(expected), abs=1e-5)
 
 
 @pytest.mark.parametrize("window", [1, 7, 64])
@@ -138,7 +138,7 @@ def test_a_network_with_learned_positions_streams_within_them_and_cannot_turn_ke
     network = load(str(tmp_path))
     text = torch.randint(0, 380, (60,), generator=torch.Generator().manual_seed(0))
     cache = KeyCache(9, 2)
-    expected = losses(stream_logits(network, text, cache), text)[19:]
+    expected = token_losses(stream_logits(network, text, cache), text)[19:]
     read = torch.tensor([one.loss for one in decode(network, text, 20, cache)])
     torch.testing.assert_close(read, expected, atol=ROUNDING, rtol=1e-4)
     with pytest.raises(InputError, match="need rotary positions"):
