@@ -13,7 +13,6 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
@@ -21,6 +20,7 @@ from models.errors import InputError
 from models.networks.loading import Network
 from models.networks.texts import passages
 from models.networks.tokens import tokenize
+from models.numerics.token_losses import token_losses
 from models.quantization.error import output_error, relative_error
 from models.quantization.weight_formats import Setting, quantize
 from models.runtime.settings import settings
@@ -180,16 +180,6 @@ def _logits(output: Any) -> Float[Tensor, "batch query vocabulary"]:
 
 def _stream(output: Any) -> Float[Tensor, "states query width"]:
     return torch.cat(output.hidden_states).float().cpu()
-
-
-def token_losses(
-    logits: Float[Tensor, "batch query vocabulary"], tokens: Int[Tensor, "batch query"]
-) -> Float[Tensor, "batch next"]:
-    """Negative log-likelihood of each token but the first, in nats."""
-    following = tokens[:, 1:]  # flat: with the vocabulary in the middle torch takes six times as long
-    return cross_entropy(logits[:, :-1].flatten(0, 1), following.flatten(), reduction="none").view_as(
-        following
-    )
 
 
 def kl_by_position(

@@ -23,6 +23,7 @@ from components.panels.context.settings import (
     settings_of,
 )
 from components.words import _
+from models.rotary import rope
 from models.rotary.library import library_rope
 from models.rotary.scaling import (
     RopeSettings,
@@ -30,7 +31,6 @@ from models.rotary.scaling import (
     dynamic_factor,
     ntk_base,
     scaled_rope,
-    unscaled_frequencies,
     yarn_ramp,
 )
 
@@ -165,7 +165,7 @@ def pair_arithmetic(page: Page, method: str, width: int, trained: int) -> None:
 def steps(now: Present, pair: int) -> list[str]:
     """The method's formula with the present numbers."""
     d, base, s, trained = now.width, now.base, now.factor, now.trained
-    own = float(unscaled_frequencies(d, base)[pair])
+    own = float(rope.frequencies(d, base)[pair])
     new = float(now.scaled(now.method).inverse_frequencies[pair])
     turns, turned = own * trained / (2 * math.pi), _("turns")
     lines = [

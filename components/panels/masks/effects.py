@@ -14,9 +14,10 @@ from components.panels.masks.settings import MasksText, stage_label
 from components.stage import Click, Plot
 from components.words import _
 from models.errors import InputError
-from models.masks.effects import MaskStage, empty_rows, head_stage, loss_by_position, moved
+from models.masks.effects import MaskStage, empty_rows, head_stage, moved
 from models.masks.settings import parse_cells, switched, write_cells
 from models.networks.tracing import Trace
+from models.numerics.token_losses import token_losses
 
 V = TypeVar("V", bound=MasksText)
 WEIGHT_TOP = 0.5  # of the colours: few weights are larger, and most would look black
@@ -80,7 +81,7 @@ def effect_figure(base: Trace, changed: Trace) -> go.Figure:
 
 def loss_figure(base: Trace, changed: Trace) -> go.Figure:
     """The loss on each following token; the axis stays while the mask changes."""
-    losses = [loss_by_position(_logits(trace), trace.token_ids).numpy() for trace in (base, changed)]
+    losses = [token_losses(_logits(trace), trace.token_ids).numpy() for trace in (base, changed)]
     guessing = math.log(_logits(base).shape[1])  # the loss of an even guess over the vocabulary
     names = _("the network as it is"), _("with your mask")
     return by_token(

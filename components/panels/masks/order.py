@@ -15,8 +15,9 @@ from components.stage import Block, Plot, Row, Stage
 from components.takeaway import take_with_you
 from components.traces import token_labels, traced
 from components.words import _, mark
-from models.masks.order import TRIALS, OrderTrial, order_distances, shuffled
+from models.masks.order import TRIALS, OrderTrial, order_distances
 from models.networks.loading import load
+from models.numerics.permutation import permutation
 
 SMALLEST = 1e-8  # of the logarithmic axis: below float32's rounding
 MOST_WORDS = 40  # of the shuffled text on the stage
@@ -65,8 +66,9 @@ class Order(ReadsText):
 
 def shuffled_words(view: Order) -> None:
     """The text in its new order."""
-    ids = shuffled(view.trace.token_ids, view.seed).tolist()
-    words = " ".join(token_labels(view.network_name, ids[:MOST_WORDS]))
+    ids = view.trace.token_ids
+    mixed = ids[permutation(len(ids), view.seed, fixed_ends=True)].tolist()
+    words = " ".join(token_labels(view.network_name, mixed[:MOST_WORDS]))
     st.caption(_("Shuffled, the two ends in place:") + " " + words)
 
 

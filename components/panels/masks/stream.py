@@ -19,22 +19,13 @@ from components.takeaway import Check, checked_against, take_with_you
 from components.words import _, language, mark
 from models.attention.head_finder import score_text
 from models.errors import InputError
-from models.masks.streaming import (
-    LONGEST_STREAM,
-    POSITIONS,
-    KeyCache,
-    Positions,
-    check_stream,
-    decode,
-    losses,
-    running_mean,
-    stream_logits,
-    visible_pairs,
-)
+from models.masks.streaming import LONGEST_STREAM, check_stream, decode, running_mean, stream_logits
+from models.networks.key_cache import POSITIONS, KeyCache, Positions
 from models.networks.loading import Network
 from models.networks.texts import passages
 from models.networks.tokens import tokenize
 from models.networks.tracing import trace_ids
+from models.numerics.token_losses import token_losses
 from models.runtime.kept import Kept
 
 SHORTEST_STREAM, SHORTEST_TEXT = 16, 8  # tokens: the slider's least, and what a text must have
@@ -203,7 +194,7 @@ def shape_figure(read: Read) -> go.Figure:
         share=f"{int(kept[-1]) / tokens:.0%}",
         pairs=f"{int(kept.sum()) / (tokens * (tokens + 1) / 2):.0%}",
     )
-    visible = visible_pairs(torch.from_numpy(places), read.cache)
+    visible = read.cache.visible(torch.from_numpy(places))
     return cache_shape(visible.numpy(), places, read.cache.sinks, prefill=read.prefill, title=title)
 
 
@@ -214,7 +205,7 @@ def shape_figure(read: Read) -> go.Figure:
 def losses_of(network_name: str, token_ids: tuple[int, ...], cache: KeyCache) -> np.ndarray:
     """Losses of all tokens but the first, in nats."""
     ids = torch.tensor(token_ids)
-    return losses(stream_logits(causal_network(network_name), ids, cache), ids).numpy()
+    return token_losses(stream_logits(causal_network(network_name), ids, cache), ids).numpy()
 
 
 @st.cache_data(max_entries=16, show_spinner=False)
@@ -330,7 +321,7 @@ def plain_losses(network: Network, token_ids: tuple[int, ...]) -> np.ndarray:
     ids = torch.tensor(token_ids)
     with torch.no_grad():
         logits = network.model(ids[None].to(network.device), use_cache=False).logits[0].float().cpu()
-    return losses(logits, ids).numpy()
+    return token_losses(logits, ids).numpy()
 
 
 def arithmetic(read: Read, keys: int) -> None:
@@ -362,12 +353,14 @@ def snippet(read: Read) -> str:
     return f"""import torch
 
 from models.networks.loading import load
-from models.masks.streaming import KeyCache, decode, losses, stream_logits
+from models.masks.streaming import decode, stream_logits
+from models.networks.key_cache import KeyCache
+from models.numerics.token_losses import token_losses
 
 network = load({read.network!r})
 ids = torch.tensor({read.token_ids!r})
 cache = {read.cache!r}
-full = losses(stream_logits(network, ids, cache), ids)
+full = token_losses(stream_logits(network, ids, cache), ids)
 decoded = torch.tensor([one.loss for one in decode(network, ids, {read.prefill}, cache)])
 print(full[{read.prefill - 1}:] - decoded)
 """
