@@ -15,9 +15,8 @@ PATIENCE = 60  # seconds, no measure of speed
 @pytest.fixture(autouse=True)
 def nothing_left_behind():
     SHARED.clear()
-    QUEUE._starts.clear()
     yield
-    stop_all(PATIENCE)
+    stop_all(0.1)  # a run that waits for its page's word ends with it
     SHARED.clear()
 
 
