@@ -7,7 +7,7 @@ REPLICAS ?= 2
 LISTEN ?= 127.0.0.1:$(PORT)
 HOST ?=
 
-.PHONY: run host pool test audit bench soak words network thumbnails clean
+.PHONY: run host pool check test audit bench soak words network thumbnails clean
 
 # A stamp for each requirements file: a second call installs nothing.
 .venv/app.stamp: requirements.txt
@@ -32,6 +32,13 @@ host: .venv/app.stamp  ## start REPLICAS processes behind nginx; HOST= for furth
 
 pool: .venv/ray.stamp  ## run networks in a Ray Serve pool on this machine: LOUPE_ENGINE=ray make run
 	$(BIN)/python -m models.networks.engine.pool_server
+
+check: .venv/dev.stamp  ## lint, types, contracts, and the tests that need no browser: what to run before a commit
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest tests/models tests/components -m "not slow"
 
 test: .venv/dev.stamp  ## lint, types, import contracts, then all tests
 	$(BIN)/ruff check .

@@ -30,6 +30,7 @@ class PageEntry:
 
 
 HOME = PageEntry("home", "", ":material/home:")
+QUESTIONS = PageEntry("questions", "", ":material/quiz:")
 PAGES = (
     PageEntry("attention", mark("Attention and positions"), ":material/grid_on:"),
     PageEntry("masks", mark("Attention and positions"), ":material/visibility_off:"),

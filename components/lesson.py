@@ -2,6 +2,9 @@
 
     # Title
     The one question that the page answers.
+    ## Views
+    ### Name of a view {#view}
+    What to move and what to watch, in one sentence.
     ## Scenes
     - [Name of the scene](?page_control=value)
     ## Notes
@@ -18,7 +21,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-SECTIONS = ("Scenes", "Notes", "Questions", "Claims")
+SECTIONS = ("Views", "Scenes", "Notes", "Questions", "Claims")
 _LINK = re.compile(r"\[([^\]]+)\]\(\?([^)\s]*)\)")
 _IDENTIFIER = re.compile(r"\s*\{#([a-z0-9-]+)\}\s*$")
 
@@ -42,11 +45,20 @@ class Item:
 
 
 @dataclass(frozen=True)
+class ViewWords:
+    """A view's name, and the sentence that says what to move and what to watch."""
+
+    label: str
+    watch: str
+
+
+@dataclass(frozen=True)
 class Lesson:
     """All the prose of one page in one language."""
 
     title: str
     question: str
+    views: dict[str, ViewWords]
     scenes: tuple[Link, ...]
     notes: dict[str, str]
     questions: tuple[Item, ...]
@@ -68,6 +80,7 @@ def read_lesson(path: Path) -> Lesson:
     return Lesson(
         title=title[2:].strip(),
         question=question.strip(),
+        views={item.identifier: ViewWords(item.title, item.text) for item in _items(sections["Views"])},
         scenes=_links(sections["Scenes"]),
         notes={item.title: item.text for item in _items(sections["Notes"])},
         questions=_items(sections["Questions"]),

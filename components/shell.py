@@ -6,12 +6,14 @@ from pathlib import Path
 import streamlit as st
 
 from components import words
-from components.catalogue import ASSETS, HOME, PAGES, PageEntry, lesson
-from components.controls import choose
+from components.catalogue import ASSETS, HOME, PAGES, QUESTIONS, PageEntry, lesson
 from components.live.address import forget_address, write_address
-from components.live.follow import forget_panels
+from components.live.follow import forget_view
+from components.live.old_follow import forget_panels
 from components.live.session import name_session
+from components.old_controls import choose
 from components.refusal import plain, sentence
+from components.search import search_button
 from components.server.process import device_name, settle
 from components.server.sign_in import require_sign_in, sign_out_button
 from components.server.watch import rerun
@@ -35,7 +37,7 @@ def session_language() -> str:
 
 def navigation() -> dict[str, list[StreamlitPage]]:
     """Sections of pages in the person's language; url paths stay the same in all of them."""
-    sections: dict[str, list[StreamlitPage]] = {"": [page(HOME, default=True)]}
+    sections: dict[str, list[StreamlitPage]] = {"": [page(HOME, default=True), page(QUESTIONS)]}
     for entry in PAGES:
         sections.setdefault(_(entry.section), []).append(page(entry))
     return sections
@@ -52,8 +54,9 @@ def page(entry: PageEntry, default: bool = False) -> StreamlitPage:
 
 
 def header() -> None:
-    """Device and language switch, small, at the right of every page."""
-    with st.container(horizontal=True, horizontal_alignment="right", vertical_alignment="center"):
+    """Device and language switch, in the line of the navigation."""
+    with st.container(key="loupe_bar", horizontal=True, vertical_alignment="center"):
+        search_button()
         device = device_name() or _("warming up")
         st.caption(f":material/memory: {device}", width="content")
         choose(
@@ -63,7 +66,7 @@ def header() -> None:
             words.LANGUAGES.__getitem__,
             default=preferred_language(),
             label_visibility="collapsed",
-            width=120,
+            width=108,
         )
         sign_out_button()
 
@@ -88,15 +91,7 @@ def stand_in_notice() -> None:
         st.info(f"{sentence(trouble)} {meanwhile}", icon=":material/info:")
 
 
-STYLE = """<style>
-[data-testid=stMainBlockContainer] { padding: 4.2rem 2.5rem 3rem; max-width: 92rem; }
-[class*="st-key-address_"],
-[data-testid=stLayoutWrapper]:has(> [class*="st-key-address_"]) { display: none; }
-@media (max-width: 640px) {
-    [data-testid=stMainBlockContainer] { padding: 4.6rem 1rem 2rem; }
-    .katex-display { font-size: 0.8em; }
-}
-</style>"""
+STYLE = f"<style>{(Path(__file__).parent / 'bench.css').read_text(encoding='utf-8')}</style>"
 
 st.set_page_config(page_title="Loupe", page_icon=str(ICON), layout="wide")
 words.follow(session_language)
@@ -105,6 +100,7 @@ name_session()
 require_sign_in()
 forget_address()
 forget_panels()
+forget_view()
 header()
 missing_page()
 notices = st.container()

@@ -6,7 +6,9 @@ Streamlit is not imported here, so that figures can use it too.
 
 import gettext
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
 
@@ -43,9 +45,22 @@ def follow(language_of_session: Callable[[], str]) -> None:
     _language = language_of_session
 
 
+_spoken: ContextVar[str | None] = ContextVar("spoken", default=None)
+
+
+@contextmanager
+def speaking(code: str) -> Iterator[None]:
+    """Speak this language in the block, where no session runs that could be asked."""
+    token = _spoken.set(code)
+    try:
+        yield
+    finally:
+        _spoken.reset(token)
+
+
 def language() -> str:
     """The running session's language code, one of LANGUAGES."""
-    return _language()
+    return _spoken.get() or _language()
 
 
 def _(message: str) -> str:

@@ -1,6 +1,6 @@
 """Long context: what breaks past the trained length, and what each way to scale RoPE does about it."""
 
-from components.page import Page
+from components.old_page import Page
 from components.panels.context.config import pasted_config
 from components.panels.context.distance import distance
 from components.panels.context.frequencies import frequencies

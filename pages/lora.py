@@ -1,6 +1,6 @@
 """LoRA: rank, initialisation, scale and learning rate, and how they really trade."""
 
-from components.page import Page
+from components.old_page import Page
 from components.panels.lora.audit import no_op_audit
 from components.panels.lora.compare import comparison
 from components.panels.lora.invariance import invariance

@@ -1,6 +1,6 @@
 """Masks: which token may read which, and what a real network makes of another answer."""
 
-from components.page import Page
+from components.old_page import Page
 from components.panels.masks.code import code
 from components.panels.masks.cost import cost
 from components.panels.masks.hiding import hiding

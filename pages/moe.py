@@ -1,6 +1,6 @@
 """Mixture of experts: where tokens go, and what balance costs."""
 
-from components.page import Page
+from components.old_page import Page
 from components.panels.moe.capacity import capacity
 from components.panels.moe.duel import balancer_duel
 from components.panels.moe.groups import node_limited

@@ -1,6 +1,6 @@
 """Optimizers: what each step consists of, and what it does on surfaces, matrices and a network."""
 
-from components.page import Page
+from components.old_page import Page
 from components.panels.optimizers.basin import learning_rate_basin
 from components.panels.optimizers.decay import weight_decay
 from components.panels.optimizers.depth import norm_and_depth

@@ -1,6 +1,6 @@
 """Policy: PPO, GRPO and their relatives, from a group of rewards to a network that learns."""
 
-from components.page import Page
+from components.old_page import Page
 from components.panels.policy.conventions import library_conventions
 from components.panels.policy.dead import dead_groups
 from components.panels.policy.gae import generalised_advantages

@@ -1,6 +1,6 @@
 """Positions: how a network knows which token stands where, on real queries and keys."""
 
-from components.page import Page
+from components.old_page import Page
 from components.panels.network.text import choose_text, token_strip
 from components.panels.positions.compare import compare
 from components.panels.positions.decay import decay

@@ -1,6 +1,6 @@
 """Preference: DPO and its relatives, from a pair of log-probabilities to a real network."""
 
-from components.page import Page
+from components.old_page import Page
 from components.panels.preference.calculator import calculator
 from components.panels.preference.displacement import displacement_lab
 from components.panels.preference.objective import kl_objective

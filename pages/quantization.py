@@ -1,6 +1,6 @@
 """Quantization: what fewer bits do, from one number to the next token."""
 
-from components.page import Page
+from components.old_page import Page
 from components.panels.network.text import choose_text
 from components.panels.quantization.budget import bit_budget
 from components.panels.quantization.cache import kv_cache

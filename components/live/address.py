@@ -5,6 +5,7 @@ with translated labels cannot use it. They are remembered here by their values i
 hidden element writes them from the browser's side, where nothing else's parameters are lost.
 """
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import streamlit as st
@@ -41,7 +42,35 @@ def remember(parameter: str, value: object, default: object) -> None:
 def write_address(name: str) -> None:
     """Write what was remembered, through an element that takes no room."""
     with st.container(key=f"address_{name}"):
-        _writer(key=f"{name}_writer", data={"parameters": st.session_state.get(_REMEMBERED, {})})
+        _writer(
+            key=f"{name}_writer", data={"parameters": st.session_state.get(_REMEMBERED, {}), "serial": 0}
+        )
+
+
+def write_steps(page: str, parameters: Mapping[str, str | None], take_back: Callable[[str], None]) -> None:
+    """Write a page's parameters (None: take it out), each change a step of the browser's history.
+
+    ``take_back`` receives the address's query when a person goes back or forward to it.
+    """
+    state, element, serial = st.session_state, f"{page}_steps", f"{page}_steps_taken"
+
+    def back() -> None:
+        sent = state.get(element, {}).get("back")
+        if sent and isinstance(sent.get("search"), str):
+            take_back(sent["search"])
+            state[serial] = sent["serial"]
+
+    with st.container(key=f"address_{page}_steps"):
+        _writer(
+            key=element,
+            data={
+                "parameters": dict(parameters),
+                "page": page,
+                "steps": True,
+                "serial": state.get(serial, 0),
+            },
+            on_back_change=back,
+        )
 
 
 def copy_link(key: str) -> None:

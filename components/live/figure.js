@@ -29,9 +29,9 @@ function readTheme(element) {
   };
 }
 
-function inTheme(layout, { ink, line, paper, font }) {
+function inTheme(layout, { ink, line, paper, font }, scale) {
   const themed = { ...layout, paper_bgcolor: paper, plot_bgcolor: paper };
-  themed.font = { family: font, size: 13, ...layout.font, color: ink };
+  themed.font = { family: font, ...layout.font, size: scale * (layout.font?.size ?? 13), color: ink };
   for (const name of Object.keys(layout).filter((name) => /^[xy]axis/.test(name))) {
     themed[name] = { gridcolor: line, zerolinecolor: line, linecolor: line, ...layout[name] };
   }
@@ -41,9 +41,77 @@ function inTheme(layout, { ink, line, paper, font }) {
   return themed;
 }
 
+// Lines that stand where a control stands are of the theme's ink as well.
+const inked = (trace, { ink }) => (trace.line?.color === INK ? { ...trace, line: { ...trace.line, color: ink } } : trace);
+
 const NARROW = 480; // pixels: a phone
+const NO_BAR = 330; // pixels of width below which a colour bar takes too much
 const LEGEND_SAMPLE = 50; // pixels of a name's line and the gaps beside it
-const LABEL = 10; // pixels that a slanted or stacked tick label needs
+const LABEL = 12; // pixels that a slanted or stacked tick label needs
+const SMALLEST = 11; // pixels of a letter
+const LARGE = 1.6; // letters on a projector, or in a figure that fills the window
+const ROOMY = { width: 34, height: 18 }; // pixels of a cell that has room for its number
+const MOST_NUMBERS = 400; // cells
+
+// No letter is smaller than can be read; on a projector all are larger.
+function sized(node, scale, name = "") {
+  if (Array.isArray(node)) return node.map((item) => (item && typeof item === "object" ? sized(item, scale) : item));
+  if (!node || typeof node !== "object" || ArrayBuffer.isView(node)) return node;
+  const made = {};
+  for (const [key, value] of Object.entries(node)) {
+    const isPlain = !value || typeof value !== "object" || ["z", "x", "y", "text", "customdata", "frames"].includes(key);
+    made[key] = isPlain ? value : sized(value, scale, key);
+  }
+  if (/font$/.test(name) && typeof made.size === "number") made.size = scale * Math.max(SMALLEST, made.size);
+  return made;
+}
+
+// A title that its axis is too short for goes on in further lines.
+function wrapped(text, room, letter) {
+  if (typeof text !== "string" || text.includes("<") || wordWidth(text) * letter <= room) return text;
+  const lines = [""];
+  for (const word of text.split(" ")) {
+    const longer = lines.at(-1) ? `${lines.at(-1)} ${word}` : word;
+    if (lines.at(-1) && wordWidth(longer) * letter > room) lines.push(word);
+    else lines[lines.length - 1] = longer;
+  }
+  return lines.join("<br>");
+}
+function withTitles(layout, { clientWidth, clientHeight }, scale) {
+  const { l = 60, r = 12, t = 30, b = 40 } = layout.margin ?? {};
+  const letter = 1.12 * scale; // of a title, beside a name in a legend
+  const axes = Object.entries(layout).filter(([name, axis]) => /^[xy]axis/.test(name) && axis?.title?.text);
+  const made = axes.map(([name, axis]) => {
+    const [from, to] = axis.domain ?? [0, 1];
+    const room = (to - from) * (name[0] === "x" ? clientWidth - l - r : clientHeight - t - b);
+    return [name, { ...axis, title: { ...axis.title, text: wrapped(axis.title.text, room, letter) } }];
+  });
+  return { ...layout, ...Object.fromEntries(made) };
+}
+
+// Where letters grow, so does the room that they have around the axes.
+function roomier(layout, scale) {
+  if (scale === 1) return layout;
+  const margin = Object.fromEntries(Object.entries(layout.margin ?? {}).map(([side, size]) => [side, 1.15 * size]));
+  const axes = Object.entries(layout).filter(([name]) => /^[xy]axis/.test(name));
+  const measured = axes.map(([name, axis]) => [name, { ...axis, automargin: true }]);
+  return { ...layout, margin, ...Object.fromEntries(measured) };
+}
+
+// A heatmap whose cells are large enough shows their numbers, unless it moves just now.
+function numbered(trace, layout, { clientWidth, clientHeight }, scale) {
+  if (trace.type !== "heatmap" || trace.texttemplate || trace.hoverinfo === "none" || trace.meta === "picture") return trace;
+  const [rows, columns] = trace.z?.shape ? String(trace.z.shape).split(",").map(Number) : [trace.z?.length, trace.z?.[0]?.length];
+  if (!columns || rows * columns > MOST_NUMBERS) return trace;
+  const share = (axis) => (axis?.domain ? axis.domain[1] - axis.domain[0] : 1);
+  const at = (letter) => layout[(trace[`${letter}axis`] ?? letter).replace(letter, `${letter}axis`)];
+  const { l = 60, r = 60, t = 30, b = 40 } = layout.margin ?? {};
+  const bar = trace.showscale === false ? 0 : 70;
+  const width = ((clientWidth - l - r - bar) * share(at("x"))) / columns;
+  const height = ((clientHeight - t - b) * share(at("y"))) / rows;
+  if (width < ROOMY.width * scale || height < ROOMY.height * scale) return trace;
+  return { ...trace, texttemplate: "%{z:.2f}", textfont: { size: SMALLEST * scale } };
+}
 
 // Lines of words that the cells of a row are too narrow for are left out; hover still says them.
 function writtenIn(trace, width) {
@@ -77,11 +145,11 @@ function underneath({ legend, margin, showlegend }, traces, room) {
 }
 
 // Where there is little room, fewer token labels and no colour bar; hover still names every cell.
-function inRoom(traces, layout, element) {
+function inRoom(traces, layout, element, scale) {
   const { clientWidth: width, clientHeight: height } = element;
   const thinned = (axis, room) => {
     if (axis?.type !== "category" || !Array.isArray(axis.tickvals)) return axis;
-    const step = Math.ceil((axis.tickvals.length * LABEL) / room);
+    const step = Math.ceil((axis.tickvals.length * LABEL * scale) / room);
     const keep = (_, index) => index % step === 0;
     return { ...axis, tickvals: axis.tickvals.filter(keep), ticktext: axis.ticktext.filter(keep) };
   };
@@ -99,7 +167,7 @@ function inRoom(traces, layout, element) {
   traces = traces.map((trace) => writtenIn(trace, width));
   if (width >= NARROW) return { traces, layout: { ...layout, ...across(0.75 * width) } };
   return {
-    traces: traces.map((trace) => (/^(heatmap|contour)$/.test(trace.type) ? { ...trace, showscale: false } : trace)),
+    traces: traces.map((trace) => (width < NO_BAR && /^(heatmap|contour)$/.test(trace.type) ? { ...trace, showscale: false } : trace)),
     layout: { ...layout, ...underneath(layout, traces, 0.75 * width), ...lowered(layout), ...across(0.6 * width) },
   };
 }
@@ -226,12 +294,73 @@ function onThemeChange(element, act) {
   return () => observer.disconnect();
 }
 
+// On a stage a figure takes its share of the height there is (shell's style sheet); elsewhere its own.
+function takeRoom(element, { room, height }) {
+  element.classList.toggle("staged", Boolean(room));
+  if (!room) {
+    element.style.height = `${height}px`;
+    return;
+  }
+  element.style.setProperty("--share", room.share);
+  element.style.setProperty("--reserved", `${room.reserved}px`);
+  element.style.setProperty("--least", `${room.least}px`);
+}
+
+const isFull = (element) => element.parentElement.classList.contains("loupe-full");
+const isLarge = (element) => innerWidth > 640 && (isFull(element) || document.documentElement.classList.contains("loupe-present"));
+
+// One figure fills the window, with the rail's sliders below it; once more, or Escape, and it is back.
+function fill(element, on) {
+  for (const other of document.querySelectorAll(".loupe-full")) other.classList.remove("loupe-full");
+  element.parentElement.classList.toggle("loupe-full", on);
+  document.documentElement.classList.toggle("loupe-filled", on);
+}
+
+// What a click chooses, the arrow keys reach: they move from point to point, Enter chooses.
+function byKeys(element, own, choose) {
+  element.tabIndex = own.clickable ? 0 : -1;
+  element.onkeydown = (event) => {
+    const step = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] }[event.key];
+    const curve = (element.calcdata ?? []).findIndex(([first]) => first?.trace?.hoverinfo !== "skip");
+    if (!own.clickable || curve < 0 || !(step || event.key === "Enter") || event.target !== element) return;
+    event.preventDefault();
+    const { trace, z } = element.calcdata[curve][0];
+    const rows = z ? z.length : 1;
+    const columns = z ? z[0].length : element.calcdata[curve].length;
+    const isFlipped = z && element._fullLayout.yaxis.range[0] < element._fullLayout.yaxis.range[1];
+    const [row, column] = own.cursor ?? [isFlipped ? rows - 1 : 0, 0];
+    const within = (value, most) => Math.min(most - 1, Math.max(0, value));
+    if (step) own.cursor = [within(row + (isFlipped ? -step[0] : step[0]), rows), within(column + step[1], columns)];
+    const [y, x] = own.cursor ?? [row, column];
+    if (event.key === "Enter") {
+      const point = element.calcdata[curve][x];
+      choose(z ? { x: trace.x?.[x] ?? x, y: trace.y?.[y] ?? y, curve, point: null, custom: null }
+               : { x: trace.x?.[x], y: trace.y?.[x], curve, point: x, custom: point?.data ?? null });
+      return;
+    }
+    window.Plotly.Fx.hover(element, [{ curveNumber: curve, pointNumber: z ? [y, x] : x }]);
+  };
+}
+
 export default function ({ data, parentElement, setStateValue, setTriggerValue }) {
   const element = parentElement.querySelector(".figure");
   const own = (element.own ??= { latest: null, shown: null, busy: false, drawn: 0, drawnAt: 0, theme: null });
   window.dispatchEvent(new CustomEvent("loupe:answer", { detail: data.answers }));
-  if (data.figure !== own.shown) own.latest = data; // an unchanged figure costs nothing
-  element.style.height = `${data.height}px`;
+  const wasMoving = own.moving;
+  own.moving = false;
+  if (data.figure !== own.shown || wasMoving) own.latest = data; // an unchanged figure costs nothing
+  own.current = data;
+  takeRoom(element, data);
+  own.clickable = Boolean(data.clickable);
+  byKeys(element, own, (point) => setTriggerValue("click", point));
+  const filler = parentElement.querySelector(".fill");
+  if (filler) {
+    filler.title = filler.ariaLabel = data.words.full;
+    filler.onclick = () => {
+      fill(element, !isFull(element));
+      filler.title = filler.ariaLabel = isFull(element) ? data.words.back : data.words.full;
+    };
+  }
   element.setAttribute("role", "figure");
   element.setAttribute("aria-label", data.alt);
 
@@ -246,9 +375,15 @@ export default function ({ data, parentElement, setStateValue, setTriggerValue }
       own.latest = null;
       own.shown = figure;
       own.theme ??= readTheme(element);
+      own.size = `${element.clientWidth}×${element.clientHeight}`;
       const sent = JSON.parse(figure);
-      const { traces, layout } = inRoom(sent.data, sent.layout, element);
-      const themed = inTheme(layout, own.theme);
+      const scale = isLarge(element) ? LARGE : 1;
+      const { traces: fitted, layout } = inRoom(sent.data, sent.layout, element, scale);
+      const numbers = own.moving ? (trace) => trace : (trace) => numbered(trace, layout, element, scale);
+      const traces = fitted.map((trace) => inked(sized(numbers(trace), scale), own.theme));
+      const themed = inTheme(roomier(sized(withTitles(layout, element, scale), scale), scale), own.theme, scale);
+      themed.width = element.clientWidth;
+      themed.height = element.clientHeight;
       const { frames } = sent;
       const anatomy = frames ? null : anatomyOf(traces, themed); // frames hold cells of their own
       const texts = traces.map((trace) => JSON.stringify(trace)); // Plotly writes into what it is given
@@ -261,11 +396,13 @@ export default function ({ data, parentElement, setStateValue, setTriggerValue }
         const isNew = !element._fullLayout;
         const config = {
           displaylogo: false,
-          responsive: true,
-          modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
+          displayModeBar: matchMedia("(pointer: coarse)").matches ? false : "hover",
+          plotlyServerURL: "",
+          modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d", "sendChartToCloud", "sendDataToCloud"],
           toImageButtonOptions: { filename: name, scale: 2 },
         };
         await Plotly.react(element, { data: traces, layout: themed, config, frames });
+        for (const button of element.querySelectorAll(".modebar-btn")) button.tabIndex = -1; // not seven stops a figure
         if (isNew && frames) await Plotly.addFrames(element, frames); // react puts them into old figures only
       }
       own.anatomy = anatomy;
@@ -332,13 +469,24 @@ export default function ({ data, parentElement, setStateValue, setTriggerValue }
   const onFigures = ({ detail }) => {
     const mine = detail.find(({ name }) => name === data.name);
     if (!mine || mine.figure === own.shown) return;
-    own.latest = mine;
-    element.style.height = `${mine.height}px`;
+    own.latest = { ...data, ...mine };
+    own.current = own.latest;
+    own.moving = true;
+    if (!data.room) element.style.height = `${mine.height ?? data.height}px`;
     element.setAttribute("aria-label", mine.alt);
     start();
   };
   window.addEventListener("loupe:figures", onFigures);
+  // Laid out again when its room has changed: a turned device, a wider window, the whole screen.
+  const watcher = new ResizeObserver(() => {
+    const size = `${element.clientWidth}×${element.clientHeight}`;
+    if (!own.size || size === own.size || !element.clientWidth) return;
+    own.latest ??= own.current;
+    start();
+  });
+  watcher.observe(element);
   own.stop = () => {
+    watcher.disconnect();
     forgetTheme();
     window.removeEventListener("loupe:figures", onFigures);
     window.removeEventListener("loupe:frame", follow);

@@ -1,7 +1,7 @@
 """A Plotly figure that is redrawn in place, keeps its zoom and reports the clicked point."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import orjson
@@ -11,12 +11,16 @@ import streamlit as st
 
 from components.figures.frames import Scrubbing
 from components.live.address import app_route
-from components.live.follow import figures_asked_for
+from components.live.old_follow import figures_asked_for
+from components.words import _
 
 _HERE = Path(__file__).parent
 _mount = st.components.v2.component(
     "loupe_figure",
-    html='<div class="figure"></div>',
+    html=(
+        '<div class="figure-box"><div class="figure"></div>'
+        '<button type="button" class="fill">⛶</button></div>'
+    ),
     css=(_HERE / "figure.css").read_text(),
     js=(_HERE / "figure.js").read_text(),
     isolate_styles=False,  # plotly.js puts its style sheet in the document's head
@@ -25,6 +29,15 @@ PLOTLY_ROUTE = "/loupe/plotly.js"
 DEFAULT_HEIGHT = 420
 NUMPY = orjson.OPT_SERIALIZE_NUMPY  # single numbers; arrays have been packed before
 ANSWERS = "loupe_answers"  # in the session: the last value that was taken from each live slider
+
+
+@dataclass(frozen=True)
+class Room:
+    """A ``share`` of the stage's height less ``reserved`` pixels, and ``least`` pixels in any case."""
+
+    share: float
+    reserved: int = 0
+    least: int = 150
 
 
 @dataclass(frozen=True)
@@ -50,14 +63,16 @@ def live_figure(
     on_frame: Callable[[str], None] | None = None,
     *,
     rest: int = 0,
+    room: Room | None = None,
 ) -> None:
     """Draw ``figure`` in place of what ``key`` last showed.
 
-    ``alt`` says in words what is shown. ``on_click`` receives {x, y, curve, point, custom} of the
-    clicked point before the fragment reruns, ``on_frame`` the name of the frame at which scrubbing or
-    playing came to rest. ``rest`` is the least time between two redraws in
-    milliseconds: a second figure that follows the same slider leaves the first the time. Where the
-    component cannot load plotly.js, the figure is drawn by ``st.plotly_chart``, without clicks.
+    On a stage it takes its ``room``; elsewhere it is as high as it says. ``alt`` says in words what is
+    shown. ``on_click`` receives {x, y, curve, point, custom} of the clicked point before the fragment
+    reruns, ``on_frame`` the name of the frame at which scrubbing or playing came to rest. ``rest`` is the
+    least time between two redraws in milliseconds: a second figure that follows the same slider leaves
+    the first the time. Where the component cannot load plotly.js, the figure is drawn by
+    ``st.plotly_chart``, without clicks.
     """
     drawn = figure if isinstance(figure, Drawn) else Drawn.of(figure)
     asked = figures_asked_for()
@@ -84,9 +99,12 @@ def live_figure(
             "figure": drawn.text,
             "plotly": app_route(PLOTLY_ROUTE),
             "height": drawn.height,
+            "room": None if room is None else asdict(room),
+            "words": {"full": _("Fill the window"), "back": _("Back to the page")},
             "name": key,
             "alt": alt,
             "rest": rest,
+            "clickable": on_click is not None,
             "answers": st.session_state.get(ANSWERS, {}),
         },
         on_click_change=clicked,

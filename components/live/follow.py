@@ -1,33 +1,28 @@
 """Figures that follow a slider without a rerun.
 
-A rerun costs the browser some 20 ms of React, whatever it shows. While a slider is dragged, its
-value therefore goes to a route of the app; the live panels that it names are drawn there with that
-value, and only their figures come back. When it is let go, a rerun writes the value down. A panel
-whose words change with the slider, by a refusal for example, follows by reruns instead.
+A rerun costs the browser some 20 ms of React, whatever it shows. While a slider is dragged, its value
+therefore goes to a route of the app; the stage of the view on screen is made there again with that
+value, and only the figures that changed come back. When it is let go, a rerun writes the value down.
+A stage is made from its view alone, so that no session is needed here.
 """
 
-import copy
 import logging
 import math
 import secrets
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from contextvars import Context, ContextVar, copy_context
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from threading import current_thread
+from typing import Any, Protocol
 from weakref import WeakValueDictionary
 
 import streamlit as st
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
-from streamlit.runtime.scriptrunner import get_script_run_ctx
-from streamlit.runtime.scriptrunner_utils.script_run_context import ScriptRunContext
-from streamlit.runtime.scriptrunner_utils.script_run_context_attr import SCRIPT_RUN_CONTEXT_ATTR_NAME
-from streamlit.runtime.state import SafeSessionState, SessionState
 
 from components.server.watch import timed
+from components.settings import Slider, View, of
+from components.words import language, speaking
+from models.errors import InputError
 from models.runtime.turns import turn
 
 FOLLOW_ROUTE = "/loupe/follow"
@@ -36,44 +31,40 @@ _KEY = "loupe_following"
 _log = logging.getLogger("loupe")
 
 
-@dataclass(eq=False)
-class _Panel:
-    """A live panel as it was last drawn, with what it needs to be drawn again."""
+class Drawn(Protocol):
+    """A figure as text."""
 
-    draw: Callable[[], None]
-    context: Context
-    script: ScriptRunContext
-    words: list[bytes] | None = None  # what it shows besides figures; known from the first time on
-
-    def figures_at(self, changed: dict[str, float]) -> list[dict] | None:
-        """Its figures with some controls changed; None where it fails, or says something else."""
-        if self.words is None:
-            self.words = self._drawn({})[1]
-        figures, words = self._drawn(changed)
-        return figures if words is not None and words == self.words else None
-
-    def _drawn(self, changed: dict[str, float]) -> tuple[list[dict], list[bytes] | None]:
-        return self.context.copy().run(_draw, self, changed)
+    @property
+    def text(self) -> str: ...
 
 
-@dataclass(frozen=True)
-class _Slider:
-    low: float
-    high: float
-    panels: Sequence[str]
+class Plot(Protocol):
+    """What is sent of a figure on the stage."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def alt(self) -> str: ...
+    @property
+    def drawn(self) -> Drawn: ...
+
+
+Plots = Callable[[View], list[Plot] | list[Any]]
 
 
 @dataclass(eq=False)
 class Following:
-    """The live panels and sliders that one session has on its screen."""
+    """The view that one session has on its screen, and what the browser was last sent of its figures."""
 
     token: str = field(default_factory=secrets.token_urlsafe)
-    panels: dict[str, _Panel] = field(default_factory=dict)
-    sliders: dict[str, _Slider] = field(default_factory=dict)
+    view: View | None = None
+    plots: Plots | None = None
+    language: str = "en"
+    shown: dict[str, str] = field(default_factory=dict)  # figures as the last rerun drew them
+    moved: set[str] = field(default_factory=set)  # those that have changed since
 
 
 _sessions: WeakValueDictionary[str, Following] = WeakValueDictionary()  # a session holds its own
-_figures: ContextVar[list[dict] | None] = ContextVar("loupe_figures", default=None)
 
 
 def _of_session() -> Following:
@@ -84,79 +75,60 @@ def _of_session() -> Following:
     return following
 
 
-def forget_panels() -> None:
+def token_of_session() -> str:
+    """What this session's sliders send with their values."""
+    return _of_session().token
+
+
+def forget_view() -> None:
     """A page begins: what the one before had on the screen is gone."""
+    _of_session().view = None
+
+
+def remember_view(view: View, plots: Plots, shown: dict[str, str]) -> None:
+    """Keep the view on screen, how to make its figures, and their text as it was just drawn."""
     following = _of_session()
-    following.panels.clear()
-    following.sliders.clear()
+    following.view, following.plots, following.shown = view, plots, shown
+    following.language, following.moved = language(), set()
 
 
-def remember_panel(name: str, draw: Callable[[], None]) -> None:
-    """Keep how to draw a live panel again; does nothing where it is being drawn again."""
-    script = get_script_run_ctx()
-    if script is not None and _figures.get() is None:
-        _of_session().panels[name] = _Panel(draw, copy_context(), script)
+def follow(token: str, key: str, value: float) -> list[dict[str, str]] | None:
+    """The figures that change when a slider stands at ``value``; None where a rerun is needed.
 
-
-def remember_slider(key: str, low: float, high: float, panels: Sequence[str]) -> str:
-    """Keep which panels follow a slider; returns the token that its requests carry."""
-    following = _of_session()
-    following.sliders[key] = _Slider(low, high, panels)
-    return following.token
-
-
-def figures_asked_for() -> list[dict] | None:
-    """Where a live figure leaves its data while a panel is drawn again; None in an ordinary rerun."""
-    return _figures.get()
-
-
-def follow(token: str, key: str, value: float) -> list[dict] | None:
-    """The figures of all panels that follow a slider, at ``value``; None where a rerun is needed."""
+    That is so where the session or the slider is unknown, where the view refuses the value, and where
+    it shows other figures than before.
+    """
     following = _sessions.get(token)
-    slider = following.sliders.get(key) if following else None
-    if following is None or slider is None or not slider.panels or not math.isfinite(value):
+    view = following.view if following is not None else None
+    if following is None or view is None or following.plots is None or not math.isfinite(value):
         return None
-    figures: list[dict] = []
-    for name in slider.panels:
-        panel = following.panels.get(name)
-        clamped = min(slider.high, max(slider.low, value))
-        drawn = None if panel is None else panel.figures_at({key: clamped})
-        if drawn is None:
-            return None
-        figures += drawn
-    return figures
-
-
-def _draw(panel: _Panel, changed: dict[str, float]) -> tuple[list[dict], list[bytes] | None]:
-    """Draw a panel with some controls changed: its figures, and all else that it shows."""
-    figures: list[dict] = []
-    messages: list[ForwardMsg] = []
-    script = copy.copy(panel.script)
-    known = script.session_state.filtered_state | changed
-    script.session_state = SafeSessionState(SessionState(_new_session_state=known), lambda: None)
-    script._enqueue = messages.append
-    script.cursors = {}
-    _figures.set(figures)
-    with _running(script):
-        try:
-            panel.draw()
-        except Exception:
-            _log.exception("A live panel failed.")
-            return [], None
-    elements = [message.delta.new_element for message in messages if message.delta.HasField("new_element")]
-    return figures, [element.SerializeToString(deterministic=True) for element in elements]
-
-
-@contextmanager
-def _running(script: ScriptRunContext) -> Iterator[None]:
-    """Let this thread pass for the one that runs a session's script."""
-    thread = current_thread()
-    before = getattr(thread, SCRIPT_RUN_CONTEXT_ATTR_NAME, None)
-    setattr(thread, SCRIPT_RUN_CONTEXT_ATTR_NAME, script)
+    name = {key: name for name, key in view.keys().items()}.get(key)
+    control = view.controls().get(name) if name else None
+    if name is None or not isinstance(control, Slider) or not of(control.live, view):
+        return None
     try:
-        yield
-    finally:
-        setattr(thread, SCRIPT_RUN_CONTEXT_ATTR_NAME, before)
+        with speaking(following.language):
+            return _changed(following, view.with_(**{name: value}))
+    except InputError:
+        return None
+    except Exception:
+        _log.exception("A live view failed.")
+        return None
+
+
+def _changed(following: Following, view: View) -> list[dict[str, str]] | None:
+    assert following.plots is not None
+    shown = following.shown
+    plots = following.plots(view)
+    if {plot.name for plot in plots} != set(shown):
+        return None
+    changed = []
+    for plot in plots:
+        text = plot.drawn.text
+        if text != shown[plot.name] or plot.name in following.moved:
+            following.moved.add(plot.name)  # the browser has another one than the rerun drew
+            changed.append({"name": f"{view.page}_{plot.name}", "figure": text, "alt": plot.alt})
+    return changed
 
 
 async def answer(request: Request) -> Response:
@@ -173,6 +145,6 @@ async def answer(request: Request) -> Response:
         return JSONResponse({"figures": await run_in_threadpool(_in_turn, token, key, value)})
 
 
-def _in_turn(token: str, key: str, value: float) -> list[dict] | None:
+def _in_turn(token: str, key: str, value: float) -> list[dict[str, str]] | None:
     with turn(timed("wait for a turn")):
         return follow(token, key, value)

@@ -11,8 +11,8 @@ _mount = st.components.v2.component(
 )
 
 
-def keep(key: str, text: str, is_long: bool) -> None:
-    """Keep ``text`` in the tab while it is long; the address says that there is one.
+def keep(key: str, text: str, is_long: bool) -> str | None:
+    """Keep ``text`` in the tab while it is long; returns what the address says of it ("true" or None).
 
     A new session that finds this in the address asks the tab once and puts the answer into
     ``st.session_state[key]``.
@@ -35,3 +35,4 @@ def keep(key: str, text: str, is_long: bool) -> None:
                 data={"name": key, "text": text if is_long else None},
                 on_kept_change=take,
             )
+    return "true" if is_long or asks else None

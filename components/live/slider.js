@@ -30,6 +30,7 @@ export default function ({ data, parentElement, setStateValue, setTriggerValue }
     root.querySelector("output").textContent = text(value);
   };
   const send = (value) => {
+    if (data.waits) return;
     const isBusy = own.serial - own.answered >= IN_FLIGHT;
     if (isBusy && performance.now() - own.sentAt < ANSWER_TIMEOUT_MS) {
       own.waiting = value;
@@ -58,13 +59,16 @@ export default function ({ data, parentElement, setStateValue, setTriggerValue }
     own.sentAt = performance.now();
     own.released = ++own.serial; // figures still on their way are older than the rerun that begins
     setTriggerValue("settled", { value, serial: own.serial });
-    writeAddress(value);
+    writeAddress(value, true);
   };
-  const writeAddress = (value) => {
+  // A release is a step that Back undoes; what the page itself sets is none.
+  const writeAddress = (value, isStep) => {
     const address = new URL(window.location.href);
     if (value === data.default) address.searchParams.delete(data.parameter);
     else address.searchParams.set(data.parameter, String(value));
-    if (address.href !== window.location.href) history.replaceState(history.state, "", address);
+    if (address.href === window.location.href) return;
+    if (isStep) history.pushState(history.state, "", address);
+    else history.replaceState(history.state, "", address);
   };
   const put = (value) => {
     input.value = toPosition(value);
@@ -74,6 +78,8 @@ export default function ({ data, parentElement, setStateValue, setTriggerValue }
   root.querySelector("label").textContent = data.label;
   root.querySelector("label").htmlFor = input.id = `slider-${data.parameter}`;
   root.title = data.help;
+  root.querySelector(".mark").textContent = data.mark ?? "";
+  input.disabled = Boolean(data.disabled);
   input.setAttribute("aria-label", data.label);
   input.min = toPosition(data.low);
   input.max = toPosition(data.high);
@@ -87,7 +93,6 @@ export default function ({ data, parentElement, setStateValue, setTriggerValue }
   own.answer(data.serial);
   if (!own.dragging && own.answered === own.serial) {
     put(data.value);
-    writeAddress(data.value);
   }
 
   const value = () => fromPosition(Number(input.value));
@@ -104,24 +109,11 @@ export default function ({ data, parentElement, setStateValue, setTriggerValue }
     put(data.default);
     settle(data.default);
   };
-  own.path ??= window.location.pathname;
-  own.back = () => {
-    if (!root.isConnected || window.location.pathname !== own.path) return; // this page was left
-    const asked = Number(new URL(window.location.href).searchParams.get(data.parameter) ?? data.default);
-    const wanted = Number.isFinite(asked) ? Math.min(data.high, Math.max(data.low, asked)) : data.default;
-    if (Math.abs(toPosition(wanted) - toPosition(value())) <= Number(input.step)) return; // it is there
-    put(wanted);
-    settle(wanted);
-  };
-
   own.stop?.();
   const onAnswer = ({ detail }) => own.answer(detail[data.parameter] ?? 0);
-  const onBack = () => own.back();
   window.addEventListener("loupe:answer", onAnswer);
-  window.addEventListener("popstate", onBack);
   own.stop = () => {
     window.removeEventListener("loupe:answer", onAnswer);
-    window.removeEventListener("popstate", onBack);
   };
   return own.stop;
 }

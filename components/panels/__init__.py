@@ -7,7 +7,7 @@ from typing import ParamSpec
 import streamlit as st
 
 from components.live.address import write_address
-from components.live.follow import remember_panel
+from components.live.old_follow import remember_panel
 from components.refusal import refusals
 from components.server.watch import panel_timed
 

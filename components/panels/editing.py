@@ -10,8 +10,8 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from components.controls import LONGEST_IN_ADDRESS
 from components.live.address import remember
+from components.old_controls import LONGEST_IN_ADDRESS
 
 Rows = Sequence[tuple[str, ...]]
 HEAD, LETTER = 44, 5.6  # pixels of a column's head beside its name, and of a letter of that

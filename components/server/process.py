@@ -17,7 +17,8 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from components.catalogue import PAGES
+from components.catalogue import PAGES, QUESTIONS
+from components.live import old_follow
 from components.live.address import app_route
 from components.live.figure import PLOTLY_ROUTE
 from components.live.follow import FOLLOW_ROUTE, answer
@@ -29,7 +30,12 @@ from models.runtime.settings import settings
 from models.runtime.turns import turn
 
 _PLOTLY_FILE = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
-_PAGE_NAMES = {entry.name for entry in PAGES} | {"ready", "metrics", "status", "oauth2callback"}
+_PAGE_NAMES = {entry.name for entry in (QUESTIONS, *PAGES)} | {
+    "ready",
+    "metrics",
+    "status",
+    "oauth2callback",
+}
 GARBAGE_SECONDS = 60
 _ready = threading.Event()
 _device_name = ""
@@ -160,6 +166,7 @@ ROUTES = [
     Route("/ready", ready),
     Route(PLOTLY_ROUTE, plotly_js),
     Route(FOLLOW_ROUTE, answer, methods=["POST"]),
+    Route(old_follow.FOLLOW_ROUTE, old_follow.answer, methods=["POST"]),
     # For whoever runs Loupe: a proxy in front keeps both to itself.
     Route("/metrics", metrics),
     Route("/status", status),

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from models.errors import InputError
 
@@ -65,18 +64,6 @@ def compare_next_token(
         rank_after=ranks(after, ids),
         kl=kl_divergence(log_p, log_q),
     )
-
-
-def text_losses(
-    logits: Float[Tensor, "token vocabulary"], token_ids: Int[Tensor, " token"]
-) -> Float[Tensor, " predicted"]:
-    """Cross-entropy of each token but the first given those before it, in nats.
-
-    Raises InputError for a text of one token, which leaves nothing to predict.
-    """
-    if len(token_ids) < 2:
-        raise InputError("The text has one token; at least two are needed to predict one.")
-    return cross_entropy(logits[:-1].double(), token_ids[1:], reduction="none")
 
 
 def log_probabilities(logits: Float[Tensor, " vocabulary"]) -> Float[Tensor, " vocabulary"]:

@@ -7,8 +7,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from models.context.long_attention import LongPass, rotated
+from models.context.long_attention import LongPass
 from models.errors import InputError
+from models.networks.key_cache import with_late_sinks
 from models.numerics.masked_softmax import masked_softmax
 
 
@@ -34,16 +35,10 @@ def head_weights(present: LongPass, layer: int, head: int) -> Float[Tensor, "que
             heads=len(present.query[0]),
         )
     query, key = query_and_key(present, layer, head)
-    scores = query @ key.T * present.scale
-    reach, tokens = present.reach, len(query)
-    if reach.window is not None and reach.sinks and reach.cache_positions:
-        position = torch.arange(tokens)
-        shift = (position - (reach.sinks + reach.window - 1)).clamp(min=0)
-        moved = rotated(query[None, None], -shift, present.inverse_frequencies)[0, 0]
-        sinks = min(reach.sinks, tokens)
-        far = position[:, None] - torch.arange(sinks)[None, :] >= reach.window
-        scores[:, :sinks] = torch.where(far, moved @ key[:sinks].T * present.scale, scores[:, :sinks])
-    return masked_softmax(scores.masked_fill(~reach.visible(tokens), -torch.inf)).probabilities
+    visible = present.cache.visible(len(query))
+    query, key = with_late_sinks(query[None], key[None], present.cache, present.inverse_frequencies)
+    scores = (query @ key.mT)[0] * present.scale
+    return masked_softmax(scores.masked_fill(~visible, -torch.inf)).probabilities
 
 
 def query_and_key(

@@ -1,4 +1,4 @@
-"""A real network beyond its trained length: under any rotary scaling, over any reach.
+"""A real network beyond its trained length: under any rotary scaling, with any cache of keys.
 
 The scaled network is a second set of modules over the same weights, so that the shared network is
 never changed; a few of them are kept.
@@ -13,13 +13,14 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel
 
-from models.context.long_attention import EVERYTHING, LONG_ATTENTION, LongPass, Reach, long_pass
+from models.context.long_attention import LongPass, long_pass
 from models.errors import InputError
+from models.networks.key_cache import EVERYTHING, KeyCache
 from models.networks.loading import Network, load
 from models.networks.texts import passages
+from models.numerics.token_losses import token_losses
 from models.rotary.scaling import RopeSettings, ScaledRope, check_length, scaled_rope
 
 LONGEST_TEXT = 2_048  # tokens; longer ones take minutes on a small machine
@@ -28,10 +29,10 @@ PASSAGES = tuple(passage.name for passage in passages() if passage.language == "
 
 @dataclass(frozen=True)
 class Way:
-    """A way to read a long text: a network's rotary settings, and how far each query reads."""
+    """A way to read a long text: a network's rotary settings, and which keys are kept."""
 
     rope: RopeSettings
-    reach: Reach = EVERYTHING
+    cache: KeyCache = EVERYTHING
 
 
 def rotary_module(model: nn.Module) -> Any:
@@ -66,7 +67,6 @@ def scaled_network(network: Network, scaled: ScaledRope) -> PreTrainedModel:
         )
     rotary.inv_freq = nn.Buffer(scaled.inverse_frequencies.to(network.device), persistent=False)
     rotary.attention_scaling = scaled.attention_factor
-    model.set_attn_implementation(LONG_ATTENTION)
     return model
 
 
@@ -89,7 +89,7 @@ def long_logits(
     its positions. Raises InputError on more tokens than ``LONGEST_TEXT``.
     """
     model, scaled = _model_for(network, way, tokens.shape[1])
-    with long_pass(way.reach, scaled.inverse_frequencies), torch.no_grad():
+    with long_pass(way.cache, scaled.inverse_frequencies), torch.no_grad():
         keep: Tensor | int = 0 if at is None else at
         output = model(tokens.to(model.device), use_cache=False, logits_to_keep=keep)
     return output.logits.to(device="cpu", dtype=torch.float32)
@@ -98,7 +98,7 @@ def long_logits(
 def long_attention_states(network: str, way: Way, tokens: Int[Tensor, " token"]) -> LongPass:
     """Rotated queries and keys of every layer, for one text."""
     model, scaled = _model_for(network, way, len(tokens))
-    with long_pass(way.reach, scaled.inverse_frequencies, keep=True) as present, torch.no_grad():
+    with long_pass(way.cache, scaled.inverse_frequencies, keep=True) as present, torch.no_grad():
         model.model(tokens[None].to(model.device), use_cache=False)
     return present
 
@@ -137,7 +137,7 @@ def passage_tokens(network: str, passage: str, length: int) -> Int[Tensor, " tok
 def loss_by_position(network: str, way: Way, tokens: Int[Tensor, " token"]) -> Float[Tensor, " predicted"]:
     """Cross-entropy of each next token in nats: entry t is the loss of predicting token t + 1."""
     logits = long_logits(network, way, tokens[None])[0]
-    return cross_entropy(logits[:-1], tokens[1:], reduction="none")
+    return token_losses(logits, tokens)
 
 
 def losses_of(network: str, way: Way, length: int) -> Iterator[Float[Tensor, " predicted"]]:

@@ -15,7 +15,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from models.context.long_context import Way, loss_by_position
-from models.rotary.scaling import RopeSettings, scaled_rope, unscaled_frequencies
+from models.rotary.rope import frequencies
+from models.rotary.scaling import RopeSettings, scaled_rope
 
 KEPT = 6  # of each generation
 BRED = 10
@@ -33,7 +34,7 @@ class Found:
 
 def starting_divisors(rope: RopeSettings) -> list[tuple[float, ...]]:
     """θ/θ' of the methods that the search starts from; ``rope`` names factor and lengths."""
-    own = unscaled_frequencies(rope.width, rope.rope_theta)
+    own = frequencies(rope.width, rope.rope_theta)
     kinds = (
         replace(rope, rope_type="linear"),
         replace(rope, rope_type="ntk"),

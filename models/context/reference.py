@@ -22,10 +22,10 @@ def difference_from_transformers(network: str, way: Way, tokens: Int[Tensor, " t
     has the same layers. Sinks are in no network of transformers: there the comparison is made on as
     many tokens as the cache holds, where nothing is left out yet. Only for Llama networks.
     """
-    reach = way.reach
-    if reach.sinks and reach.window is not None:
-        tokens = tokens[: reach.window + reach.sinks]
-    built = _built(network, way.rope, None if reach.sinks else reach.window)
+    cache = way.cache
+    if cache.sinks and cache.window is not None:
+        tokens = tokens[: cache.window + cache.sinks]
+    built = _built(network, way.rope, None if cache.sinks else cache.window)
     with torch.no_grad():
         theirs = built(tokens[None].to(built.device)).logits
     return largest_difference(long_logits(network, way, tokens[None]), theirs.float().cpu())

@@ -36,19 +36,6 @@ def head_stage(trace: Trace, layer: int, head: int, stage: MaskStage) -> Float[T
     return record.probabilities[head].masked_fill(~shown, torch.nan)
 
 
-def loss_by_position(
-    logits: Float[Tensor, "query vocabulary"], token_ids: Int[Tensor, " query"]
-) -> Float[Tensor, " predicted"]:
-    """−ln p(token t+1 | what token t may see), in nats, for each token t but the last.
-
-    Raises InputError on a text of a single token, where nothing is predicted.
-    """
-    if len(token_ids) < 2:
-        raise InputError("A text of one token predicts nothing that could be compared; type some more.")
-    log_probabilities = logits[:-1].log_softmax(dim=-1)
-    return -log_probabilities.gather(1, token_ids[1:, None])[:, 0]
-
-
 def moved(
     before: Float[Tensor, "query width"], after: Float[Tensor, "query width"]
 ) -> Float[Tensor, " query"]:

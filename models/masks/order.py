@@ -13,6 +13,7 @@ from models.errors import InputError
 from models.networks.interventions import Intervention, Visible
 from models.networks.loading import Network
 from models.networks.recording import recording
+from models.numerics.permutation import permutation
 
 
 @dataclass(frozen=True)
@@ -28,18 +29,6 @@ TRIALS = (
     OrderTrial(causal=True, positions=False),
     OrderTrial(causal=False, positions=False),
 )
-
-
-def shuffled(token_ids: Int[Tensor, " query"], seed: int) -> Int[Tensor, " query"]:
-    """The tokens in a random order; the first and the last stay where they are.
-
-    Raises InputError where fewer than two tokens could change places.
-    """
-    if len(token_ids) < 4:
-        raise InputError("At least four tokens are needed, so that two between the ends can change places.")
-    generator = torch.Generator().manual_seed(seed)
-    order = torch.randperm(len(token_ids) - 2, generator=generator) + 1
-    return torch.cat([token_ids[:1], token_ids[order], token_ids[-1:]])
 
 
 def last_token_states(
@@ -78,5 +67,6 @@ def order_distances(
     Information"; Kazemnejad et al. 2023).
     """
     before = last_token_states(network, token_ids, trial)
-    after = last_token_states(network, shuffled(token_ids, seed), trial)
+    shuffled = token_ids[permutation(len(token_ids), seed, fixed_ends=True)]
+    after = last_token_states(network, shuffled, trial)
     return (before - after).norm(dim=-1) / before.norm(dim=-1)

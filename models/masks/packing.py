@@ -11,13 +11,12 @@ from typing import Literal, get_args
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from models.errors import InputError
 from models.masks.padding import check_positions, pad
 from models.networks.tokens import tokenize
-from models.networks.windows import IGNORED_LABEL
+from models.numerics.token_losses import IGNORED_LABEL, token_losses
 
 Average = Literal["tokens", "documents"]
 AVERAGES: tuple[Average, ...] = get_args(Average)
@@ -178,13 +177,12 @@ def inferred_logits(model: PreTrainedModel, row: PackedRow) -> Float[Tensor, "to
     return output.logits[0].float().cpu()
 
 
-def token_losses(
+def losses_of_row(
     logits: Float[Tensor, "tokens vocabulary"], labels: Int[Tensor, " tokens"]
 ) -> Float[Tensor, " tokens"]:
-    """−ln p of each label in nats, under the logits of the place before; NaN where nothing is learned."""
-    loss = cross_entropy(logits[:-1], labels[1:], reduction="none", ignore_index=IGNORED_LABEL)
-    learned = loss.masked_fill(labels[1:] == IGNORED_LABEL, torch.nan)
-    return torch.cat([learned.new_full((1,), torch.nan), learned])
+    """The loss of each token in its own place, in nats; NaN for the first and where nothing is learned."""
+    losses = token_losses(logits, labels)
+    return torch.cat([losses.new_full((1,), torch.nan), losses])
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,7 +198,7 @@ def separate_rows(model: PreTrainedModel, conversations: Sequence[Conversation])
     """Each conversation by itself, with its own labels. A row's first token is predicted by nothing."""
     rows = [pack([conversation]) for conversation in conversations]
     logits = [packed_logits(model, row) for row in rows]
-    losses = [token_losses(scores, row.labels) for scores, row in zip(logits, rows, strict=True)]
+    losses = [losses_of_row(scores, row.labels) for scores, row in zip(logits, rows, strict=True)]
     return SeparateRows(torch.cat(logits), torch.cat(losses), pack(conversations).documents)
 
 
@@ -246,7 +244,7 @@ def packed_pass(
     """The loss of a packed row, with what is forgotten, beside that of separate rows."""
     row = pack(conversations, forgotten)
     logits = packed_logits(model, row, forgotten)
-    losses = token_losses(logits, row.labels)
+    losses = losses_of_row(logits, row.labels)
     return PackedPass(
         row,
         losses,

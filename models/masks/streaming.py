@@ -7,75 +7,22 @@ numbers, as a token's keys and values were themselves computed under that mask.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from transformers import DynamicCache, PreTrainedModel
 
 from models.errors import InputError
+from models.networks.key_cache import KeyCache, moved, with_late_sinks
 from models.networks.loading import Network
-from models.networks.recording import Rewrite, rewriting
+from models.networks.recording import Attend, attending, eager_attention
 
-Positions = Literal["text", "cache"]
-POSITIONS: tuple[Positions, ...] = get_args(Positions)
 LONGEST_STREAM = 1_024  # tokens
 # Networks that rotate whole heads in halves, and attend through transformers' interface.
 ROTARY = ("gemma", "llama", "mistral", "mixtral", "qwen2", "qwen3")
-
-
-@dataclass(frozen=True)
-class KeyCache:
-    """Which keys are kept: the first ``sinks`` and the latest ``window``, the token's own included.
-
-    A ``window`` of None keeps all. ``positions``: "text" leaves every key the position it has in
-    the text; "cache" counts positions within the cache, as StreamingLLM does, so that no distance
-    is larger than the cache. The window counts as sliding_window does in transformers: a token
-    reads itself and window − 1 before it. Raises InputError for a window below 1 or negative sinks.
-    """
-
-    window: int | None = None
-    sinks: int = 0
-    positions: Positions = "text"
-
-    def __post_init__(self) -> None:
-        if (self.window is not None and self.window < 1) or self.sinks < 0:
-            raise InputError(
-                "A window of {window} with {sinks} sinks is not accepted; "
-                "a window holds at least the token itself, and sinks are 0 or more.",
-                window=self.window,
-                sinks=self.sinks,
-            )
-
-    @property
-    def size(self) -> int | None:
-        """Keys in the full cache."""
-        return None if self.window is None else self.window + self.sinks
-
-    def kept(self, tokens: int) -> Int[Tensor, " tokens"]:
-        """How many keys each token finds, its own included."""
-        return torch.arange(1, tokens + 1).clamp(max=tokens if self.size is None else self.size)
-
-    def delay(self, token: Int[Tensor, "*tokens"]) -> Int[Tensor, "*tokens"]:
-        """How many positions the sinks have moved up behind the window when ``token`` is read."""
-        if self.size is None or self.positions == "text":
-            return torch.zeros_like(token)
-        return (token - (self.size - 1)).clamp(min=0)
-
-
-def visible_pairs(places: int | Int[Tensor, " places"], cache: KeyCache) -> Bool[Tensor, "query key"]:
-    """Which keys each token finds in the cache: a Λ where there are sinks, a band where not.
-
-    ``places`` is the number of tokens, or those places of the text that are wanted.
-    """
-    place = torch.arange(places) if isinstance(places, int) else places
-    query, key = place[:, None], place[None, :]
-    causal = key <= query
-    if cache.window is None:
-        return causal
-    return causal & ((query - key < cache.window) | (key < cache.sinks))
 
 
 def stream_logits(
@@ -87,10 +34,10 @@ def stream_logits(
     keys cannot be turned.
     """
     check_stream(network, len(token_ids), cache)
-    with rewriting(_late_sinks(network.model, len(token_ids), cache)), torch.no_grad():
+    with attending(_late_sinks(network.model, cache)), torch.no_grad():
         output = network.model(
             token_ids[None].to(network.device),
-            attention_mask=_additive(visible_pairs(len(token_ids), cache), network),
+            attention_mask=_additive(cache.visible(len(token_ids)), network),
             use_cache=False,
         )
     return output.logits[0].float().cpu()
@@ -118,13 +65,6 @@ def _can_turn(model: PreTrainedModel) -> bool:
     return model.config.model_type in ROTARY and rope.get("rope_type") == "default"
 
 
-def losses(
-    logits: Float[Tensor, "tokens vocabulary"], token_ids: Int[Tensor, " tokens"]
-) -> Float[Tensor, " later"]:
-    """−ln p of every token but the first, in nats: entry i is the loss of token i + 1."""
-    return cross_entropy(logits[:-1], token_ids[1:], reduction="none")
-
-
 def running_mean(values: Float[Tensor, " values"], width: int) -> Float[Tensor, " values"]:
     """The mean of each value and the width − 1 before it; of fewer at the beginning."""
     total = torch.cat([values.new_zeros(1, dtype=torch.float64), values.double().cumsum(0)])
@@ -133,47 +73,34 @@ def running_mean(values: Float[Tensor, " values"], width: int) -> Float[Tensor, 
     return ((total[end] - total[begin]) / (end - begin)).float()
 
 
-# Turning keys --------------------------------------------------------------------------------
-
-
-def turned(
-    vectors: Float[Tensor, "*batch tokens d_k"],
-    steps: Int[Tensor, " tokens"],
-    frequencies: Float[Tensor, " half"],
-) -> Float[Tensor, "*batch tokens d_k"]:
-    """Rotary vectors moved by so many positions: R(p + s) x = R(s) R(p) x.
-
-    Su et al. 2021, "RoFormer", equation 15, in the half-split layout of transformers' Llama:
-    dimension i turns with dimension i + d_k/2 by the angle s·θᵢ.
-    """
-    angles = steps[:, None].float() * frequencies
-    cos, sin = angles.cos().to(vectors.dtype), angles.sin().to(vectors.dtype)
-    first, second = vectors.chunk(2, dim=-1)
-    return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
+# Attending -----------------------------------------------------------------------------------
 
 
 def _frequencies(model: PreTrainedModel) -> Float[Tensor, " half"]:
     return model.get_submodule("model.rotary_emb").get_buffer("inv_freq")
 
 
-def _late_sinks(model: PreTrainedModel, tokens: int, cache: KeyCache) -> Rewrite | None:
-    """Queries and keys such that the sinks stand right behind the window, whatever the text's length.
-
-    q·k depends on the distance alone, so each query is turned back by the sinks' delay, for the
-    sinks only. Both kinds of score come out of one product: queries [q, turned q] against keys
-    [k, 0] of the window and [0, k] of the sinks.
-    """
-    delay = cache.delay(torch.arange(tokens, device=model.device))
-    if cache.sinks == 0 or not delay.any():
+def _late_sinks(model: PreTrainedModel, cache: KeyCache) -> Attend | None:
+    """Attention that reads the sinks right behind the window; None where they stay where they were."""
+    if cache.sinks == 0 or cache.window is None or cache.positions == "text":
         return None
-    is_sink = (torch.arange(tokens, device=model.device) < cache.sinks)[:, None]
+    frequencies = _frequencies(model)
 
-    def rewrite(query: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
-        late = turned(query, -delay, _frequencies(model))
-        keys = [key.masked_fill(is_sink, 0), key.masked_fill(~is_sink, 0)]
-        return torch.cat([query, late], dim=-1), torch.cat(keys, dim=-1)
+    def attend(
+        module: nn.Module,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attention_mask: Tensor | None,
+        *,
+        scaling: float | None = None,
+        **options: Any,
+    ) -> tuple[Tensor, Tensor | None]:
+        scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+        query, key = with_late_sinks(query, key, cache, frequencies)
+        return eager_attention(module)(module, query, key, value, attention_mask, scaling=scale, **options)
 
-    return rewrite
+    return attend
 
 
 def _additive(visible: Bool[Tensor, "query key"], network: Network) -> Float[Tensor, "1 1 query key"]:
@@ -226,10 +153,10 @@ def _prefill(
     network: Network, token_ids: Int[Tensor, " prefill"], cache: KeyCache
 ) -> tuple[DynamicCache, Float[Tensor, " vocabulary"]]:
     kept = DynamicCache()
-    with rewriting(_late_sinks(network.model, len(token_ids), cache)), torch.no_grad():
+    with attending(_late_sinks(network.model, cache)), torch.no_grad():
         output = network.model(
             token_ids[None].to(network.device),
-            attention_mask=_additive(visible_pairs(len(token_ids), cache), network),
+            attention_mask=_additive(cache.visible(len(token_ids)), network),
             past_key_values=kept,
             use_cache=True,
         )
@@ -274,7 +201,7 @@ def _move_sinks(
         return
     for layer, keys in zip(_layers(kept), sinks, strict=True):
         steps = delay.expand(keys.shape[2])
-        layer.keys[:, :, : cache.sinks] = turned(keys, steps, _frequencies(model))
+        layer.keys[:, :, : cache.sinks] = moved(keys, steps, _frequencies(model))
 
 
 def _seen_sinks(kept: DynamicCache, sinks: list[Tensor], cache: KeyCache, token: int) -> list[Tensor]:

@@ -14,12 +14,12 @@ from weakref import WeakKeyDictionary
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from models.errors import InputError
 from models.moe.routers import Grouping, Routing, sigmoid_routing, softmax_routing
 from models.networks.loading import Network
 from models.networks.tokens import labels, tokenize
+from models.numerics.token_losses import token_losses
 from models.runtime.settings import settings
 
 ROUTER_NAMES = ("gate", "router")  # what transformers calls the module beside the experts
@@ -186,7 +186,7 @@ def route_text(network: Network, text: str, silenced: Silenced = frozenset()) ->
     tokenized = tokenize(network.tokenizer, text, min(network.context, settings().text_tokens))
     ids = torch.tensor(tokenized.token_ids)
     layers, logits = _forward(network, ids[None], silenced)
-    loss = cross_entropy(logits[0, :-1], ids[1:]).item() if len(ids) > 1 else float("nan")
+    loss = token_losses(logits[0], ids).mean().item() if len(ids) > 1 else float("nan")
     names = labels(network.tokenizer, tokenized.token_ids)
     return RoutedText(ids, names, tokenized.shown, tokenized.total, tuple(layers), loss)
 
@@ -216,7 +216,7 @@ def _forward_with_loss(
     network: Network, windows: Int[Tensor, "windows tokens"], silenced: Silenced
 ) -> tuple[Tensor, Tensor, float]:
     layers, logits = _forward(network, windows, silenced)
-    loss = cross_entropy(logits[:, :-1].flatten(0, 1), windows[:, 1:].flatten(), reduction="sum")
+    loss = token_losses(logits, windows).sum()
     chosen = torch.stack([layer.chosen for layer in layers])
     return chosen, torch.stack([layer.weights for layer in layers]), loss.item()
 

@@ -1,8 +1,8 @@
 """One attention function for every architecture: it records, and it intervenes, for one pass.
 
-It is registered with transformers under ATTENTION. What it records into, and which intervention
-it applies, lies in a context variable that is set around one forward pass in one thread, so that
-nothing stays on the network that many sessions share.
+It is registered with transformers under ATTENTION, the only such name. What it records into, which
+intervention it applies, and what attends in its place, lies in context variables that are set around
+one forward pass in one thread, so that nothing stays on the network that many sessions share.
 """
 
 import sys
@@ -110,22 +110,23 @@ def recording(intervention: Intervention) -> Iterator[Recorder]:
         _recorder.reset(token)
 
 
-# Queries and keys of one layer, after rotary embedding: "batch heads tokens d_k" each.
-Rewrite = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-_rewrite: ContextVar[Rewrite | None] = ContextVar("rewrite", default=None)
+# Called as transformers calls an attention function: module, query, key, value, mask, and options by name.
+# Gives the heads' outputs, "batch query heads d_v", and the weights where it has them.
+Attend = Callable[..., tuple[Tensor, Tensor | None]]
+_attend: ContextVar[Attend | None] = ContextVar("attend", default=None)
 
 
 @contextmanager
-def rewriting(rewrite: Rewrite | None) -> Iterator[None]:
-    """Let ``rewrite`` replace every layer's queries and keys in the passes of this thread.
+def attending(attend: Attend | None) -> Iterator[None]:
+    """Let ``attend`` stand in for every layer's attention in the passes of this thread.
 
-    The scale stays the network's own, whatever width it gives them. Nothing is recorded for it.
+    Queries and keys come after rotary embedding. Nothing is recorded. None leaves attention as it is.
     """
-    token = _rewrite.set(rewrite)
+    token = _attend.set(attend)
     try:
         yield
     finally:
-        _rewrite.reset(token)
+        _attend.reset(token)
 
 
 def eager_attention(module: nn.Module) -> Any:
@@ -183,16 +184,17 @@ def attention(
     scaling: float | None = None,
     dropout: float = 0.0,
     **options: Any,
-) -> tuple[Float[Tensor, "batch query heads d_v"], Float[Tensor, "batch heads query key"]]:
+) -> tuple[Float[Tensor, "batch query heads d_v"], Float[Tensor, "batch heads query key"] | None]:
     """The architecture's own eager attention, given another scale or mask where one is asked for.
 
     Each architecture's eager function is called, and none is rewritten here, so that the result
     without an intervention is the same to the last bit.
     """
+    if (attend := _attend.get()) is not None:
+        return attend(
+            module, query, key, value, attention_mask, scaling=scaling, dropout=dropout, **options
+        )
     eager = eager_attention(module)
-    if (rewrite := _rewrite.get()) is not None:
-        scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
-        query, key = rewrite(query, key)
     recorder = _recorder.get()
     if recorder is None:
         return eager(module, query, key, value, attention_mask, scaling=scaling, dropout=dropout, **options)

@@ -10,7 +10,6 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 START_TOKEN = "<|start|>"
-IGNORED_LABEL = -100  # torch's cross_entropy skips these
 
 
 @dataclass(frozen=True)

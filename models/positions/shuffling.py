@@ -14,6 +14,7 @@ from torch import Tensor
 from models.networks.interventions import Intervention, Visible
 from models.networks.loading import Network
 from models.networks.tracing import Trace, trace_ids
+from models.numerics.permutation import permutation
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,11 +34,6 @@ class Shuffle:
         """Attention weights of the second pass, rows and columns in the first one's order."""
         back = self.order.argsort()
         return weights[back][:, back]
-
-
-def shuffled(tokens: int, seed: int) -> Int[Tensor, " token"]:
-    """A random order of 0 … tokens − 1, the same for the same seed."""
-    return torch.randperm(tokens, generator=torch.Generator().manual_seed(seed))
 
 
 def relative_change(
@@ -61,7 +57,7 @@ def shuffle(
         positions=None if positions else (0,) * tokens,
         visible=Visible.from_tensor(visible.tril() if causal else visible),
     )
-    order = shuffled(tokens, seed)
+    order = permutation(tokens, seed)
     return Shuffle(
         order, trace_ids(network, token_ids, change), trace_ids(network, token_ids[order], change)
     )

@@ -5,27 +5,23 @@ Each query reads old tokens from the quantized cache and the latest ones exactly
 query one of the two for every token, so that the architecture's own attention does the rest.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, get_args
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from models.errors import InputError
 from models.networks.loading import Network
-from models.networks.recording import eager_attention
+from models.networks.recording import attending, eager_attention
+from models.numerics.token_losses import token_losses
 from models.quantization.integers import IntegerScheme, check_bits, check_group, quantize_integers
-from models.quantization.quantized_network import check_decoder, held_out, private_copy, token_losses
+from models.quantization.quantized_network import check_decoder, held_out
 
 Axis = Literal["token", "channel"]
 AXES: tuple[Axis, ...] = get_args(Axis)
-QUANTIZED_CACHE = "loupe_quantized_cache"
 
 
 @dataclass(frozen=True)
@@ -77,6 +73,7 @@ def reads_exactly(tokens: int, axis: Axis, setting: CacheSetting) -> Bool[Tensor
 
 
 def attention(
+    setting: CacheSetting,
     module: nn.Module,
     query: Float[Tensor, "batch heads query d_k"],
     key: Float[Tensor, "batch key_heads key d_k"],
@@ -89,9 +86,8 @@ def attention(
     Keys and values may be exact for different lengths, so that there are up to four kinds of pairs;
     a pair is exact where both are, and else takes the quantized form of what is quantized already.
     """
-    setting = _setting.get()
     eager = eager_attention(module)
-    if setting is None or attention_mask is None:
+    if attention_mask is None:
         return eager(module, query, key, value, attention_mask, **options)
     tokens = key.shape[2]
     keys = {
@@ -117,28 +113,13 @@ def attention(
     )
 
 
-_setting: ContextVar[CacheSetting | None] = ContextVar("quantized_cache", default=None)
-ALL_ATTENTION_FUNCTIONS.register(QUANTIZED_CACHE, attention)
-ALL_MASK_ATTENTION_FUNCTIONS.register(QUANTIZED_CACHE, ALL_MASK_ATTENTION_FUNCTIONS["eager"])
-
-
-@contextmanager
-def _quantizing(setting: CacheSetting | None) -> Iterator[None]:
-    token = _setting.set(setting)
-    try:
-        yield
-    finally:
-        _setting.reset(token)
-
-
 def logits_with_cache(
     network: Network, tokens: Int[Tensor, "batch query"], setting: CacheSetting | None
 ) -> Float[Tensor, "batch query vocabulary"]:
     """The network's logits when every layer's cache is quantized; None leaves it as it is."""
-    model = private_copy(network.model)
-    model.config._attn_implementation = QUANTIZED_CACHE  # of the copy, whose configuration is its own
-    with torch.inference_mode(), _quantizing(setting):
-        return model(tokens.to(network.device), use_cache=False).logits.float().cpu()
+    attend = None if setting is None else partial(attention, setting)
+    with torch.inference_mode(), attending(attend):
+        return network.model(tokens.to(network.device), use_cache=False).logits.float().cpu()
 
 
 @dataclass(frozen=True, eq=False)

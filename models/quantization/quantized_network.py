@@ -12,7 +12,6 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
@@ -20,6 +19,7 @@ from models.errors import InputError
 from models.networks.loading import Network
 from models.networks.texts import passages
 from models.networks.tokens import tokenize
+from models.numerics.token_losses import token_losses
 from models.quantization.error import output_error
 from models.quantization.weight_formats import Setting, quantize
 from models.runtime.settings import settings
@@ -143,13 +143,6 @@ def logits_with(
     with torch.inference_mode():
         output = functional_call(model, replaced, (tokens.to(network.device),), {"use_cache": False})
     return output.logits.float().cpu()
-
-
-def token_losses(
-    logits: Float[Tensor, "batch query vocabulary"], tokens: Int[Tensor, "batch query"]
-) -> Float[Tensor, "batch next"]:
-    """Negative log-likelihood of each token but the first, in nats."""
-    return cross_entropy(logits[:, :-1].transpose(1, 2), tokens[:, 1:], reduction="none")
 
 
 def kl_by_position(

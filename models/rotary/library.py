@@ -7,7 +7,8 @@ import torch
 from transformers import LlamaConfig, PreTrainedConfig
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
-from models.rotary.scaling import RopeSettings, ScaledRope, scaled_rope, unscaled_frequencies
+from models.rotary.rope import frequencies
+from models.rotary.scaling import RopeSettings, ScaledRope, scaled_rope
 
 # Keys of a config's rope_parameters that RopeSettings calls by the same name.
 SAME_NAMES = (
@@ -89,7 +90,7 @@ def library_rope_of_config(
 
 
 def _kept_pairs(settings: RopeSettings) -> ScaledRope:
-    own = unscaled_frequencies(settings.width, settings.rope_theta)
+    own = frequencies(settings.width, settings.rope_theta)
     kept = int((scaled_rope(settings).inverse_frequencies == own).sum())
     share = min(1.0, (2 * kept + 0.5) / settings.head_dim)  # transformers rounds the pairs down
     proportional = replace(settings, rope_type="proportional", partial_rotary_factor=share, factor=None)

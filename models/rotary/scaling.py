@@ -26,6 +26,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from models.errors import InputError
+from models.rotary import rope
 
 LONGEST = 2**24  # float32 holds every whole number up to here; beyond it, positions fall together
 BASES = (1.0, 1e12)
@@ -113,11 +114,11 @@ class ScaledRope:
     @property
     def wavelengths(self) -> Float[Tensor, " pairs"]:
         """Tokens for one full turn; infinite where a pair does not turn at all."""
-        return 2 * math.pi / self.inverse_frequencies
+        return rope.wavelengths(self.inverse_frequencies)
 
     def turns(self, length: int) -> Float[Tensor, " pairs"]:
         """Full turns from the first to the last of ``length`` positions."""
-        return self.inverse_frequencies * (check_length(length) - 1) / (2 * math.pi)
+        return rope.turns(check_length(length), self.inverse_frequencies)
 
 
 def check_length(length: int) -> int:
@@ -180,11 +181,6 @@ def scaled_rope(settings: RopeSettings, length: int | None = None) -> ScaledRope
     return SCALINGS[settings.rope_type](settings, length)
 
 
-def unscaled_frequencies(width: int, base: float) -> Float[Tensor, " pairs"]:
-    """θ_i = base^(−2i/d): the first pair turns by 1 radian a token, the last the slowest."""
-    return 1.0 / base ** (torch.arange(0, width, 2).float() / width)
-
-
 def ntk_base(base: float, factor: float, width: int) -> float:
     """The base under which the slowest pair is slowed by ``factor`` and the fastest not at all."""
     return base * factor ** (width / (width - 2))
@@ -199,16 +195,16 @@ def dynamic_factor(factor: float, length: int, trained: int) -> float:
 
 
 def _default(settings: RopeSettings, _length: int | None) -> ScaledRope:
-    return ScaledRope(unscaled_frequencies(settings.width, settings.rope_theta))
+    return ScaledRope(rope.frequencies(settings.width, settings.rope_theta))
 
 
 def _linear(settings: RopeSettings, _length: int | None) -> ScaledRope:
-    return ScaledRope(unscaled_frequencies(settings.width, settings.rope_theta) / _factor(settings))
+    return ScaledRope(rope.frequencies(settings.width, settings.rope_theta) / _factor(settings))
 
 
 def _ntk(settings: RopeSettings, _length: int | None) -> ScaledRope:
     base = ntk_base(settings.rope_theta, _factor(settings), settings.width)
-    return ScaledRope(unscaled_frequencies(settings.width, base))
+    return ScaledRope(rope.frequencies(settings.width, base))
 
 
 def _dynamic(settings: RopeSettings, length: int | None) -> ScaledRope:
@@ -216,7 +212,7 @@ def _dynamic(settings: RopeSettings, length: int | None) -> ScaledRope:
     trained = settings.longest
     stretch = dynamic_factor(_factor(settings), length or trained, trained)
     return ScaledRope(
-        unscaled_frequencies(settings.width, ntk_base(settings.rope_theta, stretch, settings.width))
+        rope.frequencies(settings.width, ntk_base(settings.rope_theta, stretch, settings.width))
     )
 
 
@@ -228,7 +224,7 @@ def _factor(settings: RopeSettings) -> float:
 
 
 def _yarn(settings: RopeSettings, _length: int | None) -> ScaledRope:
-    frequencies = unscaled_frequencies(settings.width, settings.rope_theta)
+    frequencies = rope.frequencies(settings.width, settings.rope_theta)
     ramp = yarn_ramp(settings)
     interpolated = frequencies / _factor(settings)
     return ScaledRope(
@@ -267,7 +263,7 @@ def yarn_paper_ramp(settings: RopeSettings) -> Float[Tensor, " pairs"]:
     Peng et al. 2023, section 3.2: γ(r) = (r − α)/(β − α) between α and β, and 1 − γ interpolates.
     """
     fast, slow = settings.beta_fast or 32.0, settings.beta_slow or 1.0
-    turns = settings.original * unscaled_frequencies(settings.width, settings.rope_theta) / (2 * math.pi)
+    turns = settings.original * rope.frequencies(settings.width, settings.rope_theta) / (2 * math.pi)
     if fast == slow:
         return (turns < slow).float()
     return 1 - ((turns - slow) / (fast - slow)).clamp(0, 1)
@@ -275,7 +271,7 @@ def yarn_paper_ramp(settings: RopeSettings) -> Float[Tensor, " pairs"]:
 
 def yarn_paper(settings: RopeSettings) -> ScaledRope:
     """YaRN by its paper: that ramp, and √(1/t) = 0.1·ln s + 1, whatever mscale says."""
-    frequencies = unscaled_frequencies(settings.width, settings.rope_theta)
+    frequencies = rope.frequencies(settings.width, settings.rope_theta)
     ramp, factor = yarn_paper_ramp(settings), _factor(settings)
     return ScaledRope(frequencies / factor * ramp + frequencies * (1 - ramp), 0.1 * math.log(factor) + 1)
 
@@ -300,7 +296,7 @@ def yarn_attention_factor(settings: RopeSettings) -> float:
 def _llama3(settings: RopeSettings, _length: int | None) -> ScaledRope:
     """Short wavelengths as they are, long ones interpolated, those between by a ramp in L/λ."""
     low, high = settings.low_freq_factor or 1.0, settings.high_freq_factor or 4.0
-    frequencies = unscaled_frequencies(settings.width, settings.rope_theta)
+    frequencies = rope.frequencies(settings.width, settings.rope_theta)
     interpolated = frequencies / _factor(settings)
     turns = settings.original / (2 * math.pi / frequencies)
     smooth = ((turns - low) / (high - low)).clamp(0, 1)
@@ -327,7 +323,7 @@ def longrope_attention_factor(settings: RopeSettings) -> float:
 
 def _truncated(settings: RopeSettings, _length: int | None) -> ScaledRope:
     """θ at least b stays, θ up to a becomes 0, and ρ stands for all between (Giraffe, section 3)."""
-    frequencies = unscaled_frequencies(settings.width, settings.rope_theta)
+    frequencies = rope.frequencies(settings.width, settings.rope_theta)
     between = torch.full_like(frequencies, settings.constant)
     cut = torch.where(frequencies <= settings.cut_below, 0.0, between)
     return ScaledRope(torch.where(frequencies >= settings.keep_above, frequencies, cut))
@@ -335,7 +331,7 @@ def _truncated(settings: RopeSettings, _length: int | None) -> ScaledRope:
 
 def _proportional(settings: RopeSettings, _length: int | None) -> ScaledRope:
     """The first pairs turn as in a head of full width, the others not at all; then all by 1/s."""
-    frequencies = unscaled_frequencies(settings.head_dim, settings.rope_theta)
+    frequencies = rope.frequencies(settings.head_dim, settings.rope_theta)
     rotated = int(settings.partial_rotary_factor * settings.head_dim // 2)
     frequencies = torch.where(torch.arange(len(frequencies)) < rotated, frequencies, 0.0)
     return ScaledRope(frequencies / (settings.factor or 1.0))

@@ -5,7 +5,8 @@ from jaxtyping import Int
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from torch import Tensor
 
-from models.networks.windows import IGNORED_LABEL, START_TOKEN
+from models.networks.windows import START_TOKEN
+from models.numerics.token_losses import IGNORED_LABEL
 
 
 def train_tokenizer(text: str, vocabulary_size: int) -> Tokenizer:

@@ -8,12 +8,13 @@ from torch.nn.attention.flex_attention import create_mask
 from transformers import AutoModelForCausalLM
 
 from models.attention.next_token import compare_next_token
-from models.masks.effects import head_stage, loss_by_position
+from models.masks.effects import head_stage
 from models.masks.settings import MaskSettings
 from models.networks.catalogue import DEFAULT, EMBEDDED
 from models.networks.interventions import Intervention, Visible
 from models.networks.loading import Network, load
 from models.networks.tracing import trace_ids
+from models.numerics.token_losses import token_losses
 from tests.benchmarks import masks_batch
 from tests.benchmarks.browsing import browser, drag, events, start_stopwatch
 from tests.benchmarks.figures import Figure, Goal
@@ -64,7 +65,7 @@ def network_panel(network: Network) -> Figure:
         before, after = trace_ids(network, ids), trace_ids(network, ids, change)
         for traced in (before, after):
             head_stage(traced, 1, 2, "softmax")
-            loss_by_position(traced.logits, ids)
+            token_losses(traced.logits, ids)
         compare_next_token(before.logits[-1], after.logits[-1], 8)
 
     def twice() -> None:

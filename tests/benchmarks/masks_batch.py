@@ -8,8 +8,9 @@ import torch
 
 from models.masks.packing import Conversation, pack, packed_logits
 from models.masks.padding import batch_logits, pad
-from models.masks.streaming import KeyCache, decode, stream_logits
+from models.masks.streaming import decode, stream_logits
 from models.networks.catalogue import DEFAULT
+from models.networks.key_cache import KeyCache
 from models.networks.loading import Network, load
 from models.networks.texts import passages
 from tests.benchmarks.figures import Figure, Goal

@@ -1,6 +1,5 @@
 """Every view of every page fits a laptop and a phone in both languages, and says what it shows."""
 
-import ast
 import re
 
 import pytest
@@ -9,7 +8,7 @@ from playwright.sync_api import Locator, Page, expect
 from components.catalogue import PAGES
 from components.words import LANGUAGES
 from tests.browser.driving import fits_the_window, pick, ready
-from tests.pages.screen import ROOT
+from tests.pages.screen import views
 
 PHONE, LAPTOP = {"width": 390, "height": 900}, {"width": 1280, "height": 900}
 # Long work made short: how much is computed does not matter here.
@@ -20,23 +19,14 @@ SHORT = {
 }
 
 
-def views(page: str) -> list[str]:
-    """The names of a page's views, read without running it."""
-    tree = ast.parse((ROOT / "pages" / f"{page}.py").read_text(encoding="utf-8"))
-    [value] = [
-        s.value for s in tree.body if isinstance(s, ast.Assign) and ast.unparse(s.targets[0]) == "VIEWS"
-    ]
-    names = value.keys if isinstance(value, ast.Dict) else value.elts
-    return [ast.literal_eval(name) for name in names]
-
-
 @pytest.mark.parametrize("name", [entry.name for entry in PAGES])
 def test_every_view_fits_and_says_what_it_shows(page: Page, name: str) -> None:
     """As a person goes: one window, from view to view, and once more in the other language."""
     page.set_viewport_size(PHONE)
     page.goto(f"/{name}?lang=en{SHORT.get(name, '')}")
     ready(page)
-    there, back = views(name), views(name)[::-1]
+    there = [view.name for view in views(name)]
+    back = there[::-1]
     [default] = [view for number, view in enumerate(there) if choice(page, name, number).is_checked()]
     for language, order in zip(LANGUAGES, (there, back), strict=True):
         if order is back:

@@ -1,157 +1,114 @@
-"""Links set controls: every value as the type of its default, and nothing that the page has not."""
-
-from urllib.parse import urlencode
+"""Controls in a session: from the address once, through widgets and links, and back as values."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from streamlit.testing.v1 import AppTest
 
-from components.controls import parse_link
-
-DEFAULTS = {
-    "page_text": "",
-    "page_count": 0,
-    "page_width": 1.0,
-    "page_flag": False,
-    "page_heads": [],
-}
+from components import controls
+from components.controls import apply_link
+from tests.components.lab import VIEWS
 
 
-@given(
-    text=st.text(st.characters(codec="utf-8")),
-    count=st.integers(-(10**9), 10**9),
-    width=st.floats(allow_nan=False, allow_infinity=False),
-    heads=st.lists(st.text(st.characters(codec="utf-8"), min_size=1), min_size=1),
-)
-def test_a_link_says_what_was_written_into_it(text, count, width, heads):
-    values = {"page_text": text, "page_count": count, "page_width": width, "page_heads": heads}
-    assert parse_link(urlencode(values, doseq=True), DEFAULTS) == values
-
-
-def test_values_have_the_types_of_their_defaults():
-    values = parse_link("page_width=3&page_count=-1&page_flag=true", DEFAULTS)
-    assert values == {"page_width": 3.0, "page_count": -1, "page_flag": True}
-    assert [type(value) for value in values.values()] == [float, int, bool]
-
-
-def test_booleans_and_empty_values():
-    assert parse_link("page_flag=true", DEFAULTS) == {"page_flag": True}
-    assert parse_link("page_flag=false", DEFAULTS) == {"page_flag": False}
-    assert parse_link("page_text=", DEFAULTS) == {"page_text": ""}
-    assert parse_link("", DEFAULTS) == {}
-
-
-def test_lists_are_written_by_repeating_and_the_defaults_stay_as_they_are():
-    assert parse_link("page_heads=0.1&page_heads=2.3", DEFAULTS) == {"page_heads": ["0.1", "2.3"]}
-    assert DEFAULTS["page_heads"] == []
-
-
-@pytest.mark.parametrize(
-    "query",
-    [
-        "page_other=1",
-        "page_count=1.5",
-        "page_count=many",
-        "page_count=",
-        "page_width=wide",
-        "page_flag=maybe",
-        *(f"page_width={word}" for word in ("nan", "NaN", "inf", "-inf", "1e999")),
-    ],
-)
-def test_what_a_page_does_not_have_or_is_not_of_its_type_is_refused(query):
-    with pytest.raises(ValueError):  # noqa: PT011  # int() and float() word theirs themselves
-        parse_link(query, DEFAULTS)
-
-
-def linked_page():
+def page_with_controls():
     import streamlit as st
 
-    from components.controls import apply_link
+    from components import controls
+    from tests.components.lab import VIEWS, Bars
 
-    defaults = {"page_width": 1.0, "page_count": 3, "page_text": "typed"}
-    for key, value in defaults.items():
-        st.session_state.setdefault(key, value)
-    st.button("Go", on_click=apply_link, args=("page_width=2", defaults, frozenset({"page_text"})))
-
-
-def test_a_link_puts_other_controls_back_and_leaves_kept_ones():
-    page = AppTest.from_function(linked_page).run()
-    page.session_state["page_count"] = 4
-    page.session_state["page_text"] = "my own words"
-    page.button[0].click().run()
-    assert not page.exception
-    assert page.session_state["page_width"] == 2.0
-    assert page.session_state["page_count"] == 3
-    assert page.session_state["page_text"] == "my own words"
+    controls.read_address("lab", VIEWS)
+    view = controls.now(Bars)
+    controls.draw_rail(view)
+    st.session_state["seen"] = view
+    if st.session_state.pop("apply", None):
+        controls.apply_link(st.session_state["link"], VIEWS)
+    if st.session_state.pop("put", None):
+        controls.put(view.with_(place=4, width=2.0))
 
 
-def numbered_page():
-    import streamlit as st
-
-    from components.controls import whole_number
-
-    st.write(whole_number("Count", 0, 9, "page_count", 3))
-
-
-@pytest.mark.parametrize(
-    ("asked", "shown"),
-    [
-        ("7", 7),
-        ("12", 9),
-        ("-2", 3),
-        ("2.5", 3),
-        ("nan", 3),
-        ("1e999", 3),
-        ("９", 3),
-        ("9" * 400, 3),
-        ("", 3),
-    ],
-)
-def test_a_whole_number_from_the_address_is_clamped_or_the_default(asked, shown):
-    page = AppTest.from_function(numbered_page)
-    page.query_params["page_count"] = asked
-    page.run()
-    assert not page.exception
-    assert page.session_state["page_count"] == page.number_input[0].value == shown
+def opened(**query):
+    screen = AppTest.from_function(page_with_controls, default_timeout=60)
+    for key, value in query.items():
+        screen.query_params[f"lab_{key}"] = value
+    screen = screen.run()
+    assert not screen.exception
+    return screen
 
 
-def test_a_whole_number_keeps_what_is_typed():
-    page = AppTest.from_function(numbered_page).run()
-    page.number_input[0].set_value(5).run()
-    assert page.session_state["page_count"] == 5
+def view(screen):
+    return screen.session_state["seen"]
 
 
-FIELDS = """
-import streamlit as st
-from components.controls import switch, text_field
-
-st.session_state["seen"] = (text_field("Words", "page_words", "as ever"), switch("Off", "page_off"))
-"""
-
-
-def test_text_and_switch_come_from_the_address_and_outlive_their_widgets():
-    screen = AppTest.from_string(FIELDS)
-    screen.query_params["page_words"], screen.query_params["page_off"] = "from afar", "true"
-    screen.run()
-    assert screen.session_state["seen"] == ("from afar", True)
-    screen.text_input[0].set_value("typed").run()
-    screen.toggle[0].set_value(False).run()
-    assert screen.session_state["seen"] == ("typed", False)
-    screen.session_state["page_words"], screen.session_state["page_off"] = "of a scene", True
-    screen.run()
-    assert (screen.text_input[0].value, screen.toggle[0].value) == ("of a scene", True)
+def test_the_address_is_read_once():
+    screen = opened(width="3.5", kind="two", seed="12", place="2")
+    assert (view(screen).width, view(screen).kind, view(screen).seed, view(screen).place) == (
+        3.5,
+        "two",
+        12,
+        2,
+    )
+    screen.query_params["lab_width"] = "9"
+    assert view(screen.run()).width == 3.5
 
 
-@pytest.mark.parametrize("asked", ["1", "True", "yes", ""])
-def test_a_switch_is_on_only_for_the_word_true(asked):
-    screen = AppTest.from_string(FIELDS)
-    screen.query_params["page_off"] = asked
-    assert screen.run().session_state["seen"] == ("as ever", False)
+@pytest.mark.parametrize("value", ["nan", "1e999", "x" * 1000, "", "-1", "[]", "中文", "99999999999"])
+def test_wrong_values_in_the_address_are_clamped_or_the_default(value):
+    seen = view(opened(width=value, kind=value, seed=value, later=value, place=value))
+    assert 0 <= seen.width <= 10
+    assert seen.kind == "bars"
+    assert 0 <= seen.seed <= 99
+    assert seen.place >= -1
 
 
-def test_a_text_too_long_for_an_address_does_not_stand_in_it():
-    screen = AppTest.from_string(FIELDS).run()
-    for typed, written in (("short", "short"), ("x" * 1_501, None)):
-        screen.text_input[0].set_value(typed).run()
-        assert screen.session_state["loupe_address"]["page_words"] == written
+def test_an_unknown_setting_in_a_link_is_counted():
+    assert opened(width="3", colour="blue", height="4").session_state["lab_strange"] == 1
+    assert opened(width="3").session_state["lab_strange"] == 0
+
+
+def test_widgets_write_the_session_and_the_view_follows():
+    screen = opened()
+    screen.number_input(key="lab_seed_widget").set_value(5).run()
+    screen.text_input(key="lab_words_widget").set_value("two words").run()
+    assert (view(screen.run()).seed, view(screen).words) == (5, "two words")
+    assert screen.session_state["lab_seed"] == 5
+
+
+def test_a_value_beyond_its_bounds_in_the_session_is_put_right():
+    screen = opened()
+    screen.session_state["lab_width"] = 99.0
+    assert view(screen.run()).width == 10.0
+    assert screen.session_state["lab_width"] == 10.0
+
+
+def test_a_link_sets_what_it_names_and_puts_the_rest_back():
+    screen = opened(width="3", seed="12")
+    screen.session_state["link"] = "lab_later=0.25&lab_kind=two"
+    screen.session_state["apply"] = True
+    seen = view(screen.run().run())
+    assert (seen.later, seen.kind, seen.width, seen.seed) == (0.25, "two", 1.0, 7)
+
+
+@pytest.mark.parametrize("query", ["lab_depth=1", "lab_width=wide", "lab_view=nowhere", "other_width=1"])
+def test_a_link_that_cannot_be_followed_is_an_error(query):
+    with pytest.raises(ValueError, match=r"\w"):
+        apply_link(query, VIEWS)
+
+
+def test_a_view_is_put_into_the_session_by_its_differences():
+    screen = opened(seed="12")
+    screen.session_state["put"] = True
+    seen = view(screen.run().run())
+    assert (seen.place, seen.width, seen.seed) == (4, 2.0, 12)
+    assert "lab_later" not in screen.session_state
+    assert screen.session_state["lab_view"] == "bars"
+
+
+def test_the_rail_shows_sliders_first():
+    drawn = [element.key for element in opened().main if getattr(element, "key", None)]
+    sliders = [index for index, key in enumerate(drawn) if key.endswith("_slider")]
+    others = [index for index, key in enumerate(drawn) if key.endswith("_widget")]
+    assert max(sliders) < min(others)
+
+
+def test_sentences_name_a_control_as_a_person_knows_it():
+    from tests.components.lab import Bars
+
+    assert controls.in_words(Bars.at(width=2.5), "width") == "Width: 2.5"

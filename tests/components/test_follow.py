@@ -1,4 +1,4 @@
-"""Live panels drawn again at a slider's value, outside of a rerun: same figures, nothing written."""
+"""A view made again at a slider's value, outside of a rerun: the same figures, and nothing written."""
 
 import json
 
@@ -9,124 +9,111 @@ from starlette.testclient import TestClient
 from streamlit.testing.v1 import AppTest
 
 from components.live.follow import FOLLOW_ROUTE, answer, follow
+from components.words import LANGUAGES
 from tests.pages.screen import live, open_page
 
 
-def page_with_a_slider():
-    import plotly.graph_objects as go
-    import streamlit as st
+def page_with_views():
+    from components import controls
+    from components.live.follow import remember_view
+    from components.stage import show
+    from tests.components.lab import VIEWS, Bars
 
-    from components.live.figure import live_figure
-    from components.live.slider import live_slider
-    from components.panels import live_panel
-    from models.errors import InputError
-
-    @live_panel
-    def curve(start: float) -> None:
-        width = st.session_state["page_width"]
-        st.session_state["page_written"] = width
-        if width == 5:
-            raise InputError("No five.")
-        if width == 7:
-            raise ZeroDivisionError
-        with st.columns(2)[0]:
-            live_figure(go.Figure(go.Bar(y=[start, width])), "page_curve", f"width {width}")
-        if width > 8:
-            st.write("wide")
-
-    live_slider("Width", "page_width", 0.0, 10.0, 1.0, live=("curve",))
-    live_slider("Alone", "page_alone", 0.0, 10.0, 1.0)
-    curve(0.5)
+    controls.read_address("lab", VIEWS)
+    view = controls.now(Bars)
+    controls.draw_rail(view)
+    stage = view.stage()
+    show(stage, "lab")
+    remember_view(view, lambda v: v.stage().plots, {plot.name: plot.drawn.text for plot in stage.plots})
 
 
 @pytest.fixture
 def screen():
-    return AppTest.from_function(page_with_a_slider, default_timeout=60).run()
+    return AppTest.from_function(page_with_views, default_timeout=60).run()
 
 
 def token(screen):
-    return live(screen)["page_width_slider"]["token"]
+    return live(screen)["lab_width_slider"]["token"]
 
 
-def test_the_panel_is_drawn_at_the_new_value_and_the_session_stays_as_it_was(screen):
-    [figure] = follow(token(screen), "page_width", 3.0)
+def test_only_the_figure_that_changes_is_sent_and_the_session_stays_as_it_was(screen):
+    [figure] = follow(token(screen), "lab_width", 3.0)
     assert json.loads(figure["figure"])["data"][0]["y"] == [0.5, 3.0]
-    assert (figure["name"], figure["alt"]) == ("page_curve", "width 3.0")
-    assert screen.session_state["page_width"] == 1.0
-    assert screen.session_state["page_written"] == 1.0
+    assert (figure["name"], figure["alt"]) == ("lab_bars", "width 3.0")
+    assert "lab_width" not in screen.session_state
+
+
+def test_a_figure_that_has_moved_is_sent_on_the_way_back_too(screen):
+    follow(token(screen), "lab_width", 3.0)
+    [figure] = follow(token(screen), "lab_width", 1.0)
+    assert json.loads(figure["figure"])["data"][0]["y"] == [0.5, 1.0]
 
 
 def test_it_is_what_a_rerun_shows(screen):
-    [figure] = follow(token(screen), "page_width", 2.5)
-    screen.session_state["page_width"] = 2.5
-    assert live(screen.run())["page_curve"]["figure"] == figure["figure"]
+    [figure] = follow(token(screen), "lab_width", 2.5)
+    screen.session_state["lab_width"] = 2.5
+    assert live(screen.run())["lab_bars"]["figure"] == figure["figure"]
 
 
-def test_values_are_held_within_the_slider(screen):
-    [figure] = follow(token(screen), "page_width", -4.0)
-    assert json.loads(figure["figure"])["data"][0]["y"] == [0.5, 0.0]
+@pytest.mark.parametrize(("value", "held"), [(-4.0, 0.0), (0.0, 0.0), (-0.01, 0.0), (4.0, 4.0)])
+def test_values_are_held_within_the_slider(screen, value, held):
+    [figure] = follow(token(screen), "lab_width", value)
+    assert json.loads(figure["figure"])["data"][0]["y"] == [0.5, held]
 
 
-@pytest.mark.parametrize("value", [5.0, 7.0, 9.0, float("nan"), float("inf")])
-def test_words_failures_and_no_numbers_ask_for_a_rerun(screen, value):
-    assert follow(token(screen), "page_width", value) is None
+@pytest.mark.parametrize("value", [5.0, 7.0, 9.0, 12.0, float("nan"), float("inf")])
+def test_refusals_failures_other_figures_and_no_numbers_ask_for_a_rerun(screen, value):
+    assert follow(token(screen), "lab_width", value) is None
 
 
-def test_unknown_sessions_and_sliders_ask_for_a_rerun(screen):
-    assert follow("nobody", "page_width", 3.0) is None
-    assert follow(token(screen), "page_height", 3.0) is None
-    assert follow(token(screen), "page_alone", 3.0) is None
-    assert live(screen)["page_alone_slider"]["token"] == ""
+def test_unknown_sessions_and_controls_that_do_not_move_figures_ask_for_a_rerun(screen):
+    assert follow("nobody", "lab_width", 3.0) is None
+    assert follow(token(screen), "lab_height", 3.0) is None
+    assert follow(token(screen), "lab_later", 0.2) is None
+    assert follow(token(screen), "lab_seed", 3.0) is None
+    assert live(screen)["lab_later_slider"]["token"] == ""
+    assert live(screen)["lab_later_slider"]["mark"] == "on release"
 
 
 def test_two_sessions_do_not_see_each_other(screen):
-    other = AppTest.from_function(page_with_a_slider, default_timeout=60).run()
+    other = AppTest.from_function(page_with_views, default_timeout=60).run()
     assert token(other) != token(screen)
 
 
 def test_what_left_the_screen_is_forgotten():
     screen = open_page("attention")
     before = live(screen)["attention_temperature_slider"]["token"]
-    assert len(follow(before, "attention_temperature", 2.0)) == 2
+    assert {figure["name"] for figure in follow(before, "attention_temperature", 2.0)} == {
+        "attention_heatmap",
+        "attention_next",
+    }
     screen.switch_page("../pages/home.py").run()
     assert follow(before, "attention_temperature", 2.0) is None
 
 
+def test_figures_speak_the_persons_language():
+    titles = set()
+    for language in LANGUAGES:
+        screen = open_page("attention", lang=language)
+        token = live(screen)["attention_temperature_slider"]["token"]
+        figures = {figure["name"]: figure for figure in follow(token, "attention_temperature", 2.0)}
+        layout = json.loads(figures["attention_heatmap"]["figure"])["layout"]
+        assert (
+            layout["xaxis"]["title"]["text"]
+            == json.loads(live(screen)["attention_heatmap"]["figure"])["layout"]["xaxis"]["title"]["text"]
+        )
+        titles.add(layout["xaxis"]["title"]["text"])
+    assert len(titles) == len(LANGUAGES)
+
+
 def test_the_route(screen):
     client = TestClient(Starlette(routes=[Route(FOLLOW_ROUTE, answer, methods=["POST"])]))
-    asked = {"token": token(screen), "key": "page_width", "value": 3}
+    asked = {"token": token(screen), "key": "lab_width", "value": 3}
     good = client.post(FOLLOW_ROUTE, json=asked)
     assert good.status_code == 200
-    assert [figure["name"] for figure in good.json()["figures"]] == ["page_curve"]
+    assert [figure["name"] for figure in good.json()["figures"]] == ["lab_bars"]
     assert client.post(FOLLOW_ROUTE, json=asked | {"token": "nobody"}).json() == {"figures": None}
     assert client.post(FOLLOW_ROUTE, json=asked | {"value": "wide"}).status_code == 400
     assert client.post(FOLLOW_ROUTE, json=[1]).status_code == 400
     assert client.post(FOLLOW_ROUTE, content=b"{").status_code == 400
     assert client.post(FOLLOW_ROUTE, json=asked | {"key": "k" * 2000}).status_code == 413
-
-
-def page_with_constant_words():
-    import plotly.graph_objects as go
-    import streamlit as st
-
-    from components.live.figure import live_figure
-    from components.live.slider import live_slider
-    from components.panels import live_panel
-
-    @live_panel
-    def curve() -> None:
-        st.caption("Bars.")
-        width = st.session_state["page_width"]
-        live_figure(go.Figure(go.Bar(y=[width])), "page_curve", "bars")
-        st.write(f"{min(width, 4.0)}")
-
-    live_slider("Width", "page_width", 0.0, 10.0, 5.0, live=("curve",))
-    curve()
-
-
-def test_words_that_stay_as_they_are_need_no_rerun():
-    screen = AppTest.from_function(page_with_constant_words, default_timeout=60).run()
-    for width in (6.0, 8.0):
-        [figure] = follow(token(screen), "page_width", width)
-        assert json.loads(figure["figure"])["data"][0]["y"] == [width]
-    assert follow(token(screen), "page_width", 2.0) is None

@@ -3,15 +3,15 @@
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from components.controls import LONGEST_IN_ADDRESS
+from components.old_controls import LONGEST_IN_ADDRESS
 from tests.pages.screen import live, open_page
 
 LONG = "a long text. " * 200
 
 
 def page_with_a_text():
-    from components.controls import text_field
     from components.live.address import forget_address, write_address
+    from components.old_controls import text_field
 
     forget_address()
     text_field("Text", "page_text", "short", lines=4)

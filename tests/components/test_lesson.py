@@ -1,15 +1,14 @@
 """Lessons: their form, the same in every language, with links that the page understands."""
 
-import ast
 import re
 from pathlib import Path
 
 import pytest
 
 from components.catalogue import ASSETS, HOME, PAGES, lesson
-from components.controls import parse_link
 from components.lesson import Item, Link, read_lesson
 from components.words import LANGUAGES
+from tests.pages.screen import controls, views
 
 ROOT = Path(__file__).parents[2]
 NAMES = [entry.name for entry in (HOME, *PAGES)]
@@ -88,6 +87,7 @@ def test_lessons_have_the_same_parts_in_every_language(name, language):
     english, other = lesson(name, "en"), lesson(name, language)
     assert [scene.query for scene in other.scenes] == [scene.query for scene in english.scenes]
     assert list(other.notes) == list(english.notes)
+    assert list(other.views) == list(english.views)
     for part in ("questions", "claims"):
         ours = {item.identifier: [link.query for link in item.links] for item in getattr(other, part)}
         theirs = {item.identifier: [link.query for link in item.links] for item in getattr(english, part)}
@@ -115,37 +115,41 @@ def test_every_part_of_a_lesson_has_words(name, language):
 
 @pytest.mark.parametrize("entry", PAGES, ids=lambda entry: entry.name)
 @pytest.mark.parametrize("language", LANGUAGES)
+def test_every_view_has_a_name_and_a_sentence(entry, language):
+    words = lesson(entry.name, language).views
+    assert list(words) == [view.name for view in views(entry.name)]
+    for view in words.values():
+        assert view.label
+        assert view.watch.rstrip("*").endswith("." if language == "en" else "。"), view
+        assert len(view.watch.split()) <= 30, view
+
+
+@pytest.mark.parametrize("entry", PAGES, ids=lambda entry: entry.name)
+@pytest.mark.parametrize("language", LANGUAGES)
 def test_every_link_sets_controls_that_the_page_has(entry, language):
-    defaults = constant(entry.name, "DEFAULTS")
+    known = controls(entry.name)
     read = lesson(entry.name, language)
     links = [*read.scenes, *(link for item in read.questions + read.claims for link in item.links)]
     assert links
     for link in links:
-        values = parse_link(link.query, defaults)
-        assert values, link
-        assert all(type(values[key]) is type(defaults[key]) for key in values), link
+        texts = query_texts(link.query)
+        view = texts.pop(f"{entry.name}_view", None)
+        assert view in {None, *(cls.name for cls in views(entry.name))}, link
+        assert texts or view, link
+        for key, text in texts.items():
+            known[key].parse(text)  # raises what it cannot be; an unknown key is a KeyError
 
 
 @pytest.mark.parametrize("entry", PAGES, ids=lambda entry: entry.name)
 def test_every_note_of_a_page_is_written_and_shown(entry):
-    """Notes are shown by ``page.note("name")``, or read as ``lesson.notes["name"]``."""
+    """Notes are shown by ``note(view, "name")``, or read as ``lesson.notes["name"]``."""
     source = "".join(
         path.read_text(encoding="utf-8")
         for path in (*(ROOT / "components").rglob("*.py"), ROOT / "pages" / f"{entry.name}.py")
     )
     for name in lesson(entry.name, "en").notes:
-        assert f'.note("{name}")' in source or f'notes["{name}"]' in source
-
-
-def constant(page: str, name: str) -> object:
-    """A constant of a page, without running the page: its imports and this assignment alone."""
-    path = ROOT / "pages" / f"{page}.py"
-    kept = [
-        statement
-        for statement in ast.parse(path.read_text(encoding="utf-8")).body
-        if isinstance(statement, ast.Import | ast.ImportFrom)
-        or (isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == name)
-    ]
-    names: dict[str, object] = {}
-    exec(compile(ast.Module(kept, []), str(path), "exec"), names)
-    return names[name]
+        assert (
+            f'note(self, "{name}")' in source
+            or f'note(view, "{name}")' in source
+            or f'notes["{name}"]' in source
+        )

@@ -7,7 +7,7 @@ import torch
 from streamlit.testing.v1 import AppTest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from tests.pages.screen import ROOT, constant, figures, open_page
+from tests.pages.screen import ROOT, controls, figures, open_page
 
 NETWORK = ROOT / "assets" / "networks" / "loupe-llama"
 TEXT = "The keeper lit the lamp, and the keeper slept."
@@ -22,7 +22,7 @@ VIEWS = {
 STAGES = ("raw", "scaled", "masked", "softmax", "contribution")
 
 
-DEFAULTS, KEPT = constant("attention", "DEFAULTS"), constant("attention", "KEPT")
+CONTROLS = controls("attention")
 
 
 def attention(**query: str | list[str]) -> AppTest:

@@ -6,9 +6,12 @@ import contextlib
 import io
 import json
 import re
+import runpy
 from collections.abc import Callable
+from functools import cache
 from itertools import count
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import plotly.graph_objects as go
@@ -16,6 +19,8 @@ from streamlit.testing.v1 import AppTest
 
 from components.catalogue import lesson
 from components.lesson import Link
+from components.page import Page
+from components.settings import Control, View, page_controls, query_texts
 from components.words import LANGUAGES
 from components.work import Run
 
@@ -28,6 +33,35 @@ def constant(page: str, name: str) -> object:
     values = {ast.unparse(s.targets[0]): s.value for s in tree.body if isinstance(s, ast.Assign)}
     value = values[name]
     return ast.literal_eval(value.args[0] if isinstance(value, ast.Call) else value)
+
+
+@cache
+def views(page: str) -> tuple[type[View], ...]:
+    """The views of a page, in the order of their tabs, without running it; none of an old page."""
+    listed: list[Page] = []
+    with patch.object(Page, "show", lambda page: listed.append(page)):
+        runpy.run_path(str(ROOT / "pages" / f"{page}.py"))
+    return listed[0].views if listed else ()
+
+
+@cache
+def controls(page: str) -> dict[str, Control]:
+    """The controls of a page by their keys."""
+    return page_controls(views(page))
+
+
+def follows(page: str, link: Link, screen: AppTest) -> dict[str, object]:
+    """Assert that a link was followed: it set what it names, and its view is open. Returns its values."""
+    assert not screen.exception, link
+    assert said(screen) == [], link
+    texts = query_texts(link.query)
+    view = texts.pop(f"{page}_view", views(page)[0].name)
+    assert screen.session_state[f"{page}_view"] == view, link
+    values = {key: controls(page)[key].parse(text) for key, text in texts.items()}
+    for key, value in values.items():
+        now = screen.session_state[key]
+        assert now == value or str(now) == str(value), (link, key)
+    return values
 
 
 def open_page(name: str = "home", locale: str = "en-GB", **query: str | list[str]) -> AppTest:
@@ -110,9 +144,7 @@ def follow_scenes(page: str, language: str, check: Callable[[AppTest, Link], Non
     screen = open_page(page, lang=language)
     scenes = lesson(page, language).scenes
     for number, link in [*enumerate(scenes), (0, scenes[0])]:
-        screen.pills(key=f"{page}_scene").set_value(number).run()
-        check(screen, link)
-        assert screen.pills(key=f"{page}_scene").value is None  # it can be played again
+        check(screen.button(key=f"{page}_scene_{number}").click().run(), link)
 
 
 def follow_answers(page: str, kind: str, check: Callable[[AppTest, Link], None]) -> None:
@@ -127,7 +159,7 @@ def follow_answers(page: str, kind: str, check: Callable[[AppTest, Link], None])
             screen.session_state[f"{page}_{kind}"] = item.identifier
             screen.run()
             assert any(item.text in text.value for text in screen.markdown), item.identifier
-            for place, link in enumerate(item.links):
-                button = screen.button(key=f"{page}_{item.identifier}_{place}")
+            for number, link in enumerate(item.links):
+                button = screen.button(key=f"{page}_{item.identifier}_{number}_below")
                 if next(numbers) % 2:
                     check(button.click().run(), link)

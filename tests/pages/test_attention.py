@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from components.catalogue import lesson
+from components.panels.network.reading import SHORT_TEXT
 from components.words import LANGUAGES
-from models.networks.texts import passages
 from models.networks.tracing import NO_INTERVENTION
 from tests.pages.attention_screen import NETWORK, STAGES, TEXT, VIEWS, attention, eager, heatmap
 from tests.pages.screen import CHECK, captions, figures, live, open_page, said
@@ -28,7 +28,8 @@ def test_every_view_opens_by_its_address_in_every_language(view, language):
     assert set(figures(screen)) == VIEWS[view]
     assert all(data["alt"] for data in live(screen).values() if "figure" in data)
     assert bool(screen.dataframe) == (view in ("find", "scale", "softmax", "sharing"))
-    assert screen.radio[0].options == [item.title for item in lesson("attention", language).questions]
+    asked = screen.radio(key="attention_questions_widget").options
+    assert sorted(asked) == sorted(item.title for item in lesson("attention", language).questions)
 
 
 def test_the_first_visit_shows_a_real_network_at_work():
@@ -36,7 +37,7 @@ def test_the_first_visit_shows_a_real_network_at_work():
     assert said(screen) == []
     assert set(figures(screen)) == VIEWS["look"]
     (area,) = screen.text_area
-    assert area.value == passages()[0].excerpt
+    assert area.value == SHORT_TEXT
     tokens = len(heatmap(screen))
     assert any(caption.value == f"{tokens} tokens" for caption in screen.caption)
 
@@ -134,7 +135,7 @@ def test_the_exponent_changes_the_scale_and_one_half_is_the_networks_own():
 
 def test_silenced_heads_change_the_next_token_and_leave_their_picture():
     screen = attention()
-    screen.multiselect(key="attention_silenced").set_value(["0.0", "0.1", "1.2"]).run()
+    screen.multiselect(key="attention_silenced_widget").set_value(["0.0", "0.1", "1.2"]).run()
     assert said(screen) == []
     before, after = figures(screen)["attention_next"]["data"]
     assert np.abs(before["x"] - after["x"]).max() > 1e-4

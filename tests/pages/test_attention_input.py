@@ -10,7 +10,7 @@ import pytest
 from huggingface_hub.errors import RepositoryNotFoundError
 
 from components.words import LANGUAGES
-from tests.pages.attention_screen import DEFAULTS, NETWORK, TEXT, VIEWS, attention, heatmap
+from tests.pages.attention_screen import CONTROLS, NETWORK, TEXT, VIEWS, attention, heatmap
 from tests.pages.screen import captions, figures, live, open_page, said
 
 # Texts and networks
@@ -48,7 +48,7 @@ def test_a_text_that_cannot_be_read_gets_one_sentence_and_stays(typed, sentence)
         "字" * 90,
     ],
 )
-@pytest.mark.parametrize("view", ["look", "find", "depth", "sharing"])
+@pytest.mark.parametrize("view", ["look", "find", "depth"])
 def test_unusual_texts_are_read_like_any_other(typed, view):
     screen = attention(view=view)
     screen.text_area[0].set_value(typed).run()
@@ -156,7 +156,7 @@ OWN_WORDS = {"attention_text", "attention_other", "attention_logits"}  # any tex
 @pytest.mark.parametrize("view", VIEWS)
 @pytest.mark.parametrize("value", BAD)
 def test_an_address_with_wrong_values_opens_the_page_with_defaults(view, value):
-    wrong = dict.fromkeys(set(DEFAULTS) - OWN_WORDS, value)
+    wrong = dict.fromkeys(set(CONTROLS) - OWN_WORDS, value)
     screen = open_page("attention", **{**wrong, "attention_text": TEXT, "attention_view": view})
     assert not screen.exception
     assert said(screen) == []
@@ -184,7 +184,7 @@ def test_logits_that_are_no_numbers_get_one_sentence_and_stay(value):
 
 
 def test_a_repeated_parameter_is_no_trouble():
-    repeated = {name: ["1", "2"] for name in DEFAULTS if name not in OWN_WORDS | {"attention_view"}}
+    repeated = {name: ["1", "2"] for name in CONTROLS if name not in OWN_WORDS | {"attention_view"}}
     screen = open_page("attention", attention_text=TEXT, **repeated)
     assert not screen.exception
     assert said(screen) == []

@@ -1,12 +1,11 @@
 """Markup in every text field, and addresses that no control has written: nothing of it is carried out."""
 
-import ast
 import re
 
 import pytest
 
 from components.catalogue import PAGES
-from tests.pages.screen import ROOT, open_page
+from tests.pages.screen import controls, open_page, views
 
 NAMES = [entry.name for entry in PAGES]
 MARK = "lOuPe"  # in no page's own words
@@ -17,16 +16,6 @@ MARKUP = (
 HTML = re.compile(rf"<(script|img)[^>]*{MARK}|<script>{MARK}", re.IGNORECASE)
 MARKDOWN = re.compile(rf"\]\(javascript:|!\[{MARK}|\*\*{MARK}\*\*|:red\[{MARK}|\$\\href")
 WRITTEN = ("markdown", "caption", "info", "warning", "error", "success", "title")
-
-
-def dictionary(name, constant):
-    """The literal keys of a page's dictionary or tuple, read without running it."""
-    tree = ast.parse((ROOT / "pages" / f"{name}.py").read_text(encoding="utf-8"))
-    [value] = [
-        s.value for s in tree.body if isinstance(s, ast.Assign) and constant in ast.unparse(s.targets[0])
-    ]
-    keys = value.keys if isinstance(value, ast.Dict) else value.elts
-    return [key.value for key in keys if isinstance(key, ast.Constant)]
 
 
 def nothing_is_carried_out(screen):
@@ -43,8 +32,8 @@ def nothing_is_carried_out(screen):
 @pytest.mark.parametrize("name", NAMES)
 def test_markup_in_every_text_field_stays_text(name):
     fields = 0
-    for view in dictionary(name, "VIEWS"):
-        screen = open_page(name, **{f"{name}_view": view})
+    for view in views(name):
+        screen = open_page(name, **{f"{name}_view": view.name})
         for kind in ("text_area", "text_input"):
             for number in range(len(getattr(screen, kind))):
                 if number < len(getattr(screen, kind)):  # what was typed before may have taken it away
@@ -57,8 +46,7 @@ def test_markup_in_every_text_field_stays_text(name):
 @pytest.mark.parametrize("value", ["x" * 1_000, MARKUP, "1e999", "9" * 1_000], ids=lambda value: value[:5])
 @pytest.mark.parametrize("name", NAMES)
 def test_addresses_that_no_control_has_written_open_the_page(name, value):
-    controls = [key for key in dictionary(name, "DEFAULTS") if not key.endswith("_view")]
-    screen = open_page(name, lang=value, missing=value, **dict.fromkeys(controls, value))
+    screen = open_page(name, lang=value, missing=value, **dict.fromkeys(controls(name), value))
     assert screen.title
     nothing_is_carried_out(screen)
 

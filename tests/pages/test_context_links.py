@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from components.catalogue import lesson
-from components.controls import parse_link
 from components.lesson import Link
+from components.old_controls import parse_link
 from components.words import LANGUAGES
 from tests.pages.context_screen import DEFAULTS, KEPT, VIEWS, context, settled, stopped
 from tests.pages.screen import figures, follow_answers, follow_scenes, live, open_page, run_snippet, said

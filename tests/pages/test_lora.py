@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from components.controls import parse_link
 from components.lesson import Link
+from components.old_controls import parse_link
 from components.panels.lora.finished import FINISHED
 from components.panels.lora.setup import RATES
 from components.words import LANGUAGES

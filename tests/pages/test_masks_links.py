@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from components.catalogue import lesson
-from components.controls import parse_link
 from components.lesson import Link
+from components.old_controls import parse_link
 from components.words import LANGUAGES
 from models.masks.settings import MOST_CELLS
 from tests.pages.masks_screen import ALL_VIEWS, DEFAULTS, KEPT, TEXT, VIEWS, maps, masks, matrix

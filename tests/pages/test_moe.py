@@ -8,8 +8,8 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from components.catalogue import lesson
-from components.controls import parse_link
 from components.lesson import Link
+from components.old_controls import parse_link
 from components.words import LANGUAGES
 from models.moe.layer_training import Knobs, LayerSettings, LayerTraining
 from models.networks.catalogue import EMBEDDED

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from components.catalogue import lesson
-from components.controls import parse_link
 from components.lesson import Link
+from components.old_controls import parse_link
 from components.words import LANGUAGES
 from models.optimizers.surfaces import SURFACES
 from models.optimizers.trajectories import KINDS

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from components.live.follow import follow
+from components.live.old_follow import follow
 from components.words import LANGUAGES
 from models.policy.dead_groups import deadness
 from models.policy.gae import advantages as gae

@@ -2,8 +2,8 @@
 
 import pytest
 
-from components.controls import parse_link
 from components.lesson import Link
+from components.old_controls import parse_link
 from components.words import LANGUAGES
 from tests.pages.policy_screen import DEFAULTS, VIEWS
 from tests.pages.screen import figures, follow_answers, follow_scenes, said

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from components.catalogue import lesson
-from components.controls import parse_link
 from components.lesson import Link
+from components.old_controls import parse_link
 from components.words import LANGUAGES
 from tests.pages.positions_screen import DEFAULTS, VIEWS, figures_of, pair_values, positions
 from tests.pages.screen import figures, follow_answers, live, open_page, run_snippet, said

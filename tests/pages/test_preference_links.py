@@ -3,8 +3,8 @@
 import pytest
 
 from components.catalogue import lesson
-from components.controls import parse_link
 from components.lesson import Link
+from components.old_controls import parse_link
 from components.words import LANGUAGES
 from tests.pages.preference_screen import DEFAULTS, VIEWS, preference
 from tests.pages.screen import figures, follow_answers, follow_scenes, said

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from components.catalogue import lesson
-from components.live.follow import follow
+from components.live.old_follow import follow
 from components.words import LANGUAGES
 from models.networks.loading import load
 from models.quantization.error import sqnr

@@ -6,8 +6,8 @@ import io
 import pytest
 
 from components.catalogue import lesson
-from components.controls import parse_link
 from components.lesson import Link
+from components.old_controls import parse_link
 from components.words import LANGUAGES
 from tests.pages.quantization_screen import DEFAULTS, KEPT, TEXT, VIEWS, drawn, quantization, title
 from tests.pages.screen import figures, follow_answers, follow_scenes, live, said

@@ -1,1 +1,1 @@
-"""Panels of the attention page."""
+"""Views of the attention page."""

@@ -1,6 +1,7 @@
 """Entropy and rank by layer, with and without residual connections and MLPs."""
 
 import math
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
@@ -8,14 +9,15 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
-from components.controls import choose
 from components.figures.attention import entropy_strip, lines
-from components.live.figure import live_figure
-from components.page import Page, take_with_you
-from components.panels import panel
-from components.panels.network.text import Choice
+from components.lesson_parts import note
+from components.panels.attention.settings import AttentionHead
+from components.panels.network.heads import head_title
+from components.settings import one_of
+from components.stage import Plot, Stage
+from components.takeaway import take_with_you
 from components.traces import traced_with
-from components.words import _
+from components.words import _, mark
 from models.attention.depth import attention_entropy, causal_rank, rank_one_residual
 from models.networks.interventions import Intervention
 
@@ -49,42 +51,53 @@ def rank_curves(network: str, text: str, distance: Distance) -> dict[str, np.nda
     }
 
 
-@panel
-def depth(page: Page, choice: Choice) -> None:
-    distance = choose(
-        _("Distance from"),
-        DISTANCES,
-        f"{page.name}_distance",
-        lambda kind: _("the best rank-1 matrix") if kind == "best" else _("all tokens alike (1·meanᵀ)"),
-        default="best",
-        style="segments",
+def distance_label(distance: str) -> str:
+    return _("the best rank-1 matrix") if distance == "best" else _("all tokens alike (1·meanᵀ)")
+
+
+@dataclass(frozen=True)
+class EntropyAndRank(AttentionHead):
+    """How alike the tokens become from layer to layer, and how widely each head spreads its weight."""
+
+    page, name = "attention", "depth"
+    distance: Distance = one_of(
+        DISTANCES, label=mark("Distance from"), label_of=distance_label, style="radio"
     )
-    left, right = st.columns(2, gap="medium")
-    with left:
-        curves = rank_curves(choice.network, choice.text, distance)
-        live_figure(
-            curve_figure(curves),
-            f"{page.name}_rank",
-            _("Distance of the residual stream from rank 1 by layer"),
-        )
-    with right:
-        trace = choice.trace
+
+    @property
+    def curves(self) -> dict[str, np.ndarray]:
+        return rank_curves(self.network_name, self.text, self.distance)
+
+    def stage(self) -> Stage:
+        trace = self.trace
         entropies = [attention_entropy(record.probabilities).mean(-1).numpy() for record in trace.layers]
         seen = trace.layers[0].visible.reshape(-1, *trace.layers[0].visible.shape[-2:])[0].sum(-1)
         largest = float(seen.double().log().mean())
-        live_figure(
-            entropy_strip(entropies, largest, height=420),
-            f"{page.name}_entropy",
-            _("Mean attention entropy of every head by layer"),
+        return Stage(
+            [
+                Plot(
+                    "rank",
+                    curve_figure(self.curves),
+                    _("Distance of the residual stream from rank 1 by layer"),
+                ),
+                Plot(
+                    "entropy",
+                    entropy_strip(entropies, largest, height=420),
+                    _("Mean attention entropy of every head by layer"),
+                ),
+            ]
         )
-    page.note("depth")
-    rank_of_head(page, choice)
-    take_with_you(
-        f"{page.name}_depth",
-        lambda: pd.DataFrame(curves).rename_axis("blocks_passed").reset_index(),
-        lambda: curve_figure(curves),
-        snippet(choice, distance),
-    )
+
+    def below(self) -> None:
+        curves = self.curves
+        note(self, "depth")
+        rank_of_head(self)
+        take_with_you(
+            self,
+            lambda: pd.DataFrame(curves).rename_axis("blocks_passed"),
+            lambda: curve_figure(curves),
+            snippet(self.network_name, self.text, self.distance),
+        )
 
 
 def curve_figure(curves: dict[str, np.ndarray]) -> go.Figure:
@@ -97,34 +110,31 @@ def curve_figure(curves: dict[str, np.ndarray]) -> go.Figure:
     )
 
 
-def snippet(choice: Choice, distance: Distance) -> str:
+def snippet(network: str, text: str, distance: Distance) -> str:
     """Python that repeats the numbers of the curves."""
     return f"""from models.attention.depth import rank_one_residual
 from models.networks.interventions import Intervention
 from models.networks.loading import load
 from models.networks.tracing import trace
 
-network = load({choice.network!r})
+network = load({network!r})
 for residual in (True, False):
     for mlp in (True, False):
-        traced = trace(network, {choice.text!r}, Intervention(residual=residual, mlp=mlp))
+        traced = trace(network, {text!r}, Intervention(residual=residual, mlp=mlp))
         print(residual, mlp, [rank_one_residual(state, {distance!r}) for state in traced.hidden])
 """
 
 
-def rank_of_head(page: Page, choice: Choice) -> None:
+def rank_of_head(view: EntropyAndRank) -> None:
     """Is a causal attention matrix of full rank? Of the head that is open in the first view."""
-    layer = min(
-        st.session_state.get(f"{page.name}_layer", page.default("layer")), len(choice.trace.layers) - 1
-    )
-    record = choice.trace.layers[layer]
-    head = min(st.session_state.get(f"{page.name}_head", page.default("head")), len(record.query) - 1)
+    layer, head = view.layer, view.open_head
+    record = view.trace.layers[layer]
     if record.probabilities[head].triu(1).any():
         return
     rank = causal_rank(record.probabilities[head])
     st.markdown(
         "**"
-        + _("Layer {layer}, head {head}").format(layer=layer, head=head)
+        + head_title(layer, head)
         + "** · "
         + _(
             "the smallest weight on the diagonal is {diagonal}, so the determinant is not zero "

@@ -1,15 +1,21 @@
 """The head finder: a sortable table of what every head does; a chosen row opens the head."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 import streamlit as st
 
-from components.controls import choose, whole_number
-from components.page import Page, take_with_you
-from components.panels import panel
-from components.panels.network.text import Choice
+from components.controls import now, put
+from components.lesson_parts import note
+from components.panels.attention.look import HeadsAtWork
+from components.panels.attention.settings import Seeded
+from components.panels.network.reading import ReadsText
+from components.settings import one_of
+from components.stage import Block, Stage
 from components.streamlit_private import ColumnConfig
-from components.words import _
+from components.takeaway import take_with_you
+from components.words import _, mark
 from models.attention.head_finder import FoundHeads, score_repeats, score_text
 from models.networks.loading import load
 
@@ -17,30 +23,50 @@ PERIOD, COPIES = 24, 4
 SOURCES = ("text", "repeated")
 
 
-@panel
-def find_heads(page: Page, choice: Choice) -> None:
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        source = choose(
-            _("Score the heads on"),
-            SOURCES,
-            f"{page.name}_source",
-            lambda name: _("this text") if name == "text" else _("repeated random tokens"),
-            default="text",
-            style="segments",
+def source_label(source: str) -> str:
+    return _("this text") if source == "text" else _("repeated random tokens")
+
+
+@dataclass(frozen=True)
+class HeadFinder(Seeded, ReadsText):
+    """What every head did on this text, as a table that sorts; a chosen row opens the head."""
+
+    page, name = "attention", "find"
+    source: str = one_of(SOURCES, label=mark("Score the heads on"), label_of=source_label, style="radio")
+
+    def found(self) -> FoundHeads:
+        if self.source == "repeated":
+            return score_repeats(load(self.network_name), PERIOD, COPIES, self.seed)
+        return score_text(self.trace)
+
+    def stage(self) -> Stage:
+        rows = score_table(self.found())
+        return Stage(Block(lambda: draw_table(rows)))
+
+    def below(self) -> None:
+        note(self, "find")
+        rows = score_table(self.found())
+        take_with_you(
+            self, lambda: rows, None, snippet(self.network_name, self.text, self.source, self.seed)
         )
-        seed = whole_number(_("Seed"), 0, 9_999, f"{page.name}_seed", 0, width=140)
-    if source == "repeated":
-        found = score_repeats(load(choice.network), PERIOD, COPIES, seed)
-    else:
-        found = score_text(choice.trace)
-    rows = score_table(found)
+
+
+def draw_table(rows: pd.DataFrame) -> None:
+    """A chosen row opens its head in the first view."""
+    key = "attention_table"
 
     def open_head() -> None:
-        chosen = st.session_state[f"{page.name}_table"].selection.rows
+        chosen = st.session_state[key].selection.rows
         if chosen:
-            st.session_state[f"{page.name}_layer"] = int(rows.iloc[chosen[0]]["layer"])
-            st.session_state[f"{page.name}_head"] = int(rows.iloc[chosen[0]]["head"])
-            st.session_state[f"{page.name}_view"] = "look"
+            row = rows.iloc[chosen[0]]
+            put(HeadsAtWork.at(**values_now(row)))
+
+    def values_now(row: pd.Series) -> dict[str, object]:
+        held = now(HeadsAtWork)
+        return {name: getattr(held, name) for name in held.controls()} | {
+            "layer": int(row["layer"]),
+            "open_head": int(row["head"]),
+        }
 
     st.dataframe(
         rows,
@@ -48,26 +74,24 @@ def find_heads(page: Page, choice: Choice) -> None:
         column_config=columns(),
         on_select=open_head,
         selection_mode="single-row",
-        key=f"{page.name}_table",
-        height=min(38 * len(rows) + 40, 620),
+        key=key,
+        height=min(38 * len(rows) + 40, 470),
     )
-    if st.session_state[f"{page.name}_table"].selection.rows:
+    if st.session_state[key].selection.rows:
         st.rerun()  # the whole page: another view is open now
-    page.note("find")
-    take_with_you(f"{page.name}_find", lambda: rows, None, snippet(choice, source, seed))
 
 
-def snippet(choice: Choice, source: str, seed: int) -> str:
+def snippet(network: str, text: str, source: str, seed: int) -> str:
     """Python that repeats the numbers of the table."""
     if source == "repeated":
         found = f"score_repeats(network, period={PERIOD}, copies={COPIES}, seed={seed})"
     else:
-        found = f"score_text(trace(network, {choice.text!r}))"
+        found = f"score_text(trace(network, {text!r}))"
     return f"""from models.attention.head_finder import score_repeats, score_text
 from models.networks.loading import load
 from models.networks.tracing import trace
 
-network = load({choice.network!r})
+network = load({network!r})
 found = {found}
 print(found.scores.previous_token)
 print(found.induction)

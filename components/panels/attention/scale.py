@@ -1,16 +1,19 @@
 """Why √d_k: what the width of a head does to dot products, softmax and its gradient."""
 
+from dataclasses import dataclass
+from functools import lru_cache
+
 import numpy as np
 import pandas as pd
 import streamlit as st
 
-from components.controls import whole_number
 from components.figures.attention import histogram, lines
-from components.live.figure import live_figure
-from components.live.slider import live_slider
-from components.page import Page, take_with_you
-from components.panels import panel
-from components.words import _
+from components.lesson_parts import note
+from components.panels.attention.settings import Seeded
+from components.settings import slider
+from components.stage import Plot, Stage
+from components.takeaway import take_with_you
+from components.words import _, mark
 from models.attention.softmax import (
     DotProductStatistics,
     cosine_statistics,
@@ -47,38 +50,57 @@ def sweep(seed: int) -> dict[str, dict[str, np.ndarray]]:
     return found
 
 
-@panel
-def why_scale(page: Page) -> None:
-    left, right = st.columns([3, 1], gap="medium")
-    with left:
-        width = round(live_slider(_("Width of a head d_k"), f"{page.name}_width", 1, 1024, 64, 1, log=True))
-    with right:
-        seed = whole_number(_("Seed"), 0, 9_999, f"{page.name}_seed", 0)
-    found = {way: statistics(way, width, seed) for way in WAYS}
-    first, second, third = st.columns(3, gap="medium")
-    with first:
-        samples = {way_labels()[way]: found[way].products.flatten().numpy() for way in ("plain", "scaled")}
-        figure = histogram(samples, _("Score q·k"), limit=40)
-        live_figure(figure, f"{page.name}_products_hist", _("Distribution of scores with and without √d_k"))
-    curves = sweep(seed)
-    for column, name, title in (
-        (second, "largest_weight", _("Largest weight over {keys} keys").format(keys=KEYS)),
-        (third, "median_gradient_norm", _("Norm of softmax's Jacobian, median query")),
-    ):
-        with column:
-            figure = lines(
-                {way_labels()[way]: (np.array(WIDTHS), curves[way][name]) for way in curves},
-                "d_k",
-                title,
-                x_log=True,
-                y_range=(0, 1.02) if name == "largest_weight" else (0, 0.5),
-                x_now=width,
-            )
-            live_figure(figure, f"{page.name}_{name}", title)
-    page.note("scale")
-    rows = table(found, width)
-    st.dataframe(rows, hide_index=True)
-    take_with_you(f"{page.name}_scale", lambda: rows, lambda: figure, snippet(width, seed))
+@dataclass(frozen=True)
+class WhyScale(Seeded):
+    """What the width of a head does to its scores, weights and gradient, under three rules."""
+
+    page, name = "attention", "scale"
+    width: int = slider(1, 1024, 64, 1, log=True, label=mark("Width of a head d_k"))
+
+    def found(self) -> dict[str, DotProductStatistics]:
+        return statistics_by_way(self.width, self.seed)
+
+    def stage(self) -> Stage:
+        found, labels = self.found(), way_labels()
+        samples = {labels[way]: found[way].products.flatten().numpy() for way in ("scaled", "plain")}
+        scores = histogram(samples, _("Score q·k"), limit=40)
+        return Stage(
+            [
+                Plot("products_hist", scores, _("Distribution of scores with and without √d_k"), rest=60),
+                curve_plot(self, "largest_weight", _("Largest weight over {keys} keys").format(keys=KEYS)),
+                curve_plot(self, "median_gradient_norm", _("Norm of softmax's Jacobian, median query")),
+            ]
+        )
+
+    def below(self) -> None:
+        note(self, "scale")
+        rows = table(self.found(), self.width)
+        st.dataframe(rows, hide_index=True)
+        take_with_you(
+            self,
+            lambda: rows,
+            lambda: curve_plot(self, "median_gradient_norm", "").made,
+            snippet(self.width, self.seed),
+        )
+
+
+@lru_cache(maxsize=8)  # stage and tables of one setting share it
+def statistics_by_way(width: int, seed: int) -> dict[str, DotProductStatistics]:
+    return {way: statistics(way, width, seed) for way in WAYS}
+
+
+def curve_plot(view: WhyScale, name: str, title: str) -> Plot:
+    """One measure against the width, for each rule, with a line at the present width."""
+    curves = sweep(view.seed)
+    figure = lines(
+        {way_labels()[way]: (np.array(WIDTHS), curves[way][name]) for way in curves},
+        "d_k",
+        title,
+        x_log=True,
+        y_range=(0, 1.02) if name == "largest_weight" else (0, 0.5),
+        x_now=view.width,
+    )
+    return Plot(name, figure, title)
 
 
 def snippet(width: int, seed: int) -> str:

@@ -1,17 +1,18 @@
 """Which query head reads which key head: MHA, GQA and MQA, and what each of them stores."""
 
+from dataclasses import dataclass
+
 import pandas as pd
+import plotly.graph_objects as go
 import streamlit as st
 
-from components.controls import choose, whole_number
 from components.figures.attention import head_sharing
-from components.live.figure import live_figure
-from components.page import Page, take_with_you
-from components.panels import panel
-from components.panels.network.text import Choice
-from components.traces import facts
-from components.words import _
-from models.networks.facts import NetworkFacts
+from components.lesson_parts import note
+from components.panels.network.reading import ReadsNetwork
+from components.settings import number, one_of
+from components.stage import Plot, Stage
+from components.takeaway import take_with_you
+from components.words import _, mark
 from models.numerics.attention_costs import (
     attention_flops,
     attention_parameters,
@@ -22,38 +23,53 @@ from models.numerics.attention_costs import (
 BYTES = 2  # bfloat16
 
 
-@panel
-def sharing(page: Page, choice: Choice) -> None:
-    network = facts(choice.network)
-    left, right = st.columns([1, 2], gap="medium")
-    with left:
-        heads = whole_number(_("Query heads"), 1, 64, f"{page.name}_heads", network.heads)
-        divisors = [count for count in range(1, heads + 1) if heads % count == 0]
-        key_heads = choose(
-            _("Key heads"), divisors, f"{page.name}_key_heads", str, default=network.key_heads
+@dataclass(frozen=True)
+class WhoReadsWhichKey(ReadsNetwork):
+    """Query heads that share key heads, and what each way of sharing stores."""
+
+    page, name = "attention", "sharing"
+    heads: int = number(1, 64, lambda view: view.facts.heads, label=mark("Query heads"))
+    key_heads: int = one_of(
+        lambda view: [count for count in range(1, view.heads + 1) if view.heads % count == 0],
+        lambda view: view.facts.key_heads,
+        label=mark("Key heads"),
+    )
+
+    def figure(self) -> go.Figure:
+        return head_sharing(key_of_head(self.heads, self.key_heads).numpy())
+
+    def stage(self) -> Stage:
+        alt = _("Lines from query heads to the key heads they read")
+        return Stage(Plot("sharing", self.figure(), alt))
+
+    def below(self) -> None:
+        network = self.facts
+        st.markdown(
+            _("{network} has {heads} query heads and {key_heads} key heads.").format(
+                network=self.network_name, heads=network.heads, key_heads=network.key_heads
+            )
         )
-        st.caption(_("{network} has {heads} query heads and {key_heads} key heads.").format(
-            network=choice.network, heads=network.heads, key_heads=network.key_heads
-        ))  # fmt: skip
-    with right:
-        figure = head_sharing(key_of_head(heads, key_heads).numpy())
-        live_figure(figure, f"{page.name}_sharing", _("Lines from query heads to the key heads they read"))
-    costs = cost_table(heads, key_heads, network.layers, network.width)
-    st.dataframe(costs, hide_index=True)
-    page.note("sharing")
-    take_with_you(f"{page.name}_sharing", lambda: costs, lambda: figure, snippet(heads, key_heads, network))
+        note(self, "sharing")
+        costs = cost_table(self.heads, self.key_heads, network.layers, network.width)
+        st.dataframe(costs, hide_index=True)
+        take_with_you(
+            self,
+            lambda: costs,
+            self.figure,
+            snippet(self.heads, self.key_heads, network.layers, network.width),
+        )
 
 
-def snippet(heads: int, key_heads: int, network: NetworkFacts) -> str:
+def snippet(heads: int, key_heads: int, layers: int, stream: int) -> str:
     """Python that repeats the numbers of the table."""
-    width = max(1, network.width // heads)
+    width = max(1, stream // heads)
     return f"""from models.numerics.attention_costs import (
-    attention_parameters, key_of_head, kv_cache_bytes_per_token
+    attention_parameters, key_of_head, kv_cache_bytes_per_token,
 )
 
 print(key_of_head({heads}, {key_heads}))
-print(kv_cache_bytes_per_token({network.layers}, {key_heads}, {width}, {BYTES}))
-print(attention_parameters({network.width}, {heads}, {key_heads}, {width}))
+print(kv_cache_bytes_per_token({layers}, {key_heads}, {width}, {BYTES}))
+print(attention_parameters({stream}, {heads}, {key_heads}, {width}))
 """
 
 

@@ -1,19 +1,20 @@
 """Softmax itself: shift, multiply, take it twice; and naive against stable in three precisions."""
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+import plotly.graph_objects as go
 import streamlit as st
 import torch
 
-from components.controls import choose
 from components.figures.attention import probability_bars
-from components.live.figure import live_figure
-from components.live.slider import live_slider
-from components.page import Check, Page, checked_against, take_with_you
-from components.panels import panel
-from components.words import _
+from components.lesson_parts import note
+from components.settings import View, one_of, slider, text
+from components.stage import Plot, Stage
+from components.takeaway import Check, checked_against, take_with_you
+from components.words import _, mark
 from models.attention.softmax import (
     SoftmaxEdit,
     edited_softmax,
@@ -28,6 +29,10 @@ from models.numerics.masked_softmax import masked_softmax
 
 MOST_LOGITS = 16
 PRECISIONS = (torch.float16, torch.bfloat16, torch.float32)
+
+
+def times_label(times: int) -> str:
+    return _("once") if times == 1 else _("twice")
 
 
 def parse_logits(text: str) -> torch.Tensor:
@@ -45,52 +50,47 @@ def parse_logits(text: str) -> torch.Tensor:
     return torch.tensor(numbers)
 
 
-@panel
-def softmax_lab(page: Page) -> None:
-    left, right = st.columns([1, 2], gap="medium")
-    with left:
-        text = st.text_input(
-            _("Logits z"), "2, 1, 0, -1", key=f"{page.name}_logits", bind="query-params", max_chars=300
+@dataclass(frozen=True)
+class SoftmaxItself(View):
+    """Shift, multiply, take it twice; and naive against stable in three precisions."""
+
+    page, name = "attention", "softmax"
+    shift: float = slider(-120.0, 120.0, 0.0, 0.5, label=mark("Add c"))
+    factor: float = slider(0.1, 20.0, 1.0, log=True, label=mark("Multiply by k (1/temperature)"))
+    logits: str = text("2, 1, 0, -1", label=mark("Logits z"), most=300)
+    times: int = one_of((1, 2), label=mark("Softmax"), label_of=times_label, style="segments")
+
+    @property
+    def edit(self) -> SoftmaxEdit:
+        return SoftmaxEdit(shift=self.shift, factor=self.factor, times=self.times)
+
+    def figure(self) -> go.Figure:
+        logits = parse_logits(self.logits)
+        plain, edited = edited_softmax(logits, SoftmaxEdit()), edited_softmax(logits, self.edit)
+        return probability_bars({_("softmax(z)"): plain.numpy(), _("after your edit"): edited.numpy()})
+
+    def stage(self) -> Stage:
+        return Stage(Plot("softmax", self.figure(), _("Probabilities before and after the edit")))
+
+    def below(self) -> None:
+        note(self, "softmax")
+        logits = parse_logits(self.logits)
+        edited = edited_softmax(logits, self.edit)
+        z = logits * self.factor + self.shift
+        st.latex(
+            r"\begin{aligned}"
+            rf"\log\textstyle\sum_i e^{{z_i}}&={float(log_sum_exp(z)):.4f}\\"
+            rf"\max_i p_i&={float(edited.max()):.4f}\\"
+            rf"\lVert\mathrm{{diag}}(p)-pp^\top\rVert_F&={float(jacobian_frobenius_norm(edited)):.4f}"
+            r"\end{aligned}"
         )
-        shift = live_slider(_("Add c"), f"{page.name}_shift", -120.0, 120.0, 0.0, 0.5)
-        factor = live_slider(
-            _("Multiply by k (1/temperature)"), f"{page.name}_factor", 0.1, 20.0, 1.0, log=True
-        )
-        times = choose(
-            _("Softmax"),
-            (1, 2),
-            f"{page.name}_times",
-            lambda times: _("once") if times == 1 else _("twice"),
-            default=1,
-            style="segments",
-        )
-    logits = parse_logits(text)
-    edited = edited_softmax(logits, SoftmaxEdit(shift=shift, factor=factor, times=times))
-    plain = edited_softmax(logits, SoftmaxEdit())
-    with right:
-        figure = probability_bars({_("softmax(z)"): plain.numpy(), _("after your edit"): edited.numpy()})
-        live_figure(figure, f"{page.name}_softmax", _("Probabilities before and after the edit"))
-    z = logits * factor + shift
-    st.latex(
-        r"\begin{aligned}"
-        rf"\log\textstyle\sum_i e^{{z_i}}&={float(log_sum_exp(z)):.4f}\\"
-        rf"\max_i p_i&={float(edited.max()):.4f}\\"
-        rf"\lVert\mathrm{{diag}}(p)-pp^\top\rVert_F&={float(jacobian_frobenius_norm(edited)):.4f}"
-        r"\end{aligned}"
-    )
-    precisions = precision_table(z)
-    st.dataframe(precisions, hide_index=True)
-    page.note("softmax")
-    written_out = z
-    for _pass in range(times):
-        written_out = masked_softmax(written_out).probabilities
-    checked_against([Check("torch.softmax", largest_difference(edited, written_out), 1e-6)])
-    take_with_you(
-        f"{page.name}_softmax",
-        lambda: precisions,
-        lambda: figure,
-        snippet(logits, SoftmaxEdit(shift=shift, factor=factor, times=times)),
-    )
+        precisions = precision_table(z)
+        st.dataframe(precisions, hide_index=True)
+        written_out = z
+        for _pass in range(self.times):
+            written_out = masked_softmax(written_out).probabilities
+        checked_against([Check("torch.softmax", largest_difference(edited, written_out), 1e-6)])
+        take_with_you(self, lambda: precisions, self.figure, snippet(logits, self.edit))
 
 
 def snippet(logits: torch.Tensor, edit: SoftmaxEdit) -> str:

@@ -9,12 +9,12 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from components.catalogue import ASSETS
-from components.controls import LONGEST_IN_ADDRESS, choose
 from components.figures.context import wavelengths
 from components.live.address import remember
 from components.live.figure import live_figure
 from components.live.kept import keep
-from components.page import Check, Page, checked_against, take_with_you
+from components.old_controls import LONGEST_IN_ADDRESS, choose
+from components.old_page import Check, Page, checked_against, take_with_you
 from components.panels import panel
 from components.panels.context.meanings import meaning
 from components.panels.context.paper import paper_and_library
@@ -23,7 +23,8 @@ from components.words import _
 from models.errors import InputError
 from models.rotary.config import ReadConfig, RopeOfLayers, config_parts, read_config
 from models.rotary.library import library_rope_of_config
-from models.rotary.scaling import ScaledRope, scaled_rope, unscaled_frequencies
+from models.rotary.rope import frequencies
+from models.rotary.scaling import ScaledRope, scaled_rope
 
 EXAMPLES = ("llama-3.1", "qwen2.5-yarn", "deepseek-v3", "gemma-3", "pythia", "mistake", "multimodal")
 FOLDER = ASSETS / "configs"
@@ -158,7 +159,7 @@ def both(rope: RopeOfLayers) -> tuple[ScaledRope, ScaledRope]:
     """Unscaled, and as scaled at the longest text."""
     settings = rope.settings
     width = settings.head_dim if settings.rope_type == "proportional" else settings.width
-    own = ScaledRope(unscaled_frequencies(width, settings.rope_theta))
+    own = ScaledRope(frequencies(width, settings.rope_theta))
     return own, scaled_rope(settings, settings.longest)
 
 

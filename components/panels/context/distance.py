@@ -7,10 +7,10 @@ import pandas as pd
 import streamlit as st
 import torch
 
-from components.controls import choose
 from components.figures.context import scores_by_distance, shares_by_distance, small_attention
 from components.live.figure import live_figure
-from components.page import Check, Page, checked_against, take_with_you
+from components.old_controls import choose
+from components.old_page import Check, Page, checked_against, take_with_you
 from components.panels import live_panel, panel
 from components.panels.context.loss import checked
 from components.panels.context.settings import (
@@ -33,8 +33,9 @@ from models.context.distance import (
     small_map,
     weight_by_distance,
 )
-from models.context.long_attention import LongPass, rotated
+from models.context.long_attention import LongPass
 from models.context.long_context import PASSAGES, Way, long_attention_states, passage_tokens
+from models.networks.key_cache import moved
 from models.networks.loading import load
 from models.networks.texts import passages
 from models.rotary.scaling import scaled_rope
@@ -98,7 +99,7 @@ def one_pair(passage: str, layer: int, head: int) -> tuple[torch.Tensor, torch.T
     query, key = query_and_key(present, layer, head)
     chosen = int(head_weights(present, layer, head)[-1].argmax())
     place = -torch.arange(trained)
-    plain = [rotated(x[None, None], place, present.inverse_frequencies)[0, 0] for x in (query, key)]
+    plain = [moved(x, place, present.inverse_frequencies) for x in (query, key)]
     return plain[0][-1], plain[1][chosen], present.scale, trained - 1, chosen
 
 
@@ -166,7 +167,7 @@ def far_reading(page: Page, method: str, passage: str, length: int, layer: int, 
 def snippet(way: Way, passage: str, length: int, layer: int, head: int) -> str:
     """Python that repeats the bars of the chosen method."""
     return f"""from models.context.distance import head_weights, weight_by_distance
-from models.context.long_attention import Reach
+from models.networks.key_cache import KeyCache
 from models.context.long_context import Way, long_attention_states, passage_tokens
 from models.rotary.scaling import RopeSettings
 

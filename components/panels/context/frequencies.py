@@ -7,11 +7,11 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
-from components.controls import whole_number
 from components.figures.context import ratios, wavelengths
 from components.live.figure import live_figure
-from components.live.slider import live_slider
-from components.page import Check, Page, checked_against, take_with_you
+from components.live.old_slider import live_slider
+from components.old_controls import whole_number
+from components.old_page import Check, Page, checked_against, take_with_you
 from components.panels import live_panel, panel
 from components.panels.context.paper import paper_and_library
 from components.panels.context.settings import (
@@ -23,6 +23,7 @@ from components.panels.context.settings import (
     settings_of,
 )
 from components.words import _
+from models.rotary import rope
 from models.rotary.library import library_rope
 from models.rotary.scaling import (
     RopeSettings,
@@ -30,7 +31,6 @@ from models.rotary.scaling import (
     dynamic_factor,
     ntk_base,
     scaled_rope,
-    unscaled_frequencies,
     yarn_ramp,
 )
 
@@ -165,7 +165,7 @@ def pair_arithmetic(page: Page, method: str, width: int, trained: int) -> None:
 def steps(now: Present, pair: int) -> list[str]:
     """The method's formula with the present numbers."""
     d, base, s, trained = now.width, now.base, now.factor, now.trained
-    own = float(unscaled_frequencies(d, base)[pair])
+    own = float(rope.frequencies(d, base)[pair])
     new = float(now.scaled(now.method).inverse_frequencies[pair])
     turns, turned = own * trained / (2 * math.pi), _("turns")
     lines = [

@@ -11,10 +11,10 @@ import streamlit as st
 import torch
 
 from components import work
-from components.controls import choose, whole_number
 from components.figures.context import losses
 from components.live.figure import live_figure
-from components.page import Check, Page, checked_against, take_with_you
+from components.old_controls import choose, whole_number
+from components.old_page import Check, Page, checked_against, take_with_you
 from components.panels.context.settings import (
     LENGTHS,
     METHODS,
@@ -204,7 +204,7 @@ def snippet(way: Way, length: int) -> str:
     """Python that repeats the chosen method's losses."""
     return f"""import torch
 
-from models.context.long_attention import Reach
+from models.networks.key_cache import KeyCache
 from models.context.long_context import Way, losses_of
 from models.rotary.scaling import RopeSettings
 

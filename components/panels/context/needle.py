@@ -8,10 +8,10 @@ import pandas as pd
 import streamlit as st
 
 from components import work
-from components.controls import choose, whole_number
 from components.figures.context import needle_map
 from components.live.figure import live_figure
-from components.page import Check, Page, checked_against, take_with_you
+from components.old_controls import choose, whole_number
+from components.old_page import Check, Page, checked_against, take_with_you
 from components.panels.context.loss import checked, window_control
 from components.panels.context.settings import (
     METHODS,
@@ -186,7 +186,7 @@ def every_cell(cells: Sequence[Cell]) -> pd.DataFrame:
 
 def snippet(way: Way, lengths: list[int], trials: int, seed: int) -> str:
     """Python that repeats the map of the chosen way."""
-    return f"""from models.context.long_attention import Reach
+    return f"""from models.networks.key_cache import KeyCache
 from models.context.long_context import Way
 from models.context.needle import Haystack, retrieve
 from models.rotary.scaling import RopeSettings

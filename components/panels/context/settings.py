@@ -5,14 +5,14 @@ from typing import Any
 
 import streamlit as st
 
-from components.controls import choose
-from components.live.slider import live_slider
-from components.page import Page
+from components.live.old_slider import live_slider
+from components.old_controls import choose
+from components.old_page import Page
 from components.words import _
-from models.context.long_attention import EVERYTHING, Reach
 from models.context.long_context import LONGEST_TEXT, Way
 from models.context.long_factors import long_factors
 from models.networks.catalogue import DEFAULT
+from models.networks.key_cache import EVERYTHING, KeyCache, Positions
 from models.networks.loading import load
 from models.rotary.scaling import RopeSettings
 
@@ -93,15 +93,16 @@ def way_of(method: str, factor: float, window: int) -> Way:
         trained=network.context,
         target=LONGEST_TEXT,
     )
-    return Way(settings, reach_of(method, window))
+    return Way(settings, cache_of(method, window))
 
 
-def reach_of(method: str, window: int) -> Reach:
+def cache_of(method: str, window: int) -> KeyCache:
     """Windows hold as many tokens in all, sinks included, so that they can be compared."""
     if method == "window":
-        return Reach(window)
+        return KeyCache(window)
     if method in ("lambda", "lambda_text"):
-        return Reach(max(1, window - SINKS), SINKS, cache_positions=method == "lambda")
+        positions: Positions = "cache" if method == "lambda" else "text"
+        return KeyCache(max(1, window - SINKS), SINKS, positions)
     return EVERYTHING
 
 

@@ -2,7 +2,7 @@
 
 from components.figures.context import ratios
 from components.live.figure import live_figure
-from components.page import Page
+from components.old_page import Page
 from components.panels import live_panel
 from components.panels.context.settings import METHODS, NETWORK, factor_now, method_label, way_of
 from components.words import _

@@ -7,7 +7,7 @@ import torch
 
 from components.figures.lora import table_heatmap
 from components.live.figure import live_figure
-from components.page import Check, Page, checked_against, take_with_you
+from components.old_page import Check, Page, checked_against, take_with_you
 from components.panels import panel
 from components.words import _
 from models.lora.audit import ALPHA, NO_CHANGE, RANK, Finding, audit, examine, tiny_network, tokens

@@ -11,12 +11,12 @@ import streamlit as st
 import torch
 
 from components import work
-from components.controls import choose, choose_several, whole_number
 from components.figures.curves import Curve, curves
 from components.figures.lora import directions, table_heatmap
 from components.live.figure import live_figure
-from components.live.slider import live_slider, slider_value
-from components.page import Check, Page, checked_against, take_with_you
+from components.live.old_slider import live_slider, slider_value
+from components.old_controls import choose, choose_several, whole_number
+from components.old_page import Check, Page, checked_against, take_with_you
 from components.panels import live_panel, panel
 from components.panels.lora.setup import (
     RATES,

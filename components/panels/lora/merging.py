@@ -15,10 +15,10 @@ from peft import (
 )
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from components.controls import choose, choose_several, whole_number
 from components.figures.lora import Block, horizontal_bars, layer_sketch
 from components.live.figure import live_figure
-from components.page import Check, Page, checked_against, take_with_you
+from components.old_controls import choose, choose_several, whole_number
+from components.old_page import Check, Page, checked_against, take_with_you
 from components.panels import panel
 from components.words import _
 from models.lora.latency import VARIANTS, Latency, measure

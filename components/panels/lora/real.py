@@ -10,11 +10,11 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from components import work
-from components.controls import choose, choose_several, whole_number
 from components.figures.curves import Curve, curves
 from components.figures.lora import table_heatmap
 from components.live.figure import live_figure
-from components.page import Check, Page, checked_against, take_with_you
+from components.old_controls import choose, choose_several, whole_number
+from components.old_page import Check, Page, checked_against, take_with_you
 from components.panels import panel
 from components.panels.lora.finished import FINISHED
 from components.panels.lora.setup import choose_initialisation, choose_scaling, initialisation_label

@@ -8,8 +8,8 @@ import torch
 
 from components.figures.curves import Curve, curves
 from components.live.figure import live_figure
-from components.live.slider import live_slider, slider_value
-from components.page import Check, Page, checked_against, take_with_you
+from components.live.old_slider import live_slider, slider_value
+from components.old_page import Check, Page, checked_against, take_with_you
 from components.panels import live_panel, panel
 from components.panels.lora.setup import scaling_label
 from components.words import _

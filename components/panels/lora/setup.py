@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from components.controls import choose
-from components.live.slider import live_slider, slider_value
-from components.page import Page
+from components.live.old_slider import live_slider, slider_value
+from components.old_controls import choose
+from components.old_page import Page
 from components.words import _
 from models.lora.adapter import SCALINGS, Scaling
 from models.lora.initialisations import INITIALISATIONS, Initialisation

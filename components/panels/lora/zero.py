@@ -9,8 +9,8 @@ import torch
 from components.figures.curves import Curve, curves
 from components.figures.lora import table_heatmap
 from components.live.figure import live_figure
-from components.live.slider import live_slider, slider_value
-from components.page import Check, Page, checked_against, take_with_you
+from components.live.old_slider import live_slider, slider_value
+from components.old_page import Check, Page, checked_against, take_with_you
 from components.panels import live_panel, panel
 from components.panels.lora.setup import choose_initialisation, initialisation_label, place_of
 from components.words import _

@@ -4,9 +4,9 @@ import streamlit as st
 import torch
 from transformers.masking_utils import eager_mask
 
-from components.controls import choose
 from components.live.address import copy_link
-from components.page import Check, Page, checked_against
+from components.old_controls import choose
+from components.old_page import Check, Page, checked_against
 from components.panels import panel
 from components.panels.masks.controls import mask_controls, settings_now
 from components.panels.network.text import Choice

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from components.controls import choose
 from components.live.address import remember
-from components.live.slider import live_slider
-from components.page import Page
+from components.live.old_slider import live_slider
+from components.old_controls import choose
+from components.old_page import Page
 from components.words import _
 from models.masks.settings import (
     BASES,

@@ -5,11 +5,11 @@ import streamlit as st
 import torch
 from torch.nn.attention.flex_attention import create_block_mask
 
-from components.controls import choose
 from components.figures.masks import block_map, steps
 from components.live.figure import live_figure
-from components.live.slider import live_slider
-from components.page import Check, Page, checked_against, take_with_you
+from components.live.old_slider import live_slider
+from components.old_controls import choose
+from components.old_page import Check, Page, checked_against, take_with_you
 from components.panels import live_panel, panel
 from components.panels.masks.controls import LONGEST, mask_controls, settings_now
 from components.panels.network.text import Choice

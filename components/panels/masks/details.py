@@ -7,7 +7,7 @@ import torch
 from torch.nn.attention.flex_attention import create_mask
 from transformers.masking_utils import sdpa_mask
 
-from components.page import Check, Page, checked_against, take_with_you
+from components.old_page import Check, Page, checked_against, take_with_you
 from components.panels import panel
 from components.panels.masks.live_mask import ALL_LAYERS, Shown, changed_trace, mask_now, matrix_figure
 from components.panels.network.arithmetic import Cell, choose_cell, explain, in_code

@@ -4,10 +4,10 @@ import pandas as pd
 import streamlit as st
 import torch
 
-from components.controls import choose
 from components.figures.masks import by_token
 from components.live.figure import live_figure
-from components.page import Check, Page, checked_against, take_with_you
+from components.old_controls import choose
+from components.old_page import Check, Page, checked_against, take_with_you
 from components.panels import live_panel, panel
 from components.panels.masks.controls import mask_controls, settings_now
 from components.panels.masks.live_mask import mask_now

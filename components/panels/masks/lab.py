@@ -2,8 +2,8 @@
 
 import streamlit as st
 
-from components.controls import choose
-from components.page import Page
+from components.old_controls import choose
+from components.old_page import Page
 from components.panels import panel
 from components.panels.masks.controls import mask_controls, settings_now
 from components.panels.masks.details import mask_details

@@ -10,7 +10,7 @@ import torch
 
 from components.figures.masks import before_and_after, by_token, mask_matrix
 from components.live.figure import live_figure
-from components.page import Page
+from components.old_page import Page
 from components.panels import live_panel
 from components.panels.masks.controls import settings_now
 from components.panels.network.live_head import next_token
@@ -18,10 +18,11 @@ from components.panels.network.text import Choice
 from components.traces import facts, traced_with
 from components.words import _
 from models.errors import InputError
-from models.masks.effects import MaskStage, empty_rows, head_stage, loss_by_position, moved
+from models.masks.effects import MaskStage, empty_rows, head_stage, moved
 from models.masks.settings import MaskSettings, parse_cells, switched, write_cells
 from models.networks.interventions import Intervention, Visible
 from models.networks.tracing import NO_INTERVENTION, Trace
+from models.numerics.token_losses import token_losses
 
 LIVE = ("live_mask",)  # panels that follow while a slider is dragged
 SETTLED = (*LIVE, "mask_details")  # and when it is let go
@@ -131,7 +132,7 @@ def head_figure(base: Trace, changed: Trace, shown: Shown) -> go.Figure:
 
 def loss_figure(base: Trace, changed: Trace) -> go.Figure:
     """The loss on each following token; the axis stays while the mask changes."""
-    losses = [loss_by_position(_logits(trace), trace.token_ids).numpy() for trace in (base, changed)]
+    losses = [token_losses(_logits(trace), trace.token_ids).numpy() for trace in (base, changed)]
     guessing = math.log(_logits(base).shape[1])  # the loss of an even guess over the vocabulary
     return by_token(
         {

@@ -5,16 +5,17 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
-from components.controls import whole_number
 from components.figures.masks import by_depth
 from components.live.figure import live_figure
-from components.page import Page, take_with_you
+from components.old_controls import whole_number
+from components.old_page import Page, take_with_you
 from components.panels import panel
 from components.panels.network.text import Choice
 from components.traces import token_labels, traced
 from components.words import _
-from models.masks.order import TRIALS, OrderTrial, order_distances, shuffled
+from models.masks.order import TRIALS, OrderTrial, order_distances
 from models.networks.loading import load
+from models.numerics.permutation import permutation
 
 SMALLEST = 1e-8  # of the logarithmic axis: below float32's rounding
 
@@ -38,7 +39,8 @@ def order(page: Page, choice: Choice) -> None:
     with left:
         seed = whole_number(_("Seed"), 0, 9_999, f"{page.name}_seed", 0)
     with right:
-        ids = shuffled(choice.trace.token_ids, seed).tolist()
+        mixed = permutation(len(choice.trace.token_ids), seed, fixed_ends=True)
+        ids = choice.trace.token_ids[mixed].tolist()
         words = " ".join(token_labels(choice.network, ids[:40]))
         st.caption(_("Shuffled, the two ends in place:") + " " + words)
     found = distances(choice.network, choice.text, seed)

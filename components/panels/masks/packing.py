@@ -5,10 +5,10 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
-from components.controls import choose, switch, text_field
 from components.figures.masks_batch import losses_by_token, packed_mask, token_rows
 from components.live.figure import live_figure
-from components.page import Check, Page, checked_against, take_with_you
+from components.old_controls import choose, switch, text_field
+from components.old_page import Check, Page, checked_against, take_with_you
 from components.panels import panel
 from components.panels.masks.causal import causal_network, loss_rounding, rounding
 from components.panels.network.text import Choice

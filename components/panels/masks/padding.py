@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig
 
-from components.controls import choose, switch, text_field
 from components.figures.attention import next_token_bars
 from components.figures.masks_batch import changes_by_token, token_rows
 from components.live.figure import live_figure
-from components.page import Check, Page, checked_against, take_with_you
+from components.old_controls import choose, switch, text_field
+from components.old_page import Check, Page, checked_against, take_with_you
 from components.panels import panel
 from components.panels.masks.causal import causal_network, rounding
 from components.panels.network.text import Choice

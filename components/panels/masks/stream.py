@@ -8,11 +8,11 @@ import plotly.graph_objects as go
 import streamlit as st
 import torch
 
-from components.controls import choose
 from components.figures.masks_batch import cache_shape, decoded_losses, losses_by_place, sampled
 from components.live.figure import live_figure
-from components.live.slider import live_slider
-from components.page import Check, Page, checked_against, take_with_you
+from components.live.old_slider import live_slider
+from components.old_controls import choose
+from components.old_page import Check, Page, checked_against, take_with_you
 from components.panels import live_panel, panel
 from components.panels.masks.causal import causal_network, rounding
 from components.panels.network.text import Choice
@@ -21,20 +21,17 @@ from models.attention.head_finder import score_text
 from models.errors import InputError
 from models.masks.streaming import (
     LONGEST_STREAM,
-    POSITIONS,
-    KeyCache,
-    Positions,
     check_stream,
     decode,
-    losses,
     running_mean,
     stream_logits,
-    visible_pairs,
 )
+from models.networks.key_cache import POSITIONS, KeyCache, Positions
 from models.networks.loading import Network
 from models.networks.texts import passages
 from models.networks.tokens import tokenize
 from models.networks.tracing import trace_ids
+from models.numerics.token_losses import token_losses
 
 SHORTEST_STREAM, SHORTEST_TEXT = 16, 8  # tokens: the slider's least, and what a text must have
 SCORED = 256  # tokens of the text's beginning, on which heads are scored
@@ -153,7 +150,7 @@ def stream_now(page: Page, choice: Choice, token_ids: tuple[int, ...]) -> Stream
 def cache_picture(page: Page, tokens: int) -> None:
     """The shape of the cache while its sliders are dragged."""
     cache, places = cache_now(page), sampled(tokens)
-    figure = cache_shape(visible_pairs(torch.from_numpy(places), cache).numpy(), places, cache.sinks)
+    figure = cache_shape(cache.visible(torch.from_numpy(places)).numpy(), places, cache.sinks)
     alt = _("Keys kept for each token: the last {window} and the first {sinks}")
     live_figure(figure, f"{page.name}_stream_shape", alt.format(window=cache.window, sinks=cache.sinks))
 
@@ -187,7 +184,7 @@ def cache_numbers(page: Page, tokens: int) -> None:
 @st.cache_data(max_entries=48, show_spinner=False)
 def _losses(network_name: str, token_ids: tuple[int, ...], cache: KeyCache) -> np.ndarray:
     ids = torch.tensor(token_ids)
-    return losses(stream_logits(causal_network(network_name), ids, cache), ids).numpy()
+    return token_losses(stream_logits(causal_network(network_name), ids, cache), ids).numpy()
 
 
 @st.cache_data(max_entries=16, show_spinner=False)
@@ -299,7 +296,7 @@ def _plain_losses(network: Network, token_ids: tuple[int, ...]) -> np.ndarray:
     ids = torch.tensor(token_ids)
     with torch.no_grad():
         logits = network.model(ids[None].to(network.device), use_cache=False).logits[0].float().cpu()
-    return losses(logits, ids).numpy()
+    return token_losses(logits, ids).numpy()
 
 
 def _arithmetic(now: Stream, keys: int) -> None:
@@ -334,12 +331,14 @@ def _snippet(now: Stream) -> str:
     return f"""import torch
 
 from models.networks.loading import load
-from models.masks.streaming import KeyCache, decode, losses, stream_logits
+from models.masks.streaming import decode, stream_logits
+from models.networks.key_cache import KeyCache
+from models.numerics.token_losses import token_losses
 
 network = load({now.network!r})
 ids = torch.tensor({now.token_ids!r})
 cache = {now.cache!r}
-full = losses(stream_logits(network, ids, cache), ids)
+full = token_losses(stream_logits(network, ids, cache), ids)
 decoded = torch.tensor([one.loss for one in decode(network, ids, {now.prefill}, cache)])
 print(full[{now.prefill - 1}:] - decoded)
 """

@@ -10,12 +10,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from components.controls import choose, whole_number
 from components.figures.moe import grouped_bars, names_of
 from components.figures.moe_load import dropped_tokens
 from components.live.figure import live_figure
-from components.live.slider import live_slider
-from components.page import Page, take_with_you
+from components.live.old_slider import live_slider
+from components.old_controls import choose, whole_number
+from components.old_page import Page, take_with_you
 from components.panels import live_panel, panel
 from components.panels.moe.source import corpora, domain_label
 from components.words import _

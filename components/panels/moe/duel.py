@@ -7,11 +7,11 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
-from components.controls import choose
 from components.figures.attention import lines
 from components.figures.moe import duel as duel_figure
 from components.live.figure import live_figure
-from components.page import Page, take_with_you
+from components.old_controls import choose
+from components.old_page import Page, take_with_you
 from components.panels import panel
 from components.panels.moe.source import balancing_label, domain_label, figures
 from components.words import _

@@ -8,11 +8,11 @@ import torch
 from transformers import DeepseekV3Config
 from transformers.models.deepseek_v3.modeling_deepseek_v3 import DeepseekV3TopkRouter
 
-from components.controls import choose, whole_number
 from components.figures.moe_load import expert_grid, measure_bars, pair_matrix
 from components.live.figure import live_figure
-from components.live.slider import live_slider
-from components.page import Check, Page, checked_against, take_with_you
+from components.live.old_slider import live_slider
+from components.old_controls import choose, whole_number
+from components.old_page import Check, Page, checked_against, take_with_you
 from components.panels import live_panel, panel
 from components.words import _
 from models.moe.lab import RoutingMeasures, groups_used, measure, skewed_logits

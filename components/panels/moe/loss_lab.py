@@ -10,11 +10,11 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers.models.mixtral.modeling_mixtral import load_balancing_loss_func
 
-from components.controls import choose, whole_number
 from components.figures.moe import grouped_bars, load_table, names_of
 from components.live.figure import live_figure
-from components.live.slider import live_slider
-from components.page import Check, Page, checked_against, take_with_you
+from components.live.old_slider import live_slider
+from components.old_controls import choose, whole_number
+from components.old_page import Check, Page, checked_against, take_with_you
 from components.panels import live_panel, panel
 from components.words import _
 from models.moe.balance import Convention, balanced_value, expert_load, load_balancing_loss, mean_score

@@ -6,10 +6,10 @@ import plotly.graph_objects as go
 import streamlit as st
 import torch
 
-from components.controls import choose
 from components.figures.moe import gate_bars, load_table, names_of, token_tiles
 from components.live.figure import live_figure
-from components.page import Check, Page, checked_against, take_with_you
+from components.old_controls import choose
+from components.old_page import Check, Page, checked_against, take_with_you
 from components.panels import panel
 from components.panels.moe.source import corpora, domain_label, figures, routed
 from components.panels.network.text import Choice

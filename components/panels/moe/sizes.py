@@ -7,10 +7,10 @@ import plotly.graph_objects as go
 import streamlit as st
 import torch
 
-from components.controls import choose, whole_number
 from components.figures.moe import grouped_bars
 from components.live.figure import live_figure
-from components.page import Page, take_with_you
+from components.old_controls import choose, whole_number
+from components.old_page import Page, take_with_you
 from components.panels import panel
 from components.words import _
 from models.moe.sizes import PUBLISHED, MixtureSize, published_size, with_chosen

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from components.page import Page
+from components.old_page import Page
 from components.panels.network.text import Choice, choose_network, choose_text
 from components.words import _
 from models.moe.evaluation import MixtureFigures, figures_of

@@ -9,11 +9,11 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from components.controls import choose, whole_number
 from components.figures.moe import against_chance, names_of
 from components.figures.moe_load import pair_matrix
 from components.live.figure import live_figure
-from components.page import Page, take_with_you
+from components.old_controls import choose, whole_number
+from components.old_page import Page, take_with_you
 from components.panels import panel
 from components.panels.moe.source import corpora, domain_label
 from components.words import _

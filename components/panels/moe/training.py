@@ -12,12 +12,12 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from components import work
-from components.controls import choose, whole_number
 from components.figures.moe import curves_over_time, load_over_time
 from components.figures.style import pale
 from components.live.figure import live_figure
-from components.live.slider import live_slider
-from components.page import Page, take_with_you
+from components.live.old_slider import live_slider
+from components.old_controls import choose, whole_number
+from components.old_page import Page, take_with_you
 from components.panels import panel
 from components.words import _
 from models.moe.layer_training import (

@@ -6,14 +6,11 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
-from components.controls import choose
 from components.figures.attention import product_bars
+from components.lesson_parts import note
 from components.live.figure import live_figure
-from components.page import Check, Page, checked_against, take_with_you
-from components.panels import panel
-from components.panels.network.live_head import head_figure
-from components.panels.network.selection import Selection, cell_now, intervention_now
-from components.panels.network.text import Choice
+from components.panels.network.heads import ChangesHead, PicksPair, head_figure
+from components.takeaway import Check, checked_against, take_with_you
 from components.traces import traced_with
 from components.words import _
 from models.attention.dot_product import CellArithmetic, explain_cell
@@ -24,7 +21,6 @@ from models.attention.head_view import (
     rounding_of_attention,
 )
 from models.attention.next_token import compare_next_token
-from models.networks.interventions import Intervention
 from models.networks.tracing import Trace
 
 
@@ -38,15 +34,13 @@ class Cell:
     key: int
 
 
-@panel
-def cell_arithmetic(page: Page, choice: Choice, selection: Selection) -> None:
+def cell_arithmetic(view: ChangesHead) -> None:
     """From q·k to the share of the output, for the chosen cell; then checks and things to take."""
-    intervention = intervention_now(page, selection)
-    trace = traced_with(choice.network, choice.text, intervention)
+    trace = view.changed
     st.markdown("##### " + _("The arithmetic of one cell"))
-    choose_cell(page, trace)
-    query, key = cell_now(page, trace, selection)
-    cell = Cell(selection.layer, selection.head, query, key)
+    choose_cell(view, trace)
+    query, key = view.cell(trace)
+    cell = Cell(view.layer, view.open_head, query, key)
     steps = explain(trace, cell)
     st.markdown(
         _("How much does `{query}` (token {i}) read from `{key}` (token {j})?").format(
@@ -62,11 +56,11 @@ def cell_arithmetic(page: Page, choice: Choice, selection: Selection) -> None:
     with right:
         figure = product_bars(steps.products.numpy(), height=200)
         alt = _("Products of query and key, dimension by dimension")
-        live_figure(figure, f"{page.name}_products", alt)
-        weights(choice, trace, cell, steps, intervention)
-    page.note("arithmetic")
-    checked_against(checks(trace, selection))
-    take_away(page, choice, trace, selection, intervention)
+        live_figure(figure, f"{view.page}_products", alt)
+        weights(view, trace, cell, steps)
+    note(view, "arithmetic")
+    checked_against(checks(view, trace))
+    take_away(view, trace)
 
 
 def explain(trace: Trace, cell: Cell) -> CellArithmetic:
@@ -89,17 +83,22 @@ def in_code(label: str) -> str:
     return label.replace("`", "ˋ")
 
 
-def choose_cell(page: Page, trace: Trace) -> None:
+def choose_cell(view: PicksPair, trace: Trace) -> None:
     """Query and key as two selectboxes: what a click on the heatmap sets, by keyboard."""
-    options = [-1, *range(trace.tokens_shown)]
+    state, options = st.session_state, [-1, *range(trace.tokens_shown)]
 
     def label(index: int) -> str:
         return f"{index} · {trace.labels[index]}" if index >= 0 else _("strongest of the last row")
 
-    columns = st.columns(2)
-    for column, name, title in zip(columns, ("query", "key"), (_("Query"), _("Key")), strict=True):
-        with column:
-            choose(title, options, f"{page.name}_{name}", label, default=-1)
+    for column, name, title in zip(st.columns(2), ("query", "key"), (_("Query"), _("Key")), strict=True):
+        key, value = view.keys()[name], getattr(view, name)
+        widget = f"{key}_widget"
+        state[widget] = value if value in options else -1
+
+        def take(key: str = key, widget: str = widget) -> None:
+            state[key] = state[widget]
+
+        column.selectbox(title, options, format_func=label, key=widget, on_change=take)
 
 
 def formulas(steps: CellArithmetic, scale: float, width: int) -> None:
@@ -121,35 +120,34 @@ def formulas(steps: CellArithmetic, scale: float, width: int) -> None:
         st.caption(_("The mask hides this key from this query."))
 
 
-def weights(
-    choice: Choice, trace: Trace, cell: Cell, steps: CellArithmetic, intervention: Intervention
-) -> None:
+def weights(view: ChangesHead, trace: Trace, cell: Cell, steps: CellArithmetic) -> None:
     """Weight, contribution and effect of one cell side by side: they need not agree."""
     contribution = head_view(trace, cell.layer, cell.head, "contribution").values
     row = contribution[cell.query].nan_to_num()
     share = float(row[cell.key] / row.sum()) if row.sum() > 0 else 0.0
-    one, two, three = st.columns(3)
-    one.metric(_("Weight α"), f"{steps.probability:.3f}")
-    two.metric(
+    first, second, third = st.columns(3)
+    first.metric(_("Weight α"), f"{steps.probability:.3f}")
+    second.metric(
         _("Contribution"), f"{share:.3f}", help=_("‖α·vW_O‖ as a share of the row's sum, for this head.")
     )
     pair = (cell.layer, cell.head, cell.query, cell.key)
-    without = replace(intervention, hidden_cells=intervention.hidden_cells | {pair})
-    after = traced_with(choice.network, choice.text, without).logits
+    own = view.intervention
+    without = replace(own, hidden_cells=own.hidden_cells | {pair})
+    after = traced_with(view.network_name, view.text, without).logits
     if trace.logits is None or after is None:
         return
     change = compare_next_token(trace.logits[-1], after[-1], 1)
-    three.metric(
+    third.metric(
         _("Effect (KL)"),
         f"{change.kl:.4f}",
         help=_("How far the next token's distribution moves, in nats, when only this cell is hidden."),
     )
 
 
-def checks(trace: Trace, selection: Selection) -> list[Check]:
+def checks(view: ChangesHead, trace: Trace) -> list[Check]:
     """Two independent computations of what this layer put out, compared now."""
-    record = trace.layers[selection.layer]
-    silenced = frozenset(head for layer, head in selection.silenced if layer == selection.layer)
+    record = trace.layers[view.layer]
+    silenced = frozenset(head for layer, head in view.silenced_pairs if layer == view.layer)
     projection = Check(
         _("the sum of the heads' outputs through W_O with the network's own output"),
         difference_from_module(record),
@@ -161,23 +159,21 @@ def checks(trace: Trace, selection: Selection) -> list[Check]:
     return [Check("torch scaled_dot_product_attention", sdpa, rounding_of_attention(record)), projection]
 
 
-def take_away(
-    page: Page, choice: Choice, trace: Trace, selection: Selection, intervention: Intervention
-) -> None:
-    view = head_view(trace, selection.layer, selection.head, selection.stage, selection.hide_sink)
-
+def take_away(view: ChangesHead, trace: Trace) -> None:
     def table() -> pd.DataFrame:
+        shown = head_view(trace, view.layer, view.open_head, view.step, view.sink)
         labels = [f"{index} {label}" for index, label in enumerate(trace.labels)]
-        return pd.DataFrame(view.values.numpy(), columns=labels).assign(query=labels)
+        return pd.DataFrame(shown.values.numpy(), columns=labels, index=pd.Index(labels, name="query"))
 
     def figure() -> go.Figure:
-        return head_figure(page, choice.trace, trace, selection)
+        return head_figure(view)
 
-    take_with_you(page.name, table, figure, snippet(choice, selection, intervention))
+    take_with_you(view, table, figure, snippet(view.network_name, view.text, view))
 
 
-def snippet(choice: Choice, selection: Selection, change: Intervention) -> str:
+def snippet(network: str, text: str, view: ChangesHead) -> str:
     """Python that repeats the numbers of the heatmap."""
+    change = view.intervention
     return f"""from models.attention.head_view import head_view
 from models.networks.interventions import Intervention
 from models.networks.loading import load
@@ -188,9 +184,7 @@ intervention = Intervention(
     temperature={change.temperature!r},
     silenced=frozenset({sorted(change.silenced)!r}),
 )
-traced = trace(load({choice.network!r}), {choice.text!r}, intervention)
-view = head_view(
-    traced, {selection.layer}, {selection.head}, {selection.stage!r}, without_sink={selection.hide_sink!r}
-)
+traced = trace(load({network!r}), {text!r}, intervention)
+view = head_view(traced, {view.layer}, {view.open_head}, {view.step!r}, without_sink={view.sink!r})
 print(view.values)
 """

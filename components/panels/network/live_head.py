@@ -6,8 +6,8 @@ import streamlit as st
 from components.figures.attention import next_token_bars
 from components.figures.style import token_heatmap
 from components.live.figure import live_figure
-from components.live.slider import live_slider
-from components.page import Page
+from components.live.old_slider import live_slider
+from components.old_page import Page
 from components.panels import live_panel
 from components.panels.network.selection import Selection, cell_now, intervention_now, stage_label
 from components.panels.network.text import Choice

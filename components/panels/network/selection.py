@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from components.controls import choose
-from components.page import Page
+from components.old_controls import choose
+from components.old_page import Page
 from components.words import _
 from models.attention.head_view import STAGES, Stage, strongest_cell
 from models.networks.interventions import Intervention

@@ -7,10 +7,10 @@ from typing import Protocol
 
 import streamlit as st
 
-from components.controls import LONGEST_IN_ADDRESS, choose
 from components.live.address import remember
 from components.live.kept import keep
-from components.page import Page
+from components.old_controls import LONGEST_IN_ADDRESS, choose
+from components.old_page import Page
 from components.traces import traced
 from components.words import _, language
 from models.networks.catalogue import DEFAULT, Entry, available, find

@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from components.controls import whole_number
 from components.figures.optimizers import parts_of_step
 from components.live.figure import live_figure
-from components.page import Check, Page, checked_against
+from components.old_controls import whole_number
+from components.old_page import Check, Page, checked_against
 from components.panels import panel
 from components.panels.optimizers.setup import Setup
 from components.panels.optimizers.walks import Walk, step_now, walks, with_sliders

@@ -5,11 +5,11 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
-from components.controls import choose
 from components.figures.optimizer_curves import Curve, curves
 from components.figures.optimizers import SMALLEST, place_of
 from components.live.figure import live_figure
-from components.page import Check, Page, checked_against, take_with_you
+from components.old_controls import choose
+from components.old_page import Check, Page, checked_against, take_with_you
 from components.panels import panel
 from components.panels.optimizers.setup import Setup, choice_now, choose_setup, path_of, with_rate
 from components.words import _

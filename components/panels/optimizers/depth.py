@@ -11,12 +11,12 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from components import work
-from components.controls import whole_number
 from components.figures.optimizer_curves import Curve, curves
 from components.figures.style import pale
 from components.live.figure import live_figure
-from components.live.slider import live_slider, slider_value
-from components.page import Page, checked_against, take_with_you
+from components.live.old_slider import live_slider, slider_value
+from components.old_controls import whole_number
+from components.old_page import Page, checked_against, take_with_you
 from components.panels import live_panel, panel
 from components.panels.optimizers.training import checks
 from components.words import _

@@ -8,12 +8,12 @@ import plotly.graph_objects as go
 import streamlit as st
 import torch
 
-from components.controls import choose, whole_number
 from components.figures.optimizer_curves import Curve, curves, matrix_heatmaps
 from components.figures.optimizers import place_of
 from components.live.figure import live_figure
-from components.live.slider import live_slider, slider_value
-from components.page import Check, Page, checked_against, take_with_you
+from components.live.old_slider import live_slider, slider_value
+from components.old_controls import choose, whole_number
+from components.old_page import Check, Page, checked_against, take_with_you
 from components.panels import live_panel, panel
 from components.words import _
 from models.optimizers.learning_rates import rates_between

@@ -8,7 +8,7 @@ import streamlit as st
 from components.figures import optimizers as figures
 from components.figures.optimizers import Path
 from components.live.figure import Drawn, live_figure
-from components.page import Page, take_with_you
+from components.old_page import Page, take_with_you
 from components.panels import live_panel, panel
 from components.panels.optimizers.anatomy import step_anatomy
 from components.panels.optimizers.setup import Setup, choose_setup, tune

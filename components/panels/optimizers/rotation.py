@@ -8,13 +8,13 @@ import plotly.graph_objects as go
 import streamlit as st
 import torch
 
-from components.controls import choose
 from components.figures import optimizers as figures
 from components.figures.optimizer_curves import Curve, curves
 from components.figures.optimizers import Path, place_of
 from components.live.figure import live_figure
-from components.live.slider import live_slider
-from components.page import Check, Page, checked_against, take_with_you
+from components.live.old_slider import live_slider
+from components.old_controls import choose
+from components.old_page import Check, Page, checked_against, take_with_you
 from components.panels import live_panel, panel
 from components.panels.optimizers.paths import grid_of
 from components.panels.optimizers.setup import choose_kinds, path_of

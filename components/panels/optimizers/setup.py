@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 
 import streamlit as st
 
-from components.controls import choose, choose_several, text_field, whole_number
 from components.live.address import remember
-from components.live.slider import live_slider, slider_value
-from components.page import Page
+from components.live.old_slider import live_slider, slider_value
+from components.old_controls import choose, choose_several, text_field, whole_number
+from components.old_page import Page
 from components.panels import panel
 from components.refusal import sentence
 from components.words import _

@@ -11,13 +11,13 @@ import streamlit as st
 import torch
 
 from components import work
-from components.controls import choose, whole_number
 from components.figures.optimizer_curves import Curve, curves
 from components.figures.optimizers import place_of
 from components.figures.style import pale
 from components.live.figure import live_figure
-from components.live.slider import live_slider, slider_value
-from components.page import Check, Page, checked_against, take_with_you
+from components.live.old_slider import live_slider, slider_value
+from components.old_controls import choose, whole_number
+from components.old_page import Check, Page, checked_against, take_with_you
 from components.panels import panel
 from components.panels.optimizers.setup import schedule_label
 from components.words import _

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from components.page import Page
+from components.old_page import Page
 from components.panels.optimizers.basin import tuned_rate
 from components.panels.optimizers.setup import Setup, choice_now, path_of, with_rate
 from models.optimizers.surfaces import SurfaceChoice

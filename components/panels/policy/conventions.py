@@ -9,8 +9,8 @@ from torch.nn.functional import batch_norm, layer_norm
 
 from components.figures.curves import Curve, curves
 from components.live.figure import live_figure
-from components.live.slider import live_slider
-from components.page import Check, Page, checked_against, take_with_you
+from components.live.old_slider import live_slider
+from components.old_page import Check, Page, checked_against, take_with_you
 from components.panels import live_panel, panel
 from components.panels.policy.grid import follow_slider, grid_editor, grids, groups_now, load_grids
 from components.panels.policy.setup import choose_method, now

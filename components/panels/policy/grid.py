@@ -7,9 +7,9 @@ from functools import lru_cache, partial
 import pandas as pd
 import streamlit as st
 
-from components.controls import LONGEST_IN_ADDRESS, choose
 from components.live.address import remember
-from components.page import Page
+from components.old_controls import LONGEST_IN_ADDRESS, choose
+from components.old_page import Page
 from components.refusal import sentence
 from components.words import _
 from models.errors import InputError

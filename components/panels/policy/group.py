@@ -9,11 +9,11 @@ import streamlit as st
 import torch
 from torch.nn.functional import layer_norm
 
-from components.controls import choose, whole_number
 from components.figures.policy import answer_grid
 from components.live.figure import live_figure
-from components.live.slider import live_slider
-from components.page import Check, Page, checked_against, take_with_you
+from components.live.old_slider import live_slider
+from components.old_controls import choose, whole_number
+from components.old_page import Check, Page, checked_against, take_with_you
 from components.panels import live_panel, panel
 from components.panels.policy.grid import (
     HIGHEST,

@@ -7,12 +7,12 @@ import streamlit as st
 import torch
 from torch.distributions import Categorical, kl_divergence
 
-from components.controls import whole_number
 from components.figures.curves import Curve, curves
 from components.figures.policy import grouped_bars
 from components.live.figure import live_figure
-from components.live.slider import live_slider, slider_value
-from components.page import Check, Page, checked_against, take_with_you
+from components.live.old_slider import live_slider, slider_value
+from components.old_controls import whole_number
+from components.old_page import Check, Page, checked_against, take_with_you
 from components.panels import live_panel, panel
 from components.words import _
 from models.policy.kl_estimators import (

@@ -11,12 +11,12 @@ import torch
 from torch.distributions import Categorical
 
 from components import work
-from components.controls import choose, choose_several, whole_number
 from components.figures.curves import Curve, curves
 from components.figures.style import pale
 from components.live.figure import live_figure
-from components.live.slider import live_slider, slider_value
-from components.page import Check, Page, checked_against, take_with_you
+from components.live.old_slider import live_slider, slider_value
+from components.old_controls import choose, choose_several, whole_number
+from components.old_page import Check, Page, checked_against, take_with_you
 from components.panels import panel
 from components.words import _
 from models.policy.lab import (

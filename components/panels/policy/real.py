@@ -10,12 +10,12 @@ import streamlit as st
 import torch
 
 from components import work
-from components.controls import choose, text_field, whole_number
 from components.figures.curves import Curve, curves
 from components.figures.policy import token_strip
 from components.figures.style import pale
 from components.live.figure import live_figure
-from components.page import Check, Page, checked_against, take_with_you
+from components.old_controls import choose, text_field, whole_number
+from components.old_page import Check, Page, checked_against, take_with_you
 from components.panels import panel
 from components.panels.network.text import choose_network
 from components.panels.policy.setup import choose_aggregation, choose_method, now

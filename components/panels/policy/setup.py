@@ -2,9 +2,9 @@
 
 import streamlit as st
 
-from components.controls import choose
-from components.live.slider import slider_value
-from components.page import Page
+from components.live.old_slider import slider_value
+from components.old_controls import choose
+from components.old_page import Page
 from components.words import _
 from models.policy.group_advantages import METHODS, Convention
 from models.policy.losses import AGGREGATIONS, Aggregation, PolicyLoss

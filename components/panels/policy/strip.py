@@ -9,11 +9,11 @@ import plotly.graph_objects as go
 import streamlit as st
 import torch
 
-from components.controls import choose, text_field, whole_number
 from components.figures.policy import clip_curves, grouped_bars, token_strip
 from components.live.figure import live_figure
-from components.live.slider import live_slider, slider_value
-from components.page import Check, Page, checked_against, take_with_you
+from components.live.old_slider import live_slider, slider_value
+from components.old_controls import choose, text_field, whole_number
+from components.old_page import Check, Page, checked_against, take_with_you
 from components.panels import live_panel, panel
 from components.panels.network.text import choose_network
 from components.panels.policy.setup import aggregation_label, choose_aggregation, now

@@ -2,7 +2,7 @@
 
 import torch
 
-from components.page import Check
+from components.old_page import Check
 from components.panels.network.selection import Selection
 from components.panels.network.text import Choice
 from components.panels.positions.head import RealHead, rounding_of_scores

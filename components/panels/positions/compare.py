@@ -8,8 +8,8 @@ import torch
 
 from components.figures.positions import attention_tiles, curves
 from components.live.figure import live_figure
-from components.live.slider import live_slider
-from components.page import Check, Page, checked_against, take_with_you
+from components.live.old_slider import live_slider
+from components.old_page import Check, Page, checked_against, take_with_you
 from components.panels import live_panel, panel
 from components.panels.network.selection import Selection
 from components.panels.network.text import Choice

@@ -5,11 +5,11 @@ import plotly.graph_objects as go
 import streamlit as st
 import torch
 
-from components.controls import choose, whole_number
 from components.figures.positions import curves, heatmap, horizontal_line, wavelength_points
 from components.live.figure import live_figure
-from components.live.slider import live_slider
-from components.page import Check, Page, checked_against, take_with_you
+from components.live.old_slider import live_slider
+from components.old_controls import choose, whole_number
+from components.old_page import Check, Page, checked_against, take_with_you
 from components.panels import live_panel, panel
 from components.words import _
 from models.errors import InputError

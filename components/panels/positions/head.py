@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from components.controls import choose
-from components.page import Page
+from components.old_controls import choose
+from components.old_page import Page
 from components.panels.network.selection import Selection
 from components.panels.network.text import Choice
 from components.traces import facts

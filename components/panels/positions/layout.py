@@ -5,10 +5,10 @@ import plotly.graph_objects as go
 import streamlit as st
 import torch
 
-from components.controls import choose
 from components.figures.style import token_heatmap
 from components.live.figure import live_figure
-from components.page import Check, Page, checked_against, take_with_you
+from components.old_controls import choose
+from components.old_page import Check, Page, checked_against, take_with_you
 from components.panels import panel
 from components.panels.network.live_head import next_token
 from components.panels.network.selection import Selection
@@ -16,10 +16,10 @@ from components.panels.network.text import Choice
 from components.panels.positions.head import RealHead, choose_head, real_head, rounding_of_scores
 from components.traces import traced_with
 from components.words import _
-from models.attention.next_token import text_losses
 from models.networks.interventions import Intervention
 from models.networks.tracing import LayerTrace, Trace
 from models.numerics.comparison import largest_difference
+from models.numerics.token_losses import token_losses
 from models.positions.checks import rotated_by_transformers
 from models.rotary.rope import rotation, scores_after_conversion
 
@@ -108,7 +108,7 @@ def losses(base: Trace, changed: Trace) -> None:
     if base.logits is None or changed.logits is None:
         return
     own, other = (
-        float(text_losses(logits, base.token_ids).mean()) for logits in (base.logits, changed.logits)
+        float(token_losses(logits, base.token_ids).mean()) for logits in (base.logits, changed.logits)
     )
     one, two = st.columns(2)
     one.metric(_("Loss of this text, as trained (nats a token)"), f"{own:.3f}")
@@ -157,11 +157,11 @@ def snippet(choice: Choice, selection: Selection, change: Intervention) -> str:
     return f"""from models.networks.interventions import Intervention
 from models.networks.loading import load
 from models.networks.tracing import trace
-from models.attention.next_token import text_losses
+from models.numerics.token_losses import token_losses
 
 change = Intervention(swapped_layout=frozenset({sorted(change.swapped_layout)!r}))
 traced = trace(load({choice.network!r}), {choice.text!r}, change)
 scores = traced.layers[{selection.layer}].raw[{selection.head}]
 print(scores)
-print(text_losses(traced.logits, traced.token_ids).mean())
+print(token_losses(traced.logits, traced.token_ids).mean())
 """

@@ -8,11 +8,11 @@ import plotly.graph_objects as go
 import streamlit as st
 import torch
 
-from components.controls import whole_number
 from components.figures.positions import curves, pair_at, pair_bars, pair_circles
 from components.live.figure import live_figure
-from components.live.slider import live_slider
-from components.page import Page, checked_against, take_with_you
+from components.live.old_slider import live_slider
+from components.old_controls import whole_number
+from components.old_page import Page, checked_against, take_with_you
 from components.panels import live_panel, panel
 from components.panels.network.arithmetic import in_code
 from components.panels.network.selection import Selection

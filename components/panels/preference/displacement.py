@@ -8,11 +8,11 @@ import pandas as pd
 import streamlit as st
 import torch
 
-from components.controls import choose_several, whole_number
 from components.figures.preference_labs import geometry, probabilities, training_curves
 from components.live.figure import live_figure
-from components.live.slider import live_slider, slider_value
-from components.page import Check, Page, checked_against, take_with_you
+from components.live.old_slider import live_slider, slider_value
+from components.old_controls import choose_several, whole_number
+from components.old_page import Check, Page, checked_against, take_with_you
 from components.panels import live_panel, panel
 from components.panels.preference.settings import BETA, NAMES
 from components.words import _

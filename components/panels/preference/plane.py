@@ -8,10 +8,10 @@ import plotly.graph_objects as go
 import streamlit as st
 import torch
 
-from components.controls import whole_number
 from components.figures.preference import plane, pushes
 from components.live.figure import live_figure
-from components.page import Check, Page, checked_against, take_with_you
+from components.old_controls import whole_number
+from components.old_page import Check, Page, checked_against, take_with_you
 from components.panels import live_panel, panel
 from components.panels.preference.settings import chosen_loss, loss_controls, loss_label, settings_now
 from components.panels.preference.table import pairs_now, text_now

@@ -9,10 +9,10 @@ import streamlit as st
 import torch
 
 from components import work
-from components.controls import choose, text_field, whole_number
 from components.figures.preference_labs import answer_strip, log_ratios_of_run, losses_of_run
 from components.live.figure import live_figure
-from components.page import Check, Page, checked_against, take_with_you
+from components.old_controls import choose, text_field, whole_number
+from components.old_page import Check, Page, checked_against, take_with_you
 from components.panels import panel
 from components.panels.network.text import choose_network
 from components.panels.preference.plane import ON_PLANE

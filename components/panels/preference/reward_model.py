@@ -6,11 +6,11 @@ import streamlit as st
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from components.controls import whole_number
 from components.figures.preference_labs import fitted_rewards, win_matrix
 from components.live.figure import live_figure
-from components.live.slider import live_slider, slider_value
-from components.page import Check, Page, checked_against, take_with_you
+from components.live.old_slider import live_slider, slider_value
+from components.old_controls import whole_number
+from components.old_page import Check, Page, checked_against, take_with_you
 from components.panels import live_panel, panel
 from components.panels.editing import editable_table, table_text
 from components.words import _

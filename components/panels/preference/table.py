@@ -4,7 +4,7 @@ from functools import lru_cache, partial
 
 import streamlit as st
 
-from components.page import Page
+from components.old_page import Page
 from components.panels.editing import editable_table, table_text
 from components.refusal import sentence
 from components.words import _

@@ -9,11 +9,11 @@ import streamlit as st
 import torch
 
 from components import work
-from components.controls import choose
 from components.figures.quantized_network import allocations, cost_curves
 from components.live.figure import live_figure
-from components.live.slider import live_slider
-from components.page import Check, Page, checked_against, take_with_you
+from components.live.old_slider import live_slider
+from components.old_controls import choose
+from components.old_page import Check, Page, checked_against, take_with_you
 from components.panels import panel
 from components.panels.network.text import Choice
 from components.panels.quantization.reading import allocated, followed_down, part_label, part_names

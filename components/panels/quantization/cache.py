@@ -4,10 +4,10 @@ import pandas as pd
 import streamlit as st
 import torch
 
-from components.controls import choose
 from components.figures.quantized_network import loss_by_position
 from components.live.figure import live_figure
-from components.page import Check, Page, checked_against, take_with_you
+from components.old_controls import choose
+from components.old_page import Check, Page, checked_against, take_with_you
 from components.panels import panel
 from components.panels.network.text import Choice
 from components.words import _

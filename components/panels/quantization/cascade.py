@@ -7,10 +7,10 @@ import streamlit as st
 import torch
 from torch.nn.functional import kl_div
 
-from components.controls import choose
 from components.figures.quantized_network import errors_by_module, kl_bars, loss_bars, stream
 from components.live.figure import live_figure
-from components.page import Check, Page, checked_against, take_with_you
+from components.old_controls import choose
+from components.old_page import Check, Page, checked_against, take_with_you
 from components.panels import live_panel, panel
 from components.panels.network.text import Choice
 from components.panels.quantization.reading import SCOPES, chosen_weights, followed_down, text_labels

@@ -9,8 +9,8 @@ import torch
 
 from components.figures.quantization import duel
 from components.live.figure import live_figure
-from components.live.slider import live_slider
-from components.page import Check, Page, checked_against, take_with_you
+from components.live.old_slider import live_slider
+from components.old_page import Check, Page, checked_against, take_with_you
 from components.panels import live_panel, panel
 from components.panels.network.text import Choice
 from components.panels.quantization.setting import Source, choose_source, values

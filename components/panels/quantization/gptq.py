@@ -5,11 +5,11 @@ import pandas as pd
 import streamlit as st
 import torch
 
-from components.controls import choose
 from components.figures.quantized_layer import growing_error, pushed_error
 from components.live.figure import live_figure
-from components.live.slider import live_slider
-from components.page import Check, Page, checked_against, take_with_you
+from components.live.old_slider import live_slider
+from components.old_controls import choose
+from components.old_page import Check, Page, checked_against, take_with_you
 from components.panels import live_panel, panel
 from components.panels.network.text import Choice
 from components.panels.quantization.reading import read_by

@@ -7,7 +7,6 @@ import pandas as pd
 import streamlit as st
 import torch
 
-from components.controls import whole_number
 from components.figures.quantization import (
     BINS,
     bits_against_quality,
@@ -17,7 +16,8 @@ from components.figures.quantization import (
     staircase,
 )
 from components.live.figure import live_figure
-from components.page import Check, Page, checked_against, take_with_you
+from components.old_controls import whole_number
+from components.old_page import Check, Page, checked_against, take_with_you
 from components.panels import live_panel, panel
 from components.panels.network.text import Choice
 from components.panels.quantization.setting import (

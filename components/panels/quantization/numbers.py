@@ -7,7 +7,6 @@ import pandas as pd
 import streamlit as st
 import torch
 
-from components.controls import choose, whole_number
 from components.figures.quantization import (
     EXPONENT,
     INTEGER,
@@ -19,8 +18,9 @@ from components.figures.quantization import (
     ranges,
 )
 from components.live.figure import live_figure
-from components.live.slider import live_slider
-from components.page import Check, Page, checked_against, take_with_you
+from components.live.old_slider import live_slider
+from components.old_controls import choose, whole_number
+from components.old_page import Check, Page, checked_against, take_with_you
 from components.panels import live_panel, panel
 from components.words import _
 from models.errors import InputError

@@ -5,12 +5,12 @@ import pandas as pd
 import streamlit as st
 import torch
 
-from components.controls import whole_number
 from components.figures.attention import lines
 from components.figures.quantized_layer import channel_peaks, method_bars
 from components.live.figure import live_figure
-from components.live.slider import live_slider
-from components.page import Check, Page, checked_against, take_with_you
+from components.live.old_slider import live_slider
+from components.old_controls import whole_number
+from components.old_page import Check, Page, checked_against, take_with_you
 from components.panels import live_panel, panel
 from components.panels.network.text import Choice
 from components.panels.quantization.reading import read_by

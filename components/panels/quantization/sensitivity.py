@@ -8,10 +8,10 @@ import pandas as pd
 import streamlit as st
 
 from components import work
-from components.controls import choose
 from components.figures.quantized_network import sensitivity_map
 from components.live.figure import live_figure
-from components.page import Check, Page, checked_against, take_with_you
+from components.old_controls import choose
+from components.old_page import Check, Page, checked_against, take_with_you
 from components.panels import panel
 from components.panels.network.text import Choice
 from components.panels.quantization.reading import followed_down

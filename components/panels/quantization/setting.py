@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import streamlit as st
 import torch
 
-from components.controls import choose
-from components.live.slider import live_slider
-from components.page import Page
+from components.live.old_slider import live_slider
+from components.old_controls import choose
+from components.old_page import Page
 from components.words import _
 from models.networks.loading import load
 from models.quantization.integers import CLIPPINGS, GRANULARITIES, MAPPINGS

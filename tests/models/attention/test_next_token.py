@@ -10,14 +10,12 @@ from torch.distributions import Categorical
 from torch.distributions import kl_divergence as torch_kl_divergence
 from torch.nn import functional as F
 from torch.testing import assert_close
-from transformers.loss.loss_utils import ForCausalLMLoss
 
 from models.attention.next_token import (
     compare_next_token,
     kl_divergence,
     log_probabilities,
     ranks,
-    text_losses,
     top_tokens,
 )
 from models.errors import InputError
@@ -120,18 +118,3 @@ class TestCompare:
         log_p, log_q = (log_probabilities(random_logits(vocabulary, s)) for s in (seed, seed + 1))
         assert kl_divergence(log_p, log_q) >= 0
         assert kl_divergence(log_p, log_p) == 0
-
-
-@settings(deadline=None)
-@given(st.integers(2, 12), st.integers(2, 30), st.integers(0, 2**31))
-def test_text_losses_average_to_what_transformers_returns(tokens, vocabulary, seed):
-    generator = torch.Generator().manual_seed(seed)
-    logits = torch.randn(tokens, vocabulary, generator=generator)
-    ids = torch.randint(0, vocabulary, (tokens,), generator=generator)
-    theirs = ForCausalLMLoss(logits[None], ids[None], vocabulary)
-    assert_close(text_losses(logits, ids).mean().float(), theirs)
-
-
-def test_a_text_of_one_token_leaves_nothing_to_predict():
-    with pytest.raises(InputError, match="at least two are needed"):
-        text_losses(torch.zeros(1, 4), torch.tensor([1]))

@@ -20,7 +20,7 @@ from models.context.distance import (
     small_map,
     weight_by_distance,
 )
-from models.context.long_attention import LONG_ATTENTION, Reach, long_pass, rotated
+from models.context.long_attention import long_pass
 from models.context.long_context import (
     LONGEST_TEXT,
     PASSAGES,
@@ -37,7 +37,9 @@ from models.context.long_context import (
 from models.errors import InputError
 from models.networks.catalogue import DEFAULT, EMBEDDED
 from models.networks.interventions import Intervention, Visible
+from models.networks.key_cache import KeyCache, moved
 from models.networks.loading import load
+from models.networks.recording import ATTENTION
 from models.networks.tracing import trace_ids
 from models.rotary.library import parameters_of
 from models.rotary.scaling import RopeSettings, ScaledRope, scaled_rope
@@ -94,7 +96,6 @@ def test_the_shared_network_is_left_as_it_is_and_its_weights_are_not_copied():
     before = network.model.model.rotary_emb.inv_freq.clone()
     scaled = scaled_network(network, scaled_rope(YARN))
     assert scaled is not network.model
-    assert scaled.config._attn_implementation == LONG_ATTENTION != network.model.config._attn_implementation
     assert torch.equal(network.model.model.rotary_emb.inv_freq, before)
     assert not torch.equal(scaled.model.rotary_emb.inv_freq, before)
     for ours, theirs in zip(scaled.parameters(), network.model.parameters(), strict=True):
@@ -145,7 +146,7 @@ def test_a_curve_keeps_mean_and_extremes(texts, count, data):
         torch.testing.assert_close(curve.mean[0], losses.mean())
 
 
-# Reach
+# Which keys are kept
 
 
 def tiny(kind, config, **options):
@@ -170,10 +171,10 @@ def test_a_window_is_mistrals(window, tokens):
         MistralForCausalLM, MistralConfig, num_hidden_layers=2, sliding_window=window,
         attn_implementation="eager",
     )  # fmt: skip
-    llama = tiny(LlamaForCausalLM, LlamaConfig, num_hidden_layers=2, attn_implementation=LONG_ATTENTION)
+    llama = tiny(LlamaForCausalLM, LlamaConfig, num_hidden_layers=2, attn_implementation=ATTENTION)
     llama.load_state_dict(mistral.state_dict())
     ids = torch.randint(0, 50, (1, tokens), generator=torch.Generator().manual_seed(tokens))
-    with torch.no_grad(), long_pass(Reach(window), llama.model.rotary_emb.inv_freq):
+    with torch.no_grad(), long_pass(KeyCache(window), llama.model.rotary_emb.inv_freq):
         ours = llama(ids).logits
         theirs = mistral(ids).logits
     torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
@@ -183,40 +184,40 @@ def test_a_window_is_mistrals(window, tokens):
 @given(st.integers(1, 12), st.integers(1, 4), st.integers(16, 40))
 def test_sinks_by_cache_positions_are_a_fresh_pass_over_what_the_cache_holds(window, sinks, tokens):
     """With one layer, keys depend on nothing before them: the cache's tokens can be run anew."""
-    llama = tiny(LlamaForCausalLM, LlamaConfig, num_hidden_layers=1, attn_implementation=LONG_ATTENTION)
+    llama = tiny(LlamaForCausalLM, LlamaConfig, num_hidden_layers=1, attn_implementation=ATTENTION)
     ids = torch.randint(0, 50, (1, tokens), generator=torch.Generator().manual_seed(tokens))
-    with torch.no_grad(), long_pass(Reach(window, sinks), llama.model.rotary_emb.inv_freq):
+    with torch.no_grad(), long_pass(KeyCache(window, sinks, "cache"), llama.model.rotary_emb.inv_freq):
         ours = llama(ids).logits[0]
     for last in (tokens - 1, tokens // 2):
         first = max(sinks, last - window + 1)
-        cache = torch.cat([ids[:, :sinks], ids[:, first : last + 1]], 1)
+        held = torch.cat([ids[:, :sinks], ids[:, first : last + 1]], 1)
         with torch.no_grad():
-            theirs = llama(cache).logits[0, -1]
+            theirs = llama(held).logits[0, -1]
         torch.testing.assert_close(ours[last], theirs, atol=1e-4, rtol=1e-4)
 
 
 def test_sinks_at_their_own_distance_are_a_mask_and_no_more():
     tokens = some_tokens(120)
-    reach = Reach(40, 3, cache_positions=False)
-    masked = Intervention(visible=Visible.from_tensor(reach.visible(120)))
+    cache = KeyCache(40, 3)
+    masked = Intervention(visible=Visible.from_tensor(cache.visible(120)))
     expected = trace_ids(load(DEFAULT), tokens, masked).logits
     torch.testing.assert_close(
-        long_logits(DEFAULT, Way(OWN, reach), tokens[None])[0], expected, atol=2e-4, rtol=0
+        long_logits(DEFAULT, Way(OWN, cache), tokens[None])[0], expected, atol=2e-4, rtol=0
     )
 
 
 # One head
 
 
-@pytest.mark.parametrize("reach", [Reach(), Reach(30), Reach(30, 4), Reach(30, 4, cache_positions=False)])
-def test_weights_of_a_head_give_what_the_network_computes(reach):
+@pytest.mark.parametrize("cache", [KeyCache(), KeyCache(30), KeyCache(30, 4, "cache"), KeyCache(30, 4)])
+def test_weights_of_a_head_give_what_the_network_computes(cache):
     tokens = some_tokens(150)
-    present = long_attention_states(DEFAULT, Way(OWN, reach), tokens)
+    present = long_attention_states(DEFAULT, Way(OWN, cache), tokens)
     weights = head_weights(present, 0, 3)
     torch.testing.assert_close(weights.sum(1), torch.ones(150), atol=1e-5, rtol=0)
-    assert (weights[~reach.visible(150)] == 0).all()
-    if not (reach.sinks and reach.cache_positions):
-        masked = Intervention(visible=Visible.from_tensor(reach.visible(150)))
+    assert (weights[~cache.visible(150)] == 0).all()
+    if cache.positions == "text":
+        masked = Intervention(visible=Visible.from_tensor(cache.visible(150)))
         for layer, head in ((0, 3), (3, 1)):
             expected = trace_ids(load(DEFAULT), tokens, masked).layers[layer].probabilities[head]
             torch.testing.assert_close(head_weights(present, layer, head), expected, atol=1e-4, rtol=0)
@@ -236,10 +237,10 @@ def test_every_layer_and_head_of_a_scaled_network_is_that_of_transformers():
 
 def test_sinks_by_cache_positions_weigh_as_in_a_pass_over_the_cache():
     tokens = some_tokens(150)
-    reach = Reach(30, 4)
-    row = head_weights(long_attention_states(DEFAULT, Way(OWN, reach), tokens), 0, 2)[-1]
-    cache = torch.cat([tokens[:4], tokens[-30:]])
-    expected = trace_ids(load(DEFAULT), cache).layers[0].probabilities[2, -1]
+    cache = KeyCache(30, 4, "cache")
+    row = head_weights(long_attention_states(DEFAULT, Way(OWN, cache), tokens), 0, 2)[-1]
+    held = torch.cat([tokens[:4], tokens[-30:]])
+    expected = trace_ids(load(DEFAULT), held).layers[0].probabilities[2, -1]
     torch.testing.assert_close(torch.cat([row[:4], row[-30:]]), expected, atol=1e-4, rtol=0)
 
 
@@ -271,7 +272,7 @@ def test_a_score_by_distance_is_that_of_the_rotated_vectors(pairs, distance, sca
     query, key = torch.randn(2, 2 * pairs)
     frequencies = torch.rand(pairs)
     place = torch.tensor([distance])
-    turned = rotated(query[None, None, None], place, frequencies)[0, 0, 0]
+    turned = moved(query[None], place, frequencies)[0]
     found = score_by_distance(query, key, frequencies, place.float(), scale)
     torch.testing.assert_close(found[0], scale * (turned @ key), atol=1e-3, rtol=1e-3)
 
@@ -281,8 +282,8 @@ def test_the_score_at_the_own_distance_is_the_networks_own():
     present = long_attention_states(DEFAULT, Way(OWN), tokens)
     query, key = query_and_key(present, 1, 2)
     frequencies = present.inverse_frequencies
-    plain_query = rotated(query[None, None], -torch.arange(100), frequencies)[0, 0]
-    plain_key = rotated(key[None, None], -torch.arange(100), frequencies)[0, 0]
+    plain_query = moved(query, -torch.arange(100), frequencies)
+    plain_key = moved(key, -torch.arange(100), frequencies)
     found = score_by_distance(
         plain_query[90], plain_key[20], frequencies, torch.tensor([70.0]), present.scale
     )
@@ -300,9 +301,9 @@ def test_what_cannot_be_run_is_refused_in_a_sentence():
     with pytest.raises(InputError, match="fewer than"):
         passage_tokens(DEFAULT, "ferry", 100_000)
     with pytest.raises(InputError, match="window"):
-        Reach(0)
+        KeyCache(0)
     with pytest.raises(InputError, match="sinks"):
-        Reach(4, -1)
+        KeyCache(4, -1)
     with pytest.raises(InputError, match="pairs"):
         scaled_network(load(DEFAULT), ScaledRope(torch.ones(3)))
     with pytest.raises(InputError, match="bins"):

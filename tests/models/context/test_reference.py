@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from models.context import reference as rope_reference
-from models.context.long_attention import Reach
 from models.context.long_context import Way, passage_tokens
 from models.context.reference import difference_from_transformers
 from models.networks.catalogue import DEFAULT
+from models.networks.key_cache import KeyCache
 from models.rotary.scaling import RopeSettings
 
 OWN = RopeSettings("default", 32, longest=256)
@@ -17,8 +17,8 @@ WAYS = [
     Way(OWN),
     Way(RopeSettings("ntk", 32, longest=256, factor=4.0)),
     Way(RopeSettings("truncated", 32, keep_above=0.02, cut_below=0.01, constant=0.015)),
-    Way(OWN, Reach(60)),
-    Way(OWN, Reach(60, 4)),
+    Way(OWN, KeyCache(60)),
+    Way(OWN, KeyCache(60, 4, "cache")),
 ]
 
 

@@ -14,13 +14,14 @@ from transformers.masking_utils import eager_mask
 from models.errors import InputError
 from models.masks.algebra import Causal, SlidingWindow, lambda_shaped, prefix_lm
 from models.masks.costs import Shape, kept_keys, mask_cost, reading_later, visible_blocks
-from models.masks.effects import empty_rows, head_stage, loss_by_position, moved
+from models.masks.effects import empty_rows, head_stage, moved
 from models.masks.settings import MaskSettings
 from models.networks.catalogue import DEFAULT, EMBEDDED
 from models.networks.interventions import Intervention, Visible
 from models.networks.loading import load
 from models.networks.tracing import trace, trace_ids
 from models.numerics.attention_costs import attention_flops
+from models.numerics.token_losses import token_losses
 
 TEXT = "The keeper lit the lamp, and the keeper slept."
 SHAPE = Shape(layers=3, heads=6, key_heads=2, head_width=8)
@@ -67,7 +68,7 @@ def test_the_whole_network_under_a_mask_is_that_of_transformers(settings):
         weights = head_stage(ours, layer, 2, "softmax")
         assert_close(weights.nan_to_num(), attentions[0, 2], atol=1e-5, rtol=1e-4)
         assert_close(weights.nansum(-1), torch.ones(n), atol=1e-5, rtol=0)
-    losses = loss_by_position(ours.logits, ours.token_ids)
+    losses = token_losses(ours.logits, ours.token_ids)
     expected = F.cross_entropy(theirs.logits[0, :-1], ours.token_ids[1:], reduction="none")
     assert_close(losses, expected, atol=1e-4, rtol=1e-4)
 
@@ -91,7 +92,7 @@ def test_stages_follow_one_another_and_an_empty_row_is_even():
 def test_a_text_of_one_token_has_no_loss():
     single = trace_ids(load(DEFAULT), torch.tensor([5]))
     with pytest.raises(InputError, match="one token"):
-        loss_by_position(single.logits, single.token_ids)
+        token_losses(single.logits, single.token_ids)
 
 
 @given(st.integers(1, 6), st.integers(2, 9), st.integers(0, 2**31))

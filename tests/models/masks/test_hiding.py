@@ -7,9 +7,8 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 from torch.testing import assert_close
 
-from models.errors import InputError
 from models.masks.hiding import LIBRARIES, eager, flex, fully_masked_row, hide, sdpa
-from models.masks.order import TRIALS, OrderTrial, last_token_states, order_distances, shuffled
+from models.masks.order import TRIALS, OrderTrial, last_token_states, order_distances
 from models.networks.catalogue import DEFAULT
 from models.networks.loading import load
 from models.networks.texts import passages
@@ -113,17 +112,3 @@ def test_the_states_with_positions_are_those_of_the_network():
     traced = trace(network, passages()[0].excerpt)
     states = last_token_states(network, traced.token_ids, OrderTrial(causal=True, positions=True))
     assert_close(states, traced.hidden[:, -1])
-
-
-@given(st.integers(4, 50), st.integers(0, 2**31))
-def test_shuffling_keeps_the_tokens_and_both_ends(n, seed):
-    ids = torch.arange(n)
-    order = shuffled(ids, seed)
-    assert sorted(order.tolist()) == ids.tolist()
-    assert (order[0], order[-1]) == (0, n - 1)
-    assert_close(order, shuffled(ids, seed))
-
-
-def test_too_few_tokens_get_a_sentence():
-    with pytest.raises(InputError, match="four tokens"):
-        shuffled(torch.arange(3), 0)

@@ -15,6 +15,7 @@ from models.masks.packing import (
     Forgotten,
     inferred_logits,
     library_loss,
+    losses_of_row,
     masked_logits,
     mean_loss,
     pack,
@@ -22,7 +23,6 @@ from models.masks.packing import (
     packed_pass,
     read_conversations,
     separate_rows,
-    token_losses,
     tokenize_conversations,
     visible_pairs,
 )
@@ -125,7 +125,7 @@ def test_token_losses_average_to_the_loss_of_transformers(tiny, pairs, learn_pro
     row = pack(conversations, forgotten)
     with torch.no_grad():
         expected = tiny(row.input_ids[None], labels=row.labels[None], use_cache=False).loss
-    losses = token_losses(packed_logits(tiny, row, forgotten), row.labels)
+    losses = losses_of_row(packed_logits(tiny, row, forgotten), row.labels)
     assert mean_loss(losses, row.documents) == pytest.approx(float(expected), abs=TOLERANCE)
     learned = ~losses[1:].isnan()
     assert torch.equal(learned, row.labels[1:] != -100)

@@ -14,7 +14,7 @@ from models.networks.positions import learned_table
 from models.networks.recording import layout_of
 from models.networks.rotary import before_rotation, rotary_of
 from models.networks.tracing import trace, trace_ids
-from models.positions.shuffling import shuffled
+from models.numerics.permutation import permutation
 from models.rotary.rope import relayout, scores_by_pair
 from tests.models.networks.test_tracing import difference, reference, run
 from tests.models.networks.tiny_networks import bert_config, gpt2_config, llama_config, neox_config
@@ -143,7 +143,7 @@ def test_frequencies_can_be_measured_where_the_network_holds_none(build):
 def test_positions_are_those_that_transformers_is_given(name, request):
     network = request.getfixturevalue(name)
     ids = trace(network, TEXT).token_ids
-    positions = shuffled(len(ids), 1) * 2 % network.context
+    positions = permutation(len(ids), 1) * 2 % network.context
     ours = trace_ids(network, ids, Intervention(positions=tuple(positions.tolist())))
     eager = reference(network.entry.location, network.entry.kind)
     theirs = run(eager, ids, position_ids=positions[None], attention_mask=torch.ones_like(ids)[None])
@@ -173,7 +173,7 @@ def test_without_positions_and_mask_a_shuffled_text_gives_shuffled_vectors(name,
     network = request.getfixturevalue(name)
     ids = trace(network, TEXT).token_ids
     tokens = len(ids)
-    order = shuffled(tokens, 7)
+    order = permutation(tokens, 7)
     everything = Visible.from_tensor(torch.ones(tokens, tokens, dtype=torch.bool))
     without = Intervention(positions=(0,) * tokens, visible=everything)
     plain, mixed = trace_ids(network, ids, without), trace_ids(network, ids[order], without)

@@ -78,10 +78,8 @@ def test_errors_stay_within_half_a_step_whatever_the_group(bits, mapping, column
         1.0 if mapping != "symmetric" else 0.5
     )  # full range and rounded zero points clip up to half a step
     assert ((x - found.dequantized).abs() <= steps * (slack + 1e-5)).all()
-    own = [
-        [float(found.scale[found.group_of(row, column)]) for column in range(columns)] for row in range(3)
-    ]
-    assert torch.equal(torch.tensor(own), steps)
+    own = torch.tensor([[found.group_of(row, column) for column in range(columns)] for row in range(3)])
+    assert torch.equal(found.scale[own], steps)
     whole = quantize_integers(x, IntegerScheme(bits, mapping, "tensor"))
     assert whole.group_of(2, columns - 1) == whole.group_of(0, 0) == 0
     assert found.dequantized.shape == x.shape

@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 from models.errors import InputError
 from models.networks.catalogue import EMBEDDED
 from models.networks.loading import Network, load
+from models.numerics.token_losses import token_losses
 from models.quantization.bit_budget import (
     OPTIONS,
     best_allocation,
@@ -40,7 +41,6 @@ from models.quantization.quantized_network import (
     quantized,
     sensitivities,
     token_ids,
-    token_losses,
     weights_of,
 )
 from models.quantization.weight_formats import Setting, quantize

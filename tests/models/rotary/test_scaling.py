@@ -12,6 +12,7 @@ from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 from models.errors import InputError
 from models.rotary.library import config_of, library_rope
+from models.rotary.rope import frequencies
 from models.rotary.scaling import (
     LONGEST,
     RopeSettings,
@@ -21,7 +22,6 @@ from models.rotary.scaling import (
     ntk_base,
     pair_with_turns,
     scaled_rope,
-    unscaled_frequencies,
     yarn_attention_factor,
     yarn_paper,
     yarn_paper_ramp,
@@ -50,7 +50,7 @@ def test_default_and_linear_are_those_of_transformers(width, base, factor, train
 def test_unscaled_frequencies_are_those_of_llama(width, base):
     config = config_of(RopeSettings("default", width, base))
     theirs = LlamaRotaryEmbedding(config).inv_freq
-    torch.testing.assert_close(unscaled_frequencies(width, base), theirs, rtol=TOLERANCE, atol=0)
+    torch.testing.assert_close(frequencies(width, base), theirs, rtol=TOLERANCE, atol=0)
 
 
 @given(st.integers(1, 32).map(lambda n: 8 * n), st.sampled_from([0.25, 0.5, 1.0]), BASES)
@@ -148,7 +148,7 @@ def test_proportional_is_that_of_transformers(width, base, factor, share):
 @given(WIDTHS, BASES, st.integers(0, 96), st.floats(1e-9, 1))
 @example(164, 100.0, 56, 1.0)  # 57 pairs of 82: a share that floats round down
 def test_the_truncated_basis_keeps_cuts_and_levels(width, base, kept, share):
-    own = unscaled_frequencies(width, base)
+    own = frequencies(width, base)
     keep = float(own[min(kept, len(own) - 1)])
     cut = share * keep
     settings = RopeSettings(
@@ -171,7 +171,7 @@ def test_the_truncated_basis_keeps_cuts_and_levels(width, base, kept, share):
 @given(WIDTHS, BASES, FACTORS)
 def test_ntk_slows_the_last_pair_by_the_factor_and_the_first_not_at_all(width, base, factor):
     slowed = scaled_rope(RopeSettings("ntk", width, base, factor=factor)).inverse_frequencies
-    ratio = unscaled_frequencies(width, base) / slowed
+    ratio = frequencies(width, base) / slowed
     pairs = width // 2
     expected = factor ** (torch.arange(pairs) / (pairs - 1))
     torch.testing.assert_close(ratio, expected, rtol=1e-4, atol=0)

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from models.networks.windows import (
-    IGNORED_LABEL,
     START_TOKEN,
     repeated_tokens,
     split_text,
@@ -17,6 +16,7 @@ from models.networks.windows import (
     text_batch,
     windows_with_overlap,
 )
+from models.numerics.token_losses import IGNORED_LABEL
 from models.training.evaluation import nats_per_character
 from models.training.recipe import Recipe
 from models.training.resumable import train, warmup_and_cosine

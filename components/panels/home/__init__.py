@@ -1,0 +1,1 @@
+"""The live figure of the home page."""
