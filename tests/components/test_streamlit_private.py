@@ -8,18 +8,15 @@ import inspect
 import json
 import sys
 import threading
-import time
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 import streamlit as st
-from starlette.testclient import TestClient
 from streamlit import config, runtime
 from streamlit.auth_util import get_cookie_with_chunks
 from streamlit.proto.BackMsg_pb2 import BackMsg
-from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from streamlit.proto.NewSession_pb2 import CustomThemeConfig
 from streamlit.runtime import Runtime, app_session
 from streamlit.runtime.app_session import AppSession
@@ -32,6 +29,7 @@ from streamlit.web.server.starlette.starlette_server_config import USER_COOKIE_N
 
 from components import streamlit_private as private
 from components.streamlit_private import ColumnConfig, DeltaGenerator, StreamlitPage
+from tests.components.in_process import answers, ask, opened, ran, reaches, streamlit_with
 
 SOON = 30.0  # seconds, no measure of speed
 SECRET = "0123456789abcdef0123456789abcdef"
@@ -133,46 +131,8 @@ def client(tmp_path, seen, monkeypatch):
     """An app with the script, its Streamlit running; all replaced names are as they were afterwards."""
     monkeypatch.setattr(ScriptRunner, "_run_script_thread", private._run_thread)
     monkeypatch.setattr(app_session, "_populate_theme_msg", private._read_theme)
-    script = tmp_path / "script.py"
-    script.write_text(SCRIPT)
-    assert not runtime.exists()
-    with TestClient(st.App(script)) as client:
+    with streamlit_with(SCRIPT, tmp_path) as client:
         yield client
-    Runtime._instance = None
-
-
-@contextmanager
-def opened(client):
-    """A browser's websocket."""
-    with client.websocket_connect("/_stcore/stream", subprotocols=["streamlit"]) as socket:
-        yield socket
-
-
-def ask(socket, page="") -> None:
-    """Ask for a full run."""
-    message = BackMsg()
-    message.rerun_script.page_name = page
-    socket.send_bytes(message.SerializeToString())
-
-
-def answers(socket) -> list[ForwardMsg]:
-    """What the server sends until the run is over."""
-    received = []
-    while not received or received[-1].WhichOneof("type") != "script_finished":
-        received.append(ForwardMsg.FromString(socket.receive_bytes()))
-    return received
-
-
-def ran(socket) -> list[ForwardMsg]:
-    ask(socket)
-    return answers(socket)
-
-
-def reaches(condition) -> bool:
-    end = time.monotonic() + SOON
-    while not condition() and time.monotonic() < end:
-        time.sleep(0.01)
-    return condition()
 
 
 def test_session_here_is_the_session_that_the_browser_was_told(client, seen):
