@@ -20,8 +20,8 @@ from components.settings import (
     Slider,
     Text,
     View,
+    asked_for,
     of,
-    opening,
     page_controls,
     parse_link,
     query_texts,
@@ -50,13 +50,18 @@ def now(cls: type[V]) -> V:
 
 
 def put(view: View) -> None:
-    """Let the session's controls stand as in ``view``; what did not change keeps following its default."""
-    held, keys = now(type(view)), view.keys()
-    for name in view.controls():
+    """Let the session's controls stand as in ``view``; what did not change keeps following its default.
+
+    So does what is now at a default that depends on the other controls.
+    """
+    state, held, keys = st.session_state, now(type(view)), view.keys()
+    for name, control in view.controls().items():
         value = getattr(view, name)
-        if value != getattr(held, name):
-            st.session_state[keys[name]] = value
-    st.session_state[f"{view.page}_view"] = view.name
+        if callable(control.default) and value == control.fit(control.default_of(view), view):
+            state.pop(keys[name], None)
+        elif value != getattr(held, name):
+            state[keys[name]] = value
+    state[f"{view.page}_view"] = view.name
 
 
 def read_address(page: str, views: Sequence[type[View]]) -> None:
@@ -72,6 +77,8 @@ def read_address(page: str, views: Sequence[type[View]]) -> None:
 def take_texts(page: str, views: Sequence[type[View]], texts: Mapping[str, str]) -> None:
     """Take controls from the parameters of an address; names that the page does not know are counted."""
     state, known = st.session_state, {**page_controls(views), f"{page}_view": None}
+    if f"{page}_view" in texts:
+        texts = {**texts, f"{page}_view": asked_for(views, texts)}
     for key, value in texts.items():
         if key in known and key not in state:
             state[key] = value
@@ -92,7 +99,7 @@ def apply_link(query: str, views: Sequence[type[View]]) -> list[str]:
     state, page = st.session_state, views[0].page
     known = page_controls(views)
     texts = query_texts(query)
-    view = texts.pop(f"{page}_view", opening(views).name)
+    view = asked_for(views, texts)
     if view not in {cls.name for cls in views}:
         raise ValueError(f"There is no view called {view!r}.")
     values = parse_link("&".join(part for part in query.split("&") if "_view=" not in part), known)
@@ -146,6 +153,9 @@ def draw(view: View, name: str, **layout: Any) -> None:
     if view.trouble is not None and control.depends:
         return  # the stage says why
     off = control.off(view) if control.off is not None else ""
+    if control.widget is not None:
+        control.widget(view)
+        return
     common = {"help": _(control.help) if control.help else None, "disabled": bool(off)} | layout
     try:
         _WIDGETS[type(control)](view, name, control, key, common)
@@ -170,6 +180,12 @@ def _prepared(view: View, name: str, key: str) -> dict[str, Any]:
 
 
 def _draw_slider(view: View, name: str, control: Slider, key: str, common: dict[str, Any]) -> None:
+    def write(value: float) -> None:
+        if control.writes is None:
+            st.session_state[key] = value
+        else:
+            put(control.writes(now(type(view)), value))
+
     live_slider(
         label_of(view, name),
         key,
@@ -178,6 +194,7 @@ def _draw_slider(view: View, name: str, control: Slider, key: str, common: dict[
         control.fit(control.default_of(view), view),
         getattr(view, name),
         replace(control, live=of(control.live, view)),
+        write,
         help=common["help"] or "",
         disabled=common["disabled"],
     )

@@ -1,6 +1,7 @@
 """A page as a bench: head line, views, rail and stage side by side, and below them what explains it."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
@@ -18,7 +19,7 @@ from components.refusal import refusals, sentence
 from components.server.watch import panel_timed
 from components.settings import Text, View, opening, page_controls, query_texts
 from components.stage import REFUSED, Plot, show
-from components.words import _, language
+from components.words import _, language, speaking
 from models.errors import InputError
 
 RAIL, STAGE = 1.0, 3.6  # widths; the style sheet holds the rail to 17.5rem
@@ -68,7 +69,7 @@ class Page:
 @st.fragment(key="bench")
 def _bench(page: Page) -> None:
     cls = page.view_class()
-    with panel_timed(f"{page.name}_{cls.name}"):
+    with speaking(language()), panel_timed(f"{page.name}_{cls.name}"):
         view = controls.now(cls)
         with st.container(key="loupe_head", horizontal=True, vertical_alignment="center"):
             _head(page, view)
@@ -76,7 +77,7 @@ def _bench(page: Page) -> None:
         rail, stage = st.columns([RAIL, STAGE], gap="small")
         with rail, st.container(key="rail"):
             controls.draw_rail(view, _only(page))
-            with refusals():
+            with suppress(InputError):  # the stage says it
                 view.actions()
         with stage, st.container(key="stage"):
             plots = _stage(page, view)

@@ -48,6 +48,7 @@ class Control:
     sentence; empty where it can). ``follows`` names a field whose choice this one's default comes from:
     a link that sets that field puts this one back to its default. ``resets``: fields that go back to
     their defaults when a person moves this one, as a starting point does on another surface.
+    ``widget`` draws it in the place of the usual widget.
     """
 
     default: Any
@@ -61,6 +62,7 @@ class Control:
     off: Callable[[Any], str] | None = None
     follows: str = ""
     resets: tuple[str, ...] = ()
+    widget: Callable[[Any], None] | None = None
 
     @property
     def depends(self) -> bool:
@@ -99,8 +101,8 @@ class Slider(Control):
     """A number between ``low`` and ``high``; a whole one where ``whole``.
 
     ``live``, itself or for a view: figures follow while it is dragged; else they wait for the release,
-    and a mark says so.
-    ``log`` moves by equal factors and needs ``low`` > 0.
+    and a mark says so. ``log`` moves by equal factors and needs ``low`` > 0. ``writes`` gives the view
+    as it is to be once the slider is let go at a value, where that is kept in another field.
     """
 
     low: Any
@@ -110,6 +112,7 @@ class Slider(Control):
     whole: bool = False
     live: bool | Callable[[Any], bool] = True
     unit: str = ""
+    writes: Callable[[Any, float], "View"] | None = None
 
     def parse(self, text: str) -> float | int:
         if len(text) > LONGEST_NUMBER:
@@ -265,8 +268,11 @@ def flag(default: bool = False, **options: Any) -> Any:
 
 
 def grid(default: str, **options: Any) -> Any:
-    """A table of numbers as one text (models.tables reads it), which the view itself lets edit."""
-    return _field(Text(default=default, place="none", **options))
+    """A table of numbers as one text (models.tables reads it), which the view itself lets edit.
+
+    It stands nowhere unless ``place`` and ``widget`` say where, and what draws it.
+    """
+    return _field(Text(default=default, **({"place": "none"} | options)))
 
 
 def picked(default: int = -1, low: int = -1, high: int = 10**9, **options: Any) -> Any:
@@ -282,6 +288,7 @@ class View:
     name: ClassVar[str]
     rail_first: ClassVar[tuple[str, ...]] = ()  # fields that lead the rail; the others follow as declared
     opens: ClassVar[bool] = False  # where an address names no view; else the page's first one does
+    came_from: ClassVar[str] = ""  # the view that this one was once a part of
 
     def stage(self) -> "Stage":
         """Figures and other parts of the stage. Live sliders call it outside of any session."""
@@ -374,6 +381,15 @@ class View:
 def opening(views: Sequence[type[View]]) -> type[View]:
     """The view that a page opens with where an address names none."""
     return next((view for view in views if view.opens), views[0])
+
+
+def asked_for(views: Sequence[type[View]], texts: Mapping[str, str]) -> str:
+    """The view that an address names, or the one that came from it, where only that has what is named."""
+    named = texts.get(f"{views[0].page}_view", opening(views).name)
+    keys = {view.name: set(view.keys().values()) & set(texts) for view in views}
+    if keys.get(named):
+        return named
+    return next((view.name for view in views if view.came_from == named and keys[view.name]), named)
 
 
 def query_texts(query: str) -> dict[str, str]:

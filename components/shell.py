@@ -104,9 +104,10 @@ forget_view()
 header()
 missing_page()
 notices = st.container()
-chosen = st.navigation(navigation(), position="top")
-with rerun(chosen.url_path or HOME.name):
-    chosen.run()
+with words.speaking(words.language()):  # asked once a run: every label asks again
+    chosen = st.navigation(navigation(), position="top")
+    with rerun(chosen.url_path or HOME.name):
+        chosen.run()
 with notices:
     stand_in_notice()
 write_address("page")

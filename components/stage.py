@@ -82,10 +82,13 @@ class Row:
 
 
 class Stage:
-    """Rows from top to bottom; a list of parts is a row, and so is a single part."""
+    """Rows from top to bottom; a list of parts is a row, and so is a single part.
 
-    def __init__(self, *rows: "Row | Sequence[Plot | Block | Stack] | Plot | Block"):
-        self.rows = [_row(row) for row in rows]
+    ``reserved``: pixels that something else takes of the height, as a line of buttons above the figures.
+    """
+
+    def __init__(self, *rows: "Row | Sequence[Plot | Block | Stack] | Plot | Block", reserved: int = 0):
+        self.rows, self.reserved = [_row(row) for row in rows], reserved
 
     @property
     def plots(self) -> list[Plot]:
@@ -95,7 +98,7 @@ class Stage:
 
     def rooms(self) -> list[Room]:
         """For each row, the share of the stage's height that its figures take."""
-        reserved = sum(row.pixels for row in self.rows)
+        reserved = self.reserved + sum(row.pixels for row in self.rows)
         whole = sum(row.height for row in self.rows if not row.pixels) or 1.0
         return [Room(row.height / whole, reserved) if not row.pixels else Room(0.0, 0) for row in self.rows]
 

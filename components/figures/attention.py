@@ -133,14 +133,17 @@ def next_token_bars(
     kl: float,
     height: int = 420,
     names: tuple[str, str] | None = None,
+    is_low: bool = False,
 ) -> go.Figure:
     """The most probable next tokens over the whole vocabulary, before and after the change.
 
-    ``kl`` is KL(before ‖ after) in nats; ``names`` say what is before and what after.
+    ``kl`` is KL(before ‖ after) in nats; ``names`` say what is before and what after. ``is_low``: there
+    is little room from top to bottom.
     """
     name_before, name_after = names or (_("the network as it is"), _("with your change"))
     rows = [f"{index} · {escaped(label)}" for index, label in enumerate(labels)]
-    title = _("Probability of the next token") + f" · KL {kl:.4f} nats"
+    probability = _("Next token") if is_low else _("Probability of the next token")
+    title = probability + f" · KL {kl:.4f} nats"
     bars = [
         go.Bar(
             y=rows,
@@ -168,14 +171,14 @@ def next_token_bars(
         barmode="group",
         bargap=0.25,
         showlegend=changed,
-        xaxis={"title": {"text": title}, "range": [0, 1]},
+        xaxis={"title": {"text": title, "standoff": 6}, "range": [0, 1]},
         yaxis={
             "autorange": "reversed",
             "tickmode": "array",
             "tickvals": list(range(len(rows))),
             "ticktext": [short(label) for label in labels],
         },
-        margin=MARGIN | {"l": 10 + room_for(labels)},
+        margin=MARGIN | {"l": 10 + room_for(labels)} | ({"t": 26, "b": 42} if is_low else {}),
     )
 
 

@@ -14,7 +14,10 @@ LEGEND_BELOW = {"orientation": "h", "x": 0, "y": 0, "yref": "container", "yancho
 
 @dataclass(frozen=True)
 class Curve:
-    """A named line; ``low`` and ``high`` draw a band around it. ``place`` gives colour, dash and marker."""
+    """A named line; ``low`` and ``high`` draw a band around it. ``place`` gives colour, dash and marker.
+
+    ``written`` stands beside its last point, on that ``side`` of it; such a curve is in no legend.
+    """
 
     name: str
     place: int
@@ -23,6 +26,8 @@ class Curve:
     low: np.ndarray | None = None
     high: np.ndarray | None = None
     markers: bool = False
+    written: str = ""
+    side: str = "top left"
 
 
 def look(place: int) -> dict[str, Any]:
@@ -43,10 +48,14 @@ def curves(
     y_range: tuple[float, float] | None = None,
     x_log: bool = False,
     y_log: bool = False,
+    x_step: float | None = None,
     level: tuple[float, str] | None = None,
     height: int = 400,
 ) -> go.Figure:
-    """Curves with bands over their seeds; ``level`` is a named horizontal line; ranges are plain."""
+    """Curves with bands over their seeds; ``level`` is a named horizontal line; ranges are plain.
+
+    ``x_step`` is the distance of two ticks, where there is nothing between them.
+    """
     traces: list[go.Scatter] = []
     for curve in shown:
         if curve.low is not None and curve.high is not None:
@@ -56,22 +65,37 @@ def curves(
                 x=curve.x.astype(np.float32),
                 y=curve.y.astype(np.float32),
                 name=curve.name,
-                mode="lines+markers" if curve.markers else "lines",
                 hovertemplate=f"{curve.name}<br>{x_title} %{{x:.4g}}<br>%{{y:.4g}}<extra></extra>",
                 **look(curve.place),
+                **_drawn(curve),
             )
         )
+    named = [curve.name for curve in shown if not curve.written]
     return drawing(
         traces,
         height,
-        showlegend=len(shown) > 1,
+        showlegend=len(named) > 1,
         legend=LEGEND_BELOW,
-        xaxis=_axis(x_title, x_log, x_range),
+        xaxis=_axis(x_title, x_log, x_range) | ({} if x_step is None else {"dtick": x_step}),
         yaxis=_axis(y_title, y_log, y_range),
-        margin=MARGIN | {"b": 52 + 20 * _legend_rows([curve.name for curve in shown]), "t": 16},
+        margin=MARGIN | {"b": 52 + 20 * _legend_rows(named), "t": 16},
         shapes=[] if level is None else [_level(level[0])],
         annotations=[] if level is None else [_level_name(*level, y_log)],
     )
+
+
+def _drawn(curve: Curve) -> dict[str, Any]:
+    """A line, with markers or without; or words at its last point."""
+    if not curve.written:
+        return {"mode": "lines+markers" if curve.markers else "lines"}
+    return {
+        "mode": "markers+text",
+        "text": [*[""] * (len(curve.x) - 1), curve.written],
+        "textposition": curve.side,
+        "textfont": {"size": 13},
+        "showlegend": False,
+        "cliponaxis": False,
+    }
 
 
 def _legend_rows(names: Sequence[str]) -> int:

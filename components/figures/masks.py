@@ -98,8 +98,16 @@ def mask_matrix(
     return drawing(
         [heatmap],
         height,
-        title={"text": title, "font": {"size": 13}, "x": 0, "xref": "paper", "y": 0, "yref": "container",
-               "yanchor": "bottom", "pad": {"b": 6}},
+        title={
+            "text": title,
+            "font": {"size": 13},
+            "x": 0,
+            "xref": "paper",
+            "y": 0,
+            "yref": "container",
+            "yanchor": "bottom",
+            "pad": {"b": 6},
+        },
         xaxis=token_axis(labels, _("Key"), side="top", tickangle=-60),
         yaxis=token_axis(marked, _("Query"), autorange="reversed"),
         margin={"l": 22 + room_for(marked), "r": 8, "t": 30 + room_for(labels), "b": 30},
@@ -108,7 +116,7 @@ def mask_matrix(
             *_path(row_frames, RED, 2),
             *_path(frames(switched), ORANGE, 2),
         ],
-    )  # fmt: skip
+    )
 
 
 def _end(value: float, limits: tuple[float, float]) -> str:
@@ -174,9 +182,13 @@ def by_token(
     *,
     y_title: str,
     y_range: tuple[float, float],
+    is_low: bool = False,
     height: int = 300,
 ) -> go.Figure:
-    """A number for each token, under several conditions told apart by colour, dash and marker."""
+    """A number for each token, under several conditions told apart by colour, dash and marker.
+
+    ``is_low``: there is little room from top to bottom, and the axis of tokens takes less of it.
+    """
     categories = token_categories(labels)
     traces = [
         go.Scatter(
@@ -193,9 +205,10 @@ def by_token(
     return drawing(
         traces,
         height,
-        xaxis=token_axis(labels, _("Token"), tickangle=-60),
+        xaxis=token_axis(labels, "" if is_low else _("Token"), tickangle=-45 if is_low else -60),
         yaxis={"title": {"text": y_title}, "range": list(y_range)},
-        margin=MARGIN | {"b": 34 + room_for(labels)},
+        margin=MARGIN
+        | ({"t": 26, "b": 8 + round(0.75 * room_for(labels))} if is_low else {"b": 34 + room_for(labels)}),
     )
 
 
@@ -264,16 +277,28 @@ def block_map(blocks: np.ndarray, size: int, height: int = 380) -> go.Figure:
         zmax=1,
         colorscale=[[0, HIDDEN], [1, BLUE]],
         showscale=False,
-        hovertemplate=_("Query block") + " %{y}<br>" + _("Key block") + " %{x}<br>"
-        + _("computed") + ": %{z}<extra></extra>",
-    )  # fmt: skip
+        hovertemplate=_("Query block")
+        + " %{y}<br>"
+        + _("Key block")
+        + " %{x}<br>"
+        + _("computed")
+        + ": %{z}<extra></extra>",
+    )
     return drawing(
         [heatmap],
         height,
-        xaxis={"title": {"text": _("Key block") + f" ({size} × {size})"}, "side": "top", "showgrid": False,
-               "zeroline": False},
-        yaxis={"title": {"text": _("Query block")}, "autorange": "reversed", "showgrid": False,
-               "zeroline": False},
+        xaxis={
+            "title": {"text": _("Key block") + f" ({size} × {size})"},
+            "side": "top",
+            "showgrid": False,
+            "zeroline": False,
+        },
+        yaxis={
+            "title": {"text": _("Query block")},
+            "autorange": "reversed",
+            "showgrid": False,
+            "zeroline": False,
+        },
         margin=MARGIN | {"t": 64, "b": 12},
         shapes=_path(hatching(~blocks, 1 + max(rows, columns) // 32), INK, 1, opacity=0.3),
-    )  # fmt: skip
+    )

@@ -1,5 +1,6 @@
 """Figures of batches, packed rows and streams: tokens with what belongs to them, and their losses."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -28,6 +29,7 @@ PALE, DARK = "#d5d8dd", "#1b1e24"  # cells of padding, and what is written in ce
 PASTELS = ("#9fd0f0", "#f3cf85", "#8fd6bf", "#e3bcd2", "#efac84", "#c3c6cc", "#7fb8d8", "#e9e08a")
 SMALLEST = 1e-8  # a difference of exactly 0 on a logarithmic axis
 CHANGES = (-8.0, 2.3)  # powers of ten
+STEP = 5  # nats: the axis of losses ends at a multiple of it, so that it seldom changes
 MOST_CELLS = 96  # along each side of the picture of a cache
 
 
@@ -100,6 +102,7 @@ def changes_by_token(
             "exponentformat": "power",
         },
         shapes=[line | {"line": {"color": INK, "dash": "dot", "width": 2}}],
+        margin=MARGIN | {"l": 92},
     )
 
 
@@ -152,16 +155,17 @@ def losses_by_token(
         )
         for values, name, colour, shape in (
             (separate, _("in a row of its own"), GREY, ""),
-            (packed, _("packed, as set above"), ORANGE, "/"),
+            (packed, _("packed, as it is set"), ORANGE, "/"),
         )
     ]
+    largest = float(np.nanmax(np.concatenate([separate, packed]), initial=STEP))
     return drawing(
         bars,
         height,
         barmode="group",
         bargap=0.15,
         xaxis=token_axis(labels, "", tickangle=-60),
-        yaxis={"title": {"text": _("Loss −ln p (nats)")}, "range": [0, 20]},
+        yaxis={"title": {"text": _("Loss −ln p (nats)")}, "range": [0, STEP * math.ceil(largest / STEP)]},
         margin=MARGIN | {"b": 14 + room_for(labels)},
     )
 
@@ -171,8 +175,19 @@ def sampled(tokens: int) -> np.ndarray:
     return np.unique(np.linspace(0, tokens - 1, min(tokens, MOST_CELLS)).astype(int))
 
 
-def cache_shape(visible: np.ndarray, places: np.ndarray, sinks: int, height: int = 330) -> go.Figure:
-    """Which keys each token finds in its cache, at the ``places`` of the text for which it is given."""
+def cache_shape(
+    visible: np.ndarray,
+    places: np.ndarray,
+    sinks: int,
+    *,
+    prefill: int,
+    title: str,
+    height: int = 330,
+) -> go.Figure:
+    """Which keys each token finds in its cache, at the ``places`` of the text for which it is given.
+
+    Above the dotted line, ``prefill`` tokens are read in one pass; below it one after another.
+    """
     values = np.where(visible, np.where(places[None, :] < sinks, 1.0, 0.0), np.nan).astype(np.float32)
     heatmap = go.Heatmap(
         z=values,
@@ -191,8 +206,41 @@ def cache_shape(visible: np.ndarray, places: np.ndarray, sinks: int, height: int
         xaxis={"title": {"text": _("Key: place in the text (tokens)")}, "showgrid": False},
         yaxis={
             "title": {"text": _("Query: place in the text (tokens)")},
-            "autorange": "reversed",
+            "range": [float(places[-1]) + 0.5, -0.5],
             "showgrid": False,
+        },
+        shapes=[
+            {
+                "type": "line",
+                "x0": 0,
+                "x1": 1,
+                "xref": "paper",
+                "y0": prefill - 0.5,
+                "y1": prefill - 0.5,
+                "line": {"color": INK, "dash": "dot", "width": 2},
+            }
+        ],
+        annotations=[
+            {
+                "x": 0.98,
+                "xref": "paper",
+                "y": prefill - 0.5,
+                "text": _("prefill"),
+                "showarrow": False,
+                "xanchor": "right",
+                "yanchor": "bottom",
+                "font": {"size": 11},
+            }
+        ],
+        title={
+            "text": title,
+            "font": {"size": 13},
+            "x": 0,
+            "xref": "paper",
+            "y": 1,
+            "yref": "container",
+            "yanchor": "top",
+            "pad": {"t": 10},
         },
     )
 
@@ -201,6 +249,8 @@ def losses_by_place(
     curves: Mapping[str, tuple[np.ndarray, np.ndarray]],
     marks: Mapping[str, float],
     y_range: tuple[float, float],
+    *,
+    y_title: str,
     height: int = 380,
 ) -> go.Figure:
     """Loss by place in the text, for several caches; ``marks`` are named vertical lines."""
@@ -221,7 +271,7 @@ def losses_by_place(
         traces,
         height,
         xaxis={"title": {"text": _("Place in the text (tokens)")}, "rangemode": "tozero"},
-        yaxis={"title": {"text": _("Loss (nats per token)")}, "range": list(y_range)},
+        yaxis={"title": {"text": y_title}, "range": list(y_range)},
         shapes=[vertical_line(x) for x in marks.values()],
         annotations=[_mark(name, x, level) for level, (name, x) in enumerate(marks.items())],
     )

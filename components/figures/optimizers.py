@@ -8,9 +8,12 @@ import numpy as np
 import plotly.graph_objects as go
 
 from components.figures.frames import Scrubbing
+from components.figures.line_ends import Scale, end_of, margin_for, named_ends
 from components.figures.style import DASHES, GREY, MARKERS, RED, SEQUENTIAL, SERIES, drawing
 from components.words import _
 
+HEIGHT = 460  # pixels off the stage
+BELOW = 112  # pixels for axis and scrubber
 MOST_FRAMES = 250
 SMALLEST = 1e-12  # what a logarithmic axis shows of a zero
 
@@ -25,6 +28,7 @@ class Path:
     losses: np.ndarray  # counted from the lowest known value
     distances: np.ndarray | None
     diverged_at: int | None
+    short: str = ""  # the optimizer's name alone, where ``name`` says more
 
     @property
     def label(self) -> str:
@@ -33,8 +37,8 @@ class Path:
         return self.name + " " + _("(diverged at step {step})").format(step=self.diverged_at)
 
 
-# The most used first: the six colours are theirs, and later ones differ by dash and marker too.
-_ORDER = """sgd momentum rmsprop adam adamw lion nesterov adagrad nadam radam adamax adafactor
+# The most used first: the six colours are theirs. Those that are compared most have other colours.
+_ORDER = """sgd momentum rmsprop adam adamw lion adagrad nesterov radam nadam adamax adafactor
 adadelta rprop lbfgs free_sgd free_adamw muon"""
 ORDER = tuple(_ORDER.split())
 
@@ -45,10 +49,17 @@ def place_of(kind: str) -> int:
 
 
 def look_of(place: int) -> dict[str, Any]:
-    """Line and marker of an optimizer: the same on every figure of the page."""
+    """Line and marker of an optimizer, the same on every figure of the page.
+
+    Of 36 places no two are alike, and neighbours differ in dash as well as in colour.
+    """
     turn = place // len(SERIES)
     return {
-        "line": {"color": SERIES[place % len(SERIES)], "dash": DASHES[turn % len(DASHES)], "width": 2.5},
+        "line": {
+            "color": SERIES[place % len(SERIES)],
+            "dash": DASHES[(place + turn) % len(DASHES)],
+            "width": 2.5,
+        },
         "marker": {
             "symbol": MARKERS[(place + turn) % len(MARKERS)],
             "color": SERIES[place % len(SERIES)],
@@ -71,9 +82,13 @@ def contour_paths(
     paths: Sequence[Path],
     step: int,
     is_log: bool,
-    height: int = 620,
+    *,
+    has_scrubber: bool = False,
 ) -> go.Figure:
-    """The surface ``values`` [y, x] with all paths; each marker stands at ``step``."""
+    """The surface ``values`` [y, x] with all paths; each marker stands at ``step``.
+
+    ``has_scrubber`` leaves room for a slider below.
+    """
     shown = np.log10(np.maximum(values, 1e-3)) if is_log else values
     x, y = axes
     traces: list[Any] = [
@@ -89,8 +104,9 @@ def contour_paths(
             line={"width": 1, "color": "rgba(255,255,255,.55)"},
             colorbar={
                 "title": {"text": "log₁₀ f" if is_log else "f", "side": "right"},
-                "thickness": 12,
+                "thickness": 10,
                 "outlinewidth": 0,
+                "xpad": 4,
             },
             hovertemplate="x %{x:.3f}<br>y %{y:.3f}<br>f %{customdata:.4g}<extra></extra>",
         )
@@ -111,20 +127,23 @@ def contour_paths(
     traces.append(heads(paths, step))
     return drawing(
         traces,
-        height,
+        HEIGHT,
         hovermode="closest",
         xaxis={"title": {"text": "x", "standoff": 4}, "range": [x[0], x[-1]], "zeroline": False},
         yaxis={"title": {"text": "y", "standoff": 4}, "range": [y[0], y[-1]], "zeroline": False},
-        margin={"l": 48, "r": 8, "t": 62, "b": 118},
+        margin={"l": 48, "r": 8, "t": 48, "b": BELOW if has_scrubber else 44},
     )
 
 
 def _minima(minima: Sequence[tuple[float, float]]) -> go.Scatter:
+    """A star at each, and a word at the first."""
     return go.Scatter(
         x=[point[0] for point in minima],
         y=[point[1] for point in minima],
-        mode="markers",
-        name=_("minimum"),
+        mode="markers+text",
+        text=[_("minimum"), *[""] * (len(minima) - 1)],
+        textposition="top right",
+        showlegend=False,
         marker={"symbol": "star", "size": 15, "color": "white", "line": {"color": "black", "width": 1.5}},
         hoverinfo="skip",
     )
@@ -166,65 +185,88 @@ def contour_scrubbing(figure: go.Figure, paths: Sequence[Path], steps: int, step
         {"name": str(number), "data": [_heads_at(paths, number)], "traces": [last]} for number in shown
     ]
     active = min(range(len(shown)), key=lambda index: abs(shown[index] - step))
-    return Scrubbing("paths", frames, active, _("Step"), "▶ " + _("Play"), "❚❚")
+    return Scrubbing("paths", frames, active, _("Step"), "▶", "❚❚")
 
 
-def loss_curves(
-    paths: Sequence[Path],
-    step: int,
-    of: str,
-    limits: tuple[float, float] | None = None,
-    height: int = 300,
+def progress_curves(
+    paths: Sequence[Path], step: int, limits: tuple[float, float] | None = None
 ) -> go.Figure:
-    """Loss, or distance to the nearest minimum, against the step; a cross marks divergence.
+    """Loss against the step, and below it the distance to the nearest minimum where one is known.
 
-    Logarithmic above the lowest value; where none is known, linear between ``limits``.
+    Both are logarithmic, the loss above the lowest value; where none is known, it is linear between
+    ``limits``. A cross marks divergence, a dotted line the step; names stand at the lines' ends.
     """
+    has_distances = all(path.distances is not None for path in paths)
+    steps = max(len(path.losses) for path in paths) - 1
+    x = Scale(0, steps).with_room()
     traces: list[Any] = []
-    title = _("f − lowest f") if of == "loss" else _("Distance to the nearest minimum")
-    largest = 1.0
-    for path in paths:
-        values = path.losses if of == "loss" else path.distances
-        if values is None:
+    axes: dict[str, Any] = {"xaxis": _step_axis(x, "y2" if has_distances else "y")}
+    if has_distances:
+        traces += _panel(paths, [path.distances for path in paths], x, _log_scale(1.0), "y2", 0.42)
+        axes["yaxis2"] = _value_axis(_log_scale(1.0), _("Distance to minimum"), (0, 0.45))
+    largest = max([1.0, *(float(np.nan_to_num(path.losses[0])) for path in paths)])
+    y = _log_scale(largest) if limits is None else Scale(*limits)
+    title = _("f − lowest f") if limits is None else "f"
+    traces += _panel(paths, [path.losses for path in paths], x, y, "y", 0.42 if has_distances else 0.9)
+    axes["yaxis"] = _value_axis(y, title, (0.55, 1) if has_distances else (0, 1))
+    traces.append(_cursor(step))
+    return drawing(
+        traces,
+        HEIGHT,
+        showlegend=False,
+        **axes,
+        yaxis3={"overlaying": "y", "range": [0, 1], "domain": [0, 1], "visible": False, "fixedrange": True},
+        margin={"l": 64, "r": margin_for([path.short or path.name for path in paths]), "t": 14, "b": 44},
+    )
+
+
+def _log_scale(largest: float) -> Scale:
+    return Scale(-6.0, float(np.log10(largest)) + 1.5, True)
+
+
+def _step_axis(x: Scale, anchor: str) -> dict[str, Any]:
+    return {"title": {"text": _("Step"), "standoff": 4}, "range": [x.low, x.high], "anchor": anchor}
+
+
+def _value_axis(y: Scale, title: str, domain: tuple[float, float]) -> dict[str, Any]:
+    axis = {"title": {"text": title, "standoff": 4}, "range": [y.low, y.high], "domain": list(domain)}
+    return axis | ({"type": "log", "exponentformat": "power", "dtick": 2} if y.is_log else {})
+
+
+def _panel(
+    paths: Sequence[Path], values: Sequence[np.ndarray | None], x: Scale, y: Scale, axis: str, share: float
+) -> list[go.Scatter]:
+    """One value of all paths against the step. ``share``: of the figure's height."""
+    traces, ends = [], []
+    for path, given in zip(paths, values, strict=True):
+        if given is None:
             continue
-        shown = (np.maximum(values, SMALLEST) if limits is None else values).astype(np.float32)
-        largest = max(largest, float(np.nan_to_num(shown[0])))
+        shown = (np.maximum(given, SMALLEST) if y.is_log else given).astype(np.float32)
+        line = look_of(path.place)["line"]
         traces.append(
             go.Scatter(
                 y=shown,
+                yaxis=axis,
                 name=path.label,
                 mode="lines",
-                line=look_of(path.place)["line"],
+                line=line,
                 hovertemplate=f"{path.name}<br>" + _("step") + " %{x}<br>%{y:.4g}<extra></extra>",
             )
         )
         if path.diverged_at is not None:
-            traces.append(_lost(path, shown))
-    traces.append(_cursor(step))
-    return drawing(
-        traces,
-        height,
-        showlegend=False,
-        xaxis={"title": {"text": _("Step"), "standoff": 4}},
-        yaxis={
-            "title": {"text": title, "standoff": 4},
-            "type": "log",
-            "exponentformat": "power",
-            "dtick": 2,
-        }
-        | {"range": [-6, np.log10(largest) + 1.5]}
-        if limits is None
-        else {"title": {"text": "f", "standoff": 4}, "range": list(limits)},
-        yaxis2={"overlaying": "y", "range": [0, 1], "visible": False, "fixedrange": True},
-        margin={"l": 64, "r": 12, "t": 14, "b": 44},
-    )
+            traces.append(_lost(path, shown, axis))
+        ends.append(end_of(path.short or path.name, np.arange(len(shown)), shown, line, y))
+    known = [end for end in ends if end is not None]
+    return [*traces, *named_ends(known, x, y, share * HEIGHT, yaxis=axis)]
 
 
-def _lost(path: Path, shown: np.ndarray) -> go.Scatter:
+def _lost(path: Path, shown: np.ndarray, axis: str) -> go.Scatter:
     last = (path.diverged_at or 1) - 1
     return go.Scatter(
         x=[last],
         y=[shown[last]],
+        yaxis=axis,
+        showlegend=False,
         mode="markers+text",
         text=["∞"],
         textposition="top center",
@@ -237,15 +279,16 @@ def _cursor(step: int) -> go.Scatter:
     return go.Scatter(
         x=[step, step],
         y=[0, 1],
-        yaxis="y2",
+        yaxis="y3",
         mode="lines",
+        showlegend=False,
         line={"color": GREY, "dash": "dot"},
         hoverinfo="skip",
     )
 
 
-def loss_scrubbing(figure: go.Figure, steps: int) -> Scrubbing:
-    """Frames that move the dotted line of ``loss_curves``; another figure has the slider."""
+def progress_scrubbing(figure: go.Figure, steps: int) -> Scrubbing:
+    """Frames that move the dotted line of ``progress_curves``; another figure has the slider."""
     last = len(figure.data) - 1
     frames = [
         {"name": str(number), "data": [{"x": [number, number]}], "traces": [last]}
@@ -254,7 +297,7 @@ def loss_scrubbing(figure: go.Figure, steps: int) -> Scrubbing:
     return Scrubbing("paths", frames, 0)
 
 
-def parts_of_step(parts: Mapping[str, np.ndarray], height: int = 300) -> go.Figure:
+def parts_of_step(parts: Mapping[str, np.ndarray], height: int = 260) -> go.Figure:
     """What a step is made of: x and y of each part, as shares of the larger of the two."""
     names = list(parts)
     values = np.array(list(parts.values()), dtype=np.float64)

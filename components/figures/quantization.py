@@ -1,5 +1,6 @@
 """Figures of the quantization page: formats, a matrix and its levels, formats at equal cost."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ from components.figures.attention import HATCH
 from components.figures.style import (
     BLUE,
     DASHES,
+    GREEN,
     GREY,
     INK,
     LETTER,
@@ -55,7 +57,7 @@ def bit_fields(
         showscale=False,
         hoverongaps=False,
         hoverinfo="skip",
-        textfont={"size": 13, "color": "#111"},
+        textfont={"size": 12, "color": "#111"},
     )
     words = go.Scatter(
         x=np.full(len(names), widest),
@@ -97,7 +99,7 @@ def number_line(
     """The numbers of each format in a window around a value; None is drawn as a line without gaps."""
     traces = []
     for row, found in enumerate(values):
-        colour = SERIES[row % 6]
+        colour = BLUE
         if found is None:
             line = {"color": colour, "width": 7}
             place = {"x": list(window), "mode": "lines", "line": line}
@@ -116,7 +118,7 @@ def number_line(
         traces,
         90 + 30 * len(names),
         showlegend=False,
-        xaxis={"title": {"text": _("Representable numbers around the value")}, "range": list(window)},
+        xaxis={"title": {"text": _("Numbers around the value")}, "range": list(window)},
         yaxis={
             "range": [len(names) - 0.5, -0.5],
             "tickvals": list(range(len(names))),
@@ -173,19 +175,74 @@ def ranges(
     )
 
 
+WEIGHT_LOOK = {  # how each way to keep a weight is drawn, in every figure
+    "float32": (GREY, "solid"),
+    "float16": (ORANGE, "dash"),
+    "bfloat16": (BLUE, "dot"),
+    "stochastic": (GREEN, "dashdot"),
+}
+
+
+def _line_of(index: int, width: float = 3) -> dict[str, Any]:
+    colour, dash = list(WEIGHT_LOOK.values())[index]
+    return {"color": colour, "dash": dash, "width": width}
+
+
 def paths(curves: dict[str, np.ndarray], y_title: str, height: int = 330) -> go.Figure:
-    """A weight's way under equal steps, kept in several precisions."""
+    """A weight's way under equal steps, kept as WEIGHT_LOOK orders them."""
     traces = [
         go.Scatter(
             y=values.astype(np.float32),
             name=escaped(name),
             mode="lines",
-            line={"color": SERIES[index % 6], "dash": DASHES[index % 6], "width": 3},
+            line=_line_of(index),
             hovertemplate=f"{escaped(name)}<br>%{{x}}: %{{y:.9g}}<extra></extra>",
         )
         for index, (name, values) in enumerate(curves.items())
     ]
-    return drawing(traces, height, xaxis={"title": {"text": _("Step")}}, yaxis={"title": {"text": y_title}})
+    return drawing(
+        traces,
+        height,
+        xaxis={"title": {"text": _("Step")}, "range": [0, len(next(iter(curves.values()))) - 1]},
+        yaxis={"title": {"text": y_title}, "exponentformat": "power"},
+        margin=MARGIN | {"l": 76, "t": 56},
+    )
+
+
+def lost_steps(
+    weights: np.ndarray, half: dict[str, np.ndarray], now: tuple[float, float], height: int = 330
+) -> go.Figure:
+    """Half the spacing of each format against the weight: a step below a line is lost in that format.
+
+    ``now`` is the weight at the start and the step, drawn as a point.
+    """
+    traces = [
+        go.Scatter(
+            x=weights.astype(np.float32),
+            y=values.astype(np.float32),
+            name=name,
+            mode="lines",
+            line=_line_of(index, 2.5),
+            hovertemplate=f"{name}<br>%{{x:.3g}}: %{{y:.3g}}<extra></extra>",
+        )
+        for index, (name, values) in enumerate(half.items())
+    ]
+    point = go.Scatter(
+        x=np.array(now[:1], np.float32),
+        y=np.array(now[1:], np.float32),
+        mode="markers",
+        name=_("this weight and step"),
+        marker={"color": RED, "size": 15, "symbol": "star", "line": {"color": "white", "width": 1}},
+        hovertemplate="%{x:.4g}: %{y:.3g}<extra></extra>",
+    )
+    logarithmic = {"type": "log", "dtick": 1, "exponentformat": "power"}
+    return drawing(
+        [*traces, point],
+        height,
+        xaxis=logarithmic | {"title": {"text": _("Weight")}, "range": [-3.05, 1]},
+        yaxis=logarithmic | {"title": {"text": _("Half the spacing, step")}, "range": [-11.2, -0.6]},
+        margin=MARGIN | {"l": 70, "t": 56},
+    )
 
 
 def level_histogram(
@@ -302,7 +359,7 @@ def bits_against_quality(
         x=[0, 9.5],
         y=[0, 9.5 * slope],
         mode="lines",
-        name=_("bound for a normal source, 6.02 dB a bit"),
+        name=_("bound, 6.02 dB per bit"),
         line={"color": GREY, "dash": "dot"},
         hoverinfo="skip",
     )
@@ -329,11 +386,16 @@ def bits_against_quality(
     return drawing(
         [line, *traces, point],
         height,
-        xaxis={"title": {"text": _("Effective bits a weight")}, "range": [0.5, 9.5]},
+        xaxis={"title": {"text": _("Effective bits per weight")}, "range": [0.5, 9.5]},
         yaxis={"title": {"text": "SQNR (dB)"}, "range": [0, 56]},
         margin=MARGIN | {"t": 12},
-        legend={"x": 0.01, "y": 0.99, "xanchor": "left", "yanchor": "top", "bgcolor": "rgba(0,0,0,0)"},
+        legend={"x": 1, "y": 0.01, "xanchor": "right", "yanchor": "bottom", "bgcolor": "rgba(0,0,0,0)"},
     )
+
+
+def _next_ten(decibels: float) -> int:
+    """The end of an axis that has room for a bound; it stays while the bound moves a little."""
+    return 10 * math.ceil((decibels + 1) / 10)
 
 
 def duel(
@@ -365,7 +427,7 @@ def duel(
         "yanchor": "bottom",
         "xanchor": "right",
         "showarrow": False,
-        "text": _("6.02 dB a bit") + " ",
+        "text": _("6.02 dB per bit") + " ",
         "font": {"size": 12},
     }
     return drawing(
@@ -373,7 +435,7 @@ def duel(
         height,
         barmode="group",
         bargap=0.3,
-        xaxis={"title": {"text": "SQNR (dB)"}, "range": [0, 58]},
+        xaxis={"title": {"text": "SQNR (dB)"}, "range": [0, _next_ten(bound)]},
         yaxis={"autorange": "reversed"},
         margin=MARGIN | {"l": round(24 + LETTER * max([20, *map(len, rows)]))},
         shapes=[line | {"line": {"color": INK, "dash": "dot", "width": 2}}],

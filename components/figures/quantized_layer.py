@@ -1,39 +1,63 @@
 """Figures of the quantization page on one layer: outliers and their remedies, GPTQ column by column."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
 
+from components.figures.attention import HATCH
 from components.figures.style import (
     DASHES,
     DIVERGING,
+    GREEN,
     GREY,
     INK,
     MARGIN,
     MARKERS,
+    ORANGE,
+    PURPLE,
     RED,
     SERIES,
+    SKY,
     drawing,
 )
 from components.words import _
 
+REMEDY_LOOK = {  # colour, dash, marker and hatch of each way to treat activations, in every figure
+    "tensor": (GREY, "longdashdot", "x", ""),
+    "token": (SKY, "solid", "circle", "."),
+    "llm_int8": (RED, "longdash", "cross", "x"),
+    "smoothquant": (ORANGE, "dash", "square", "/"),
+    "hadamard": (GREEN, "dot", "diamond", "\\"),
+    "awq": (PURPLE, "dashdot", "triangle-up", "-"),
+}
+ERROR_TICKS = [step * 10.0**power for power in range(-4, 1) for step in (1, 2, 5)]
+
+
+def error_axis(title: str, **options: Any) -> dict[str, Any]:
+    """A logarithmic axis of relative errors in per cent."""
+    return {"title": {"text": title}, "type": "log", "tickformat": ".1~%", **options}
+
 
 def channel_peaks(
-    series: dict[str, np.ndarray], threshold: float, channel: int, height: int = 360
+    series: Mapping[Any, tuple[str, np.ndarray]], threshold: float, channel: int, height: int = 360
 ) -> go.Figure:
-    """The largest magnitude of each input channel, as it is and as a remedy leaves it."""
+    """The largest magnitude of each input channel, as it is and as a remedy leaves it.
+
+    ``series``: for keys of REMEDY_LOOK a name and the magnitudes.
+    """
     traces = [
         go.Scatter(
             y=values.astype(np.float32),
             name=name,
             mode="lines",
-            line={"color": SERIES[index], "dash": DASHES[index], "width": 1.5},
+            line={"color": REMEDY_LOOK[kind][0], "dash": REMEDY_LOOK[kind][1], "width": 1.5},
             hovertemplate=f"{name}<br>" + _("channel") + " %{x}: %{y:.3g}<extra></extra>",
         )
-        for index, (name, values) in enumerate(series.items())
+        for kind, (name, values) in series.items()
     ]
-    first = next(iter(series.values()))
+    _name, first = next(iter(series.values()))
     marked = go.Scatter(
         x=[channel],
         y=[first[channel]],
@@ -47,37 +71,67 @@ def channel_peaks(
         [*traces, marked],
         height,
         xaxis={"title": {"text": _("Input channel")}, "range": [-1, len(first)]},
-        yaxis={"title": {"text": _("Largest magnitude over the text")}, "type": "log", "range": [-1.5, 3]},
+        yaxis={
+            "title": {"text": _("Largest magnitude over the text")},
+            "type": "log",
+            "range": [-1.5, 3],
+            "dtick": 1,
+        },
         shapes=[line | {"line": {"color": INK, "dash": "dot", "width": 2}}],
-        margin=MARGIN | {"t": 56},
+        margin=MARGIN | {"t": 62},
     )
 
 
-def method_bars(
-    names: Sequence[str], errors: np.ndarray, notes: Sequence[str], height: int = 360
+def remedy_bars(
+    names: Mapping[Any, str], errors: np.ndarray, notes: Sequence[str], height: int = 360
 ) -> go.Figure:
     """Output error under each remedy, on a fixed logarithmic scale, with a note beside each bar."""
     bars = go.Bar(
-        y=list(names),
+        y=list(names.values()),
         x=errors.astype(np.float32),
         orientation="h",
         text=list(notes),
         textposition="auto",
-        marker={"color": [SERIES[index % 6] for index in range(len(names))]},
+        insidetextfont={"color": "#111"},
+        marker={
+            "color": [REMEDY_LOOK[kind][0] for kind in names],
+            "pattern": HATCH | {"shape": [REMEDY_LOOK[kind][3] for kind in names], "fgopacity": 0.35},
+        },
         hovertemplate="%{y}<br>%{x:.3%}<extra></extra>",
     )
     return drawing(
         [bars],
         height,
-        xaxis={
-            "title": {"text": _("Output error ‖Y − Ŷ‖ / ‖Y‖")},
-            "type": "log",
-            "range": [-3, 0.1],
-            "tickvals": [0.001, 0.01, 0.1, 1],
-            "tickformat": ".1%",
-        },
+        xaxis=error_axis(_("Output error"), range=[-3, 0.1], tickvals=[0.001, 0.01, 0.1, 1]),
         yaxis={"autorange": "reversed"},
-        margin=MARGIN | {"l": 120},
+        margin=MARGIN | {"l": 120, "t": 12},
+    )
+
+
+def exponent_curves(
+    alphas: np.ndarray, series: Mapping[Any, tuple[str, np.ndarray]], now: float, height: int = 360
+) -> go.Figure:
+    """Output error against the exponent, for keys of REMEDY_LOOK; a line at SmoothQuant's present one."""
+    traces = [
+        go.Scatter(
+            x=alphas.astype(np.float32),
+            y=errors.astype(np.float32),
+            name=name,
+            mode="lines+markers",
+            line={"color": REMEDY_LOOK[kind][0], "dash": REMEDY_LOOK[kind][1]},
+            marker={"symbol": REMEDY_LOOK[kind][2], "size": 7},
+            hovertemplate=f"{name}<br>α %{{x:.2f}}: %{{y:.3%}}<extra></extra>",
+        )
+        for kind, (name, errors) in series.items()
+    ]
+    line = {"type": "line", "x0": now, "x1": now, "y0": 0, "y1": 1, "yref": "paper"}
+    return drawing(
+        traces,
+        height,
+        xaxis={"title": {"text": "α"}, "range": [-0.03, 1.03]},
+        yaxis=error_axis(_("Output error"), tickvals=ERROR_TICKS),
+        shapes=[line | {"line": {"color": INK, "dash": "dot", "width": 2}}],
+        margin=MARGIN | {"t": 62},
     )
 
 
@@ -150,7 +204,7 @@ def growing_error(curves: dict[str, np.ndarray], now: int, height: int = 440) ->
         height,
         xaxis={"title": {"text": _("Columns rounded")}},
         yaxis={
-            "title": {"text": _("Output error ‖Y − Ŷ‖ / ‖Y‖")},
+            "title": {"text": _("Output error")},
             "tickformat": ".0%",
             "range": [0, 1.1 * top],
         },

@@ -1,6 +1,7 @@
 """Figures of the quantization page on a whole network: the way down, sensitivity, budget, cache."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -51,7 +52,7 @@ def errors_by_module(
             "tickvals": list(range(0, len(labels), step)),
             "ticktext": list(labels)[::step],
             "tickangle": -60,
-            "tickfont": {"size": 10},
+            "tickfont": {"size": 11},
             "zeroline": False,
             "range": [-0.6, len(labels) - 0.4],
         },
@@ -60,8 +61,14 @@ def errors_by_module(
     )
 
 
+STREAM_TOPS = (0.3, 0.6, 1.3)
+
+
 def stream(errors: np.ndarray, height: int = 320) -> go.Figure:
-    """How the error grows along the residual stream."""
+    """How the error grows along the residual stream, on one of three scales."""
+    top = next(
+        (top for top in STREAM_TOPS if float(np.nan_to_num(errors).max()) < 0.95 * top), STREAM_TOPS[-1]
+    )
     line = go.Scatter(
         y=errors.astype(np.float32),
         mode="lines+markers",
@@ -74,9 +81,9 @@ def stream(errors: np.ndarray, height: int = 320) -> go.Figure:
         height,
         xaxis={"title": {"text": _("Blocks passed")}, "dtick": max(1, len(errors) // 8)},
         yaxis={
-            "title": {"text": _("Relative error of the residual stream")},
+            "title": {"text": _("Error of the stream")},
             "tickformat": ".0%",
-            "range": [0, 1.3],
+            "range": [0, top],
         },
         margin=MARGIN | {"t": 16},
     )
@@ -120,7 +127,8 @@ def kl_axis(powers: tuple[float, float]) -> dict[str, Any]:
 
 
 def loss_bars(names: Sequence[str], losses: Sequence[float], title: str, height: int = 320) -> go.Figure:
-    """Losses side by side, with their values."""
+    """Losses side by side, with their values; the axis ends at a multiple of 4 nats."""
+    top = 4 * math.ceil(1.15 * max(losses) / 4)
     bars = go.Bar(
         x=list(names),
         y=np.array(losses, np.float32),
@@ -135,7 +143,7 @@ def loss_bars(names: Sequence[str], losses: Sequence[float], title: str, height:
         height,
         title={"text": title, "font": {"size": 14}, "x": 0, "xref": "paper", "y": 0.97},
         xaxis={},
-        yaxis={"title": {"text": _("Loss (nats a token)")}, "range": [0, 12]},
+        yaxis={"title": {"text": _("Loss (nats per token)")}, "range": [0, top]},
         showlegend=False,
         margin=MARGIN | {"t": 56},
     )
@@ -153,16 +161,24 @@ def names_at(names: Sequence[str], *, down: bool = False) -> dict[str, Any]:
     }
 
 
+def _short(value: float) -> str:
+    """Two digits, or one and a power of ten: what a cell has room for."""
+    if np.isnan(value):
+        return ""
+    return f"{value:.2g}" if value >= 1e-3 or value == 0 else f"{value:.0e}".replace("e-0", "e-")
+
+
 def sensitivity_map(
-    values: np.ndarray, layers: Sequence[int], modules: Sequence[str], title: str, height: int
+    values: np.ndarray, layers: Sequence[int], modules: Sequence[str], title: str, height: int = 360
 ) -> go.Figure:
     """Layers down, modules across; matrices that are not measured yet are empty."""
     top = float(np.nanmax(values)) if not np.isnan(values).all() else 1.0
-    shown = [["" if np.isnan(value) else f"{value:.2g}" for value in row] for row in values]
+    shown = [[_short(value) for value in row] for row in values]
     heatmap = go.Heatmap(
         z=values.astype(np.float32),
         text=shown,
         texttemplate="%{text}",
+        textfont={"size": 11},
         colorscale=SEQUENTIAL,
         zmin=0,
         zmax=top or 1.0,
@@ -176,14 +192,14 @@ def sensitivity_map(
     return drawing(
         [heatmap],
         height,
-        xaxis=names_at(modules) | {"side": "top", "tickangle": -30},
+        xaxis=names_at([module.split(".")[-1] for module in modules]) | {"side": "top", "tickangle": -40},
         yaxis=names_at([str(layer) for layer in layers], down=True) | {"title": {"text": _("Layer")}},
-        margin={"l": 56, "r": 8, "t": 110, "b": 12},
+        margin={"l": 48, "r": 8, "t": 66, "b": 12},
     )
 
 
 def allocations(
-    parts: Sequence[str], named: dict[str, Sequence[int]], effects: dict[str, str], height: int = 360
+    parts: Sequence[str], named: Mapping[str, Sequence[int]], effects: Mapping[str, str], height: int = 360
 ) -> go.Figure:
     """Bits of each part under several allocations; what each really costs stands in its name."""
     patterns = ("", "/", "x", ".")
@@ -237,26 +253,41 @@ def cost_curves(costs: dict[str, tuple[Sequence[int], np.ndarray]], height: int 
     )
 
 
+def cache_look(name: str) -> tuple[str, dict[str, Any]]:
+    """Words, colour, dash and marker of a cache, the same in every figure."""
+    words, index = {
+        "exact": (_("exact cache"), 5),
+        "quantized": (_("quantized cache"), 1),
+        "swapped": (_("axes of keys and values exchanged"), 2),
+    }[name]
+    return words, {
+        "line": {"color": SERIES[index], "dash": DASHES[index], "width": 2.5},
+        "marker": {"symbol": MARKERS[index], "size": 7},
+    }
+
+
 def loss_by_position(curves: dict[str, np.ndarray], y_title: str, height: int = 360) -> go.Figure:
     """Means over the passages along the text, averaged over runs of eight positions."""
     traces = []
-    for index, (name, losses) in enumerate(curves.items()):
+    for kind, losses in curves.items():
         count = len(losses) // 8
         means = losses[: 8 * count].reshape(count, 8).mean(1)
+        name, look = cache_look(kind)
         traces.append(
             go.Scatter(
                 x=np.arange(count) * 8 + 4,
                 y=means.astype(np.float32),
                 name=name,
                 mode="lines+markers",
-                line={"color": SERIES[index], "dash": DASHES[index], "width": 2.5},
-                marker={"symbol": MARKERS[index], "size": 7},
                 hovertemplate=f"{name}<br>" + _("position") + " %{x}: %{y:.3f}<extra></extra>",
+                **look,
             )
         )
     return drawing(
         traces,
         height,
+        showlegend=True,
         xaxis={"title": {"text": _("Position in the text")}},
         yaxis={"title": {"text": y_title}, "rangemode": "tozero"},
+        margin=MARGIN | {"t": 62},
     )

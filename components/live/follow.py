@@ -68,9 +68,9 @@ _sessions: WeakValueDictionary[str, Following] = WeakValueDictionary()  # a sess
 
 
 def _of_session() -> Following:
-    if _KEY not in st.session_state:
-        st.session_state[_KEY] = Following()
-    following = st.session_state[_KEY]
+    following: Following | None = st.session_state.get(_KEY)
+    if following is None:
+        following = st.session_state[_KEY] = Following()
     _sessions[following.token] = following
     return following
 

@@ -17,9 +17,10 @@ SHOWN = "loupe_shown"  # how often something has set the stage from below
 def is_presenting() -> bool:
     """Whether the page is being shown to a room, as the address or the key P said."""
     state = st.session_state
-    if PRESENT not in state:
-        state[PRESENT] = st.query_params.get("present") in ("1", "true")
-    return bool(state[PRESENT])
+    is_on = state.get(PRESENT)
+    if is_on is None:
+        is_on = state[PRESENT] = st.query_params.get("present") in ("1", "true")
+    return bool(is_on)
 
 
 def bring_into_view() -> None:

@@ -59,7 +59,7 @@ export default function ({ data, parentElement, setStateValue, setTriggerValue }
     own.sentAt = performance.now();
     own.released = ++own.serial; // figures still on their way are older than the rerun that begins
     setTriggerValue("settled", { value, serial: own.serial });
-    writeAddress(value, true);
+    if (!data.elsewhere) writeAddress(value, true); // where another field is written, the page says so
   };
   // A release is a step that Back undoes; what the page itself sets is none.
   const writeAddress = (value, isStep) => {

@@ -1,6 +1,7 @@
 """A slider that reports while it is dragged, not only when it is released."""
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +33,12 @@ def live_slider(
     default: float,
     value: float,
     control: Slider,
+    write: Callable[[float], None],
     *,
     help: str = "",
     disabled: bool = False,
 ) -> None:
-    """Draw the slider at ``value``; ``st.session_state[key]`` takes what it is moved to.
+    """Draw the slider at ``value``; ``write`` takes what it was moved to.
 
     While it is dragged, the view's figures are drawn by the app's route and nothing reruns; when it is
     let go, the view reruns. Where ``control.live`` is false everything waits for the release, and a
@@ -49,7 +51,7 @@ def live_slider(
         if not sent or not math.isfinite(sent["value"]):
             return  # the page was left while the value was on its way
         moved = min(high, max(low, float(sent["value"])))
-        state[key] = round(moved) if control.whole else moved
+        write(round(moved) if control.whole else moved)
         state.setdefault(ANSWERS, {})[key] = sent["serial"]
 
     data: dict[str, Any] = {
@@ -69,6 +71,7 @@ def live_slider(
         "waits": not control.live,
         "mark": "" if control.live else _("on release"),
         "disabled": disabled,
+        "elsewhere": control.writes is not None,
         "route": app_route(FOLLOW_ROUTE),
     }
     _mount(

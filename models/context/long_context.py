@@ -81,16 +81,16 @@ def long_logits(
     network: str,
     way: Way,
     tokens: Int[Tensor, "batch token"],
-    at: Int[Tensor, " kept"] | None = None,
+    positions: Int[Tensor, " kept"] | None = None,
 ) -> Float[Tensor, "batch kept vocabulary"]:
-    """Logits at every position, or at those in ``at``, in float32 on the CPU.
+    """Logits at every position, or at those in ``positions``, in float32 on the CPU.
 
     One forward pass: dynamic NTK and LongRoPE take the frequencies of the whole length for all of
     its positions. Raises InputError on more tokens than ``LONGEST_TEXT``.
     """
     model, scaled = _model_for(network, way, tokens.shape[1])
     with long_pass(way.cache, scaled.inverse_frequencies), torch.no_grad():
-        keep: Tensor | int = 0 if at is None else at
+        keep: Tensor | int = 0 if positions is None else positions
         output = model(tokens.to(model.device), use_cache=False, logits_to_keep=keep)
     return output.logits.to(device="cpu", dtype=torch.float32)
 

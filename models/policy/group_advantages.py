@@ -73,34 +73,56 @@ _OPENRLHF: dict[str, dict[str, Any]] = {
 }
 
 
+def needs_equal_groups(library: str, method: str) -> bool:
+    """Whether a library lays rewards out by one group size, so that groups of several sizes do not fit.
+
+    TRL and OpenRLHF reshape to (−1, G) for every method with a group's statistics; verl goes by each
+    prompt's id. Sources as in ``convention_of``.
+    """
+    return library == "TRL 1.16" or (library == "OpenRLHF" and METHODS[method].baseline != "none")
+
+
 def advantages(
     rewards: Float[Tensor, "groups answers"],
     convention: Convention = GRPO,
     lengths: Float[Tensor, "groups answers"] | None = None,
+    mask: Bool[Tensor, "groups answers"] | None = None,
 ) -> Float[Tensor, "groups answers"]:
     """Each answer's advantage. ``lengths`` (tokens) are read by conventions that count by token.
 
-    A group of one is NaN where the convention leaves it undefined. Raises InputError on rewards that
-    are no finite numbers, and on lengths that are not positive.
+    ``mask`` says which cells hold an answer, where groups differ in size; the others are NaN, and so
+    is a group of one where the convention leaves it undefined. Raises InputError on rewards that are
+    no finite numbers, and on lengths that are not positive.
     """
-    check_rewards(rewards)
-    if rewards.shape[1] == 1 and convention.single == "undefined":
-        return torch.full_like(rewards, torch.nan)
-    centred = rewards - baseline(rewards, convention)
+    there = _there(rewards, mask)
+    check_rewards(rewards, there)
+    rewards = rewards.where(there, 0.0)
+    centred = rewards - baseline(rewards, convention, there)
     match convention.scale:
         case "none":
-            return centred
+            made = centred
         case "group":
-            deviation = _deviation_or(rewards, convention)
-            return centred / (deviation + convention.epsilon)
+            made = centred / (_deviation_or(rewards, convention, there) + convention.epsilon)
         case "batch":
-            return centred / (_deviation(rewards.flatten(), convention.ddof) + convention.epsilon)
-    weights = torch.ones_like(rewards) if lengths is None or not convention.by_token else lengths
-    check_lengths(weights)
-    return _whitened(centred, weights, convention)
+            made = centred / (_deviation(rewards[there], convention.ddof) + convention.epsilon)
+        case _:
+            weights = torch.ones_like(rewards) if lengths is None or not convention.by_token else lengths
+            check_lengths(weights.where(there, 1.0))
+            made = _whitened(centred, weights * there, convention)
+    if convention.single == "undefined":
+        there = there & (there.sum(dim=1, keepdim=True) > 1)
+    return made.where(there, torch.nan)
 
 
-def check_rewards(rewards: Float[Tensor, "groups answers"]) -> None:
+def _there(
+    rewards: Float[Tensor, "groups answers"], mask: Bool[Tensor, "groups answers"] | None
+) -> Bool[Tensor, "groups answers"]:
+    return torch.ones_like(rewards, dtype=torch.bool) if mask is None else mask
+
+
+def check_rewards(
+    rewards: Float[Tensor, "groups answers"], mask: Bool[Tensor, "groups answers"] | None = None
+) -> None:
     """Raises InputError, naming row and column, on what is no table of rewards."""
     if not (1 <= rewards.shape[0] <= MOST_GROUPS and 1 <= rewards.shape[1] <= MOST_ANSWERS):
         raise InputError(
@@ -109,59 +131,91 @@ def check_rewards(rewards: Float[Tensor, "groups answers"]) -> None:
             answers=rewards.shape[1],
             most=MOST_GROUPS,
         )
-    if (place := _first(~rewards.isfinite())) is not None:
+    there = _there(rewards, mask)
+    if (first := _first(~rewards.isfinite() & there)) is not None:
         raise InputError(
             "The reward in row {row}, column {column} is not a finite number.",
-            row=place[0] + 1,
-            column=place[1] + 1,
+            row=first[0] + 1,
+            column=first[1] + 1,
         )
+    if not there.any(dim=1).all():
+        row = int((~there.any(dim=1)).nonzero()[0, 0])
+        raise InputError("The group in row {row} has no answer.", row=row + 1)
 
 
 def check_lengths(lengths: Float[Tensor, "groups answers"]) -> None:
     """Raises InputError, naming row and column, on a length that is not at least one token."""
-    if (place := _first(~(lengths.isfinite() & (lengths >= 1)))) is not None:
+    if (first := _first(~(lengths.isfinite() & (lengths >= 1)))) is not None:
         raise InputError(
             "The length in row {row}, column {column} is {value}; an answer has at least one token.",
-            row=place[0] + 1,
-            column=place[1] + 1,
-            value=f"{float(lengths[place]):g}",
+            row=first[0] + 1,
+            column=first[1] + 1,
+            value=f"{float(lengths[first]):g}",
         )
 
 
 def _first(is_bad: Bool[Tensor, "groups answers"]) -> tuple[int, int] | None:
     """Row and column of the first bad cell."""
-    found = is_bad.nonzero()
-    return (int(found[0, 0]), int(found[0, 1])) if len(found) else None
+    cells = is_bad.nonzero()
+    return (int(cells[0, 0]), int(cells[0, 1])) if len(cells) else None
 
 
 def baseline(
-    rewards: Float[Tensor, "groups answers"], convention: Convention
+    rewards: Float[Tensor, "groups answers"],
+    convention: Convention,
+    mask: Bool[Tensor, "groups answers"] | None = None,
 ) -> Float[Tensor, "groups answers"]:
     """What is subtracted from each reward. For a group of one: the reward itself, or nothing."""
-    answers = rewards.shape[1]
     if convention.baseline == "none":
         return torch.zeros_like(rewards)
-    if answers == 1:
-        return torch.zeros_like(rewards) if convention.single == "raw" else rewards
-    total = rewards.sum(dim=1, keepdim=True)
+    there = _there(rewards, mask)
+    answers = there.sum(dim=1, keepdim=True)
+    total = rewards.where(there, 0.0).sum(dim=1, keepdim=True)
     if convention.baseline == "group":
-        return (total / answers).expand_as(rewards)
-    return (total - rewards) / (answers - 1)
+        shared = (total / answers).expand_as(rewards)
+    else:
+        shared = (total - rewards) / (answers - 1).clamp(min=1)
+    alone = torch.zeros_like(rewards) if convention.single == "raw" else rewards
+    return torch.where(answers > 1, shared, alone)
 
 
 def _deviation_or(
-    rewards: Float[Tensor, "groups answers"], convention: Convention
+    rewards: Float[Tensor, "groups answers"],
+    convention: Convention,
+    there: Bool[Tensor, "groups answers"],
 ) -> Float[Tensor, "groups 1"]:
     """Each group's deviation; 1 or 0 for a group of one, as the convention says."""
-    if rewards.shape[1] == 1:
-        return torch.full(
-            (len(rewards), 1), 1.0 if convention.single == "raw" else 0.0, dtype=rewards.dtype
-        )
-    return rewards.std(dim=1, correction=convention.ddof, keepdim=True)
+    alone = torch.full_like(rewards[:, :1], 1.0 if convention.single == "raw" else 0.0)
+    return torch.where(
+        there.sum(dim=1, keepdim=True) > 1, group_deviations(rewards, convention.ddof, there), alone
+    )
+
+
+def group_deviations(
+    rewards: Float[Tensor, "groups answers"],
+    ddof: int,
+    mask: Bool[Tensor, "groups answers"] | None = None,
+) -> Float[Tensor, "groups 1"]:
+    """Each group's deviation over its own answers; 0 for a group of one."""
+    there = _there(rewards, mask)
+    answers = there.sum(dim=1, keepdim=True)
+    held = rewards.where(there, 0.0)
+    centred = (held - held.sum(dim=1, keepdim=True) / answers).where(there, 0.0)
+    return ((centred**2).sum(dim=1, keepdim=True) / (answers - ddof).clamp(min=1)).sqrt()
 
 
 def _deviation(values: Float[Tensor, " values"], ddof: int) -> Float[Tensor, ""]:
     return values.new_zeros(()) if len(values) < 2 else values.std(correction=ddof)
+
+
+def batch_moments(
+    values: Float[Tensor, "groups answers"], weights: Float[Tensor, "groups answers"], ddof: int
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """Mean and variance over the batch, each value counted ``weights`` times."""
+    count = weights.sum()
+    mean = (values * weights).sum() / count
+    variance = ((values - mean) ** 2 * weights).sum() / (count - ddof).clamp(min=1)
+    return mean, variance
 
 
 def _whitened(
@@ -170,9 +224,8 @@ def _whitened(
     convention: Convention,
 ) -> Float[Tensor, "groups answers"]:
     """Mean 0 and deviation 1 over the batch, each value counted ``weights`` times."""
-    count = weights.sum()
-    centred = values - (values * weights).sum() / count
-    variance = (centred**2 * weights).sum() / (count - convention.ddof).clamp(min=1)
+    mean, variance = batch_moments(values, weights, convention.ddof)
+    centred = values - mean
     if convention.epsilon_in == "deviation":
         return centred / (variance.sqrt() + convention.epsilon)
     if convention.epsilon_in == "variance":
@@ -180,9 +233,11 @@ def _whitened(
     return centred / variance.clamp(min=convention.epsilon).sqrt()
 
 
-def is_dead(rewards: Float[Tensor, "groups answers"]) -> Bool[Tensor, " groups"]:
+def is_dead(
+    rewards: Float[Tensor, "groups answers"], mask: Bool[Tensor, "groups answers"] | None = None
+) -> Bool[Tensor, " groups"]:
     """Groups whose rewards all agree: with a group baseline they say nothing."""
-    return rewards.std(dim=1, correction=0) <= ZERO
+    return group_deviations(rewards, 0, mask)[:, 0] <= ZERO
 
 
 def soft_overlong(

@@ -1,9 +1,10 @@
 """Groups of answers as a table: rewards, lengths and ratios, from a file and into one."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import zip_longest
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from models.errors import InputError
@@ -19,66 +20,119 @@ MOST_LENGTH = 100_000.0
 
 @dataclass(frozen=True, eq=False)
 class Groups:
-    """Numbers of a batch of groups, [groups, answers] each."""
+    """Numbers of a batch of groups, [groups, answers] each; groups may differ in size.
+
+    Where ``mask`` is False there is no answer, and the numbers there mean nothing.
+    """
 
     rewards: Float[Tensor, "groups answers"]
     lengths: Float[Tensor, "groups answers"]  # tokens
     ratios: Float[Tensor, "groups answers"]  # π/π_old of every token of the answer
+    mask: Bool[Tensor, "groups answers"]
+
+    @property
+    def sizes(self) -> list[int]:
+        """Answers in each group."""
+        return self.mask.sum(1).tolist()
+
+    @property
+    def is_ragged(self) -> bool:
+        return len(set(self.sizes)) > 1
+
+    def with_rewards(self, rewards: Float[Tensor, "groups answers"]) -> "Groups":
+        return replace(self, rewards=rewards)
+
+
+def trimmed(grid: Grid) -> Grid:
+    """The grid without the empty cells at the ends of its rows: those groups have fewer answers."""
+    rows = []
+    for row in grid:
+        filled = [number for number, cell in enumerate(row, 1) if cell.strip()]
+        rows.append(row[: max(filled, default=1)])
+    return tuple(rows)
+
+
+def shaped_like(grid: Grid, other: Grid, filling: float) -> Grid:
+    """The grid with as many cells in each row as the other has, cut or filled up."""
+    filled = cell_of(filling)
+    rows = [grid[number] if number < len(grid) else () for number in range(len(other))]
+    return tuple(
+        (*row[: len(like)], *[filled] * (len(like) - len(row)))
+        for row, like in zip(rows, other, strict=True)
+    )
 
 
 def read_groups(rewards: Grid, lengths: Grid, ratios: Grid) -> Groups:
-    """Three grids as numbers. Raises InputError on the first cell that cannot be, by row and column."""
-    read = [numbers(grid, MOST_GROUPS, MOST_ANSWERS) for grid in (rewards, lengths, ratios)]
-    for name, values in (("lengths", read[1]), ("ratios", read[2])):
-        if values.shape != read[0].shape:
-            raise InputError(
-                "There are {rows} × {columns} rewards and {other_rows} × {other_columns} {name}.",
-                rows=read[0].shape[0],
-                columns=read[0].shape[1],
-                other_rows=values.shape[0],
-                other_columns=values.shape[1],
-                name=name,
-            )
-    check_lengths(read[1])
-    if (read[1] > MOST_LENGTH).any():
+    """Three grids as numbers; a row whose last cells are missing or empty is a smaller group.
+
+    Raises InputError on the first cell that cannot be, by row and column.
+    """
+    rewards = trimmed(rewards)
+    read = [_filled(rewards)]
+    for name, grid in (("lengths", lengths), ("ratios", ratios)):
+        for number, (row, cells) in enumerate(zip_longest(rewards, grid, fillvalue=()), 1):
+            if len(row) != len(cells):
+                raise InputError(
+                    "Row {row} has {count} rewards and {other} {name}.",
+                    row=number,
+                    count=len(row),
+                    other=len(cells),
+                    name=name,
+                )
+        read.append(_filled(grid))
+    _check_cells(read[1], read[2])
+    sizes = torch.tensor([len(row) for row in rewards])
+    return Groups(*read, torch.arange(read[0].shape[1]) < sizes[:, None])
+
+
+def _filled(grid: Grid) -> Float[Tensor, "groups answers"]:
+    """The grid as numbers, with 1 where a group has no answer."""
+    width = max(map(len, grid), default=0)
+    return numbers(tuple((*row, *["1"] * (width - len(row))) for row in grid), MOST_GROUPS, MOST_ANSWERS)
+
+
+def _check_cells(lengths: Float[Tensor, "groups answers"], ratios: Float[Tensor, "groups answers"]) -> None:
+    check_lengths(lengths)
+    if (lengths > MOST_LENGTH).any():
         raise InputError("An answer here has at most {most} tokens.", most=f"{MOST_LENGTH:.0f}")
-    if (read[2] <= 0).any():
-        row, column = (read[2] <= 0).nonzero()[0].tolist()
+    if (ratios <= 0).any():
+        row, column = (ratios <= 0).nonzero()[0].tolist()
         raise InputError(
             "Row {row}, column {column}: a ratio of two probabilities is above 0.",
             row=row + 1,
             column=column + 1,
         )
-    return Groups(*read)
 
 
 def parse_file(data: bytes) -> tuple[Grid, Grid, Grid]:
     """Rewards, lengths and ratios of a CSV or JSON file: one row an answer.
 
     Columns: group and reward, and where there are, length (else 1) and ratio (else 1); answers of a
-    group stay in order. Raises InputError on groups of different sizes, and as ``read_records`` does.
+    group stay in order, and groups may differ in size. Raises InputError as ``read_records`` does, and
+    on more groups, or more answers in one, than are accepted.
     """
     records = read_records(data, REQUIRED, MOST_GROUPS * MOST_ANSWERS)
     groups: dict[str, list[dict[str, str]]] = {}
     for number, record in enumerate(records, 1):
         number_of(record["reward"], number, "reward")
         groups.setdefault(record["group"], []).append(record)
-    sizes = {name: len(answers) for name, answers in groups.items()}
-    first = next(iter(sizes))
-    for name, size in sizes.items():
-        if size != sizes[first]:
-            raise InputError(
-                "Group {group} has {count} answers and group {other} has {more}; all must have as many.",
-                group=name[:40],
-                count=size,
-                other=first[:40],
-                more=sizes[first],
-            )
+    check_size(len(groups), max(map(len, groups.values())))
 
     def grid(column: str) -> Grid:
         return tuple(tuple(record.get(column, "1") for record in answers) for answers in groups.values())
 
     return grid("reward"), grid("length"), grid("ratio")
+
+
+def check_size(groups: int, answers: int) -> None:
+    """Raises InputError on more groups or answers than are accepted."""
+    if groups > MOST_GROUPS or answers > MOST_ANSWERS:
+        raise InputError(
+            "The table has {groups} groups of {answers} answers; at most {most} of each are accepted.",
+            groups=groups,
+            answers=answers,
+            most=MOST_GROUPS,
+        )
 
 
 def records_of(rewards: Grid, lengths: Grid, ratios: Grid) -> list[dict[str, str]]:
@@ -111,8 +165,16 @@ def example(groups: int, answers: int, seed: int) -> tuple[Grid, Grid, Grid]:
 def rollout_of(groups: Groups, advantages: Float[Tensor, "groups answers"]) -> Rollout:
     """The batch with one column an answer, whose mask counts its tokens: they all have one ratio.
 
-    Every average and every ratio of models.policy.losses is then what it would be token by token.
+    Every average and every ratio of models.policy.losses is then what it would be token by token. Rows
+    are the answers that there are, group by group; ``laid_out`` puts what is one a row back.
     """
-    log_p = groups.ratios.flatten().log()[:, None]
+    log_p = groups.ratios[groups.mask].log()[:, None]
     none = torch.zeros_like(log_p)
-    return Rollout(log_p, none, none, advantages.flatten(), groups.lengths.flatten()[:, None])
+    return Rollout(log_p, none, none, advantages[groups.mask], groups.lengths[groups.mask][:, None])
+
+
+def laid_out(groups: Groups, values: Float[Tensor, " present"]) -> Float[Tensor, "groups answers"]:
+    """One value an answer that there is, as a table; NaN where there is none."""
+    table = torch.full_like(groups.rewards, torch.nan)
+    table[groups.mask] = values
+    return table

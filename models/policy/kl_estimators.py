@@ -85,7 +85,7 @@ def sample_gradients(
     logits: Float[Tensor, " outcomes"],
     reference: Float[Tensor, " outcomes"],
     estimator: Estimator,
-    place: Place,
+    placement: Place,
 ) -> Float[Tensor, "sampled outcomes"]:
     """The gradient that each outcome gives to the logits when it is the one that was sampled.
 
@@ -100,7 +100,7 @@ def sample_gradients(
         estimator
     ]
     value = kl_terms(log_p, log_r, estimator)
-    factor = {"loss": slope, "loss_corrected": slope + value, "reward": value}[place]
+    factor = {"loss": slope, "loss_corrected": slope + value, "reward": value}[placement]
     return factor[:, None] * score
 
 
@@ -108,11 +108,11 @@ def gradient_of(
     logits: Float[Tensor, " outcomes"],
     reference: Float[Tensor, " outcomes"],
     estimator: Estimator,
-    place: Place,
+    placement: Place,
 ) -> GradientOfEstimator:
     """The average over all outcomes, its noise, and how far it is from either KL's gradient."""
     p = log_policy(logits).exp()
-    each = sample_gradients(logits, reference, estimator, place)
+    each = sample_gradients(logits, reference, estimator, placement)
     mean = p @ each
     forward, reverse = true_gradients(logits, reference)
     noise = (p * ((each - mean) ** 2).sum(dim=1)).sum().sqrt()

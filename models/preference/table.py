@@ -30,11 +30,12 @@ LONGEST_ANSWER = 1_000_000  # tokens
 LOWEST = -1e6  # of a log-probability: what float32 still tells apart from its neighbours
 
 
-def read_pairs(rows: Sequence[Row], tail: float = 1.0) -> Pairs:
+def read_pairs(rows: Sequence[Row], tail: float = 1.0, lengths: bool = True) -> Pairs:
     """The table as numbers. Raises InputError on the first cell that cannot be one, by row and column.
 
     ``tail`` is LD-DPO's α: in the longer answer of a pair, tokens beyond the shorter one's length count
-    so much. Below 1 it needs the values by token.
+    so much. Below 1 it needs the values by token. Where ``lengths`` are not needed, an empty one that no
+    list of values gives stands as 1 token.
     """
     if not rows:
         raise InputError("The table is empty; enter at least one pair.")
@@ -42,11 +43,11 @@ def read_pairs(rows: Sequence[Row], tail: float = 1.0) -> Pairs:
         raise InputError(
             "The table has {count} rows; at most {most} are accepted.", count=len(rows), most=MOST_PAIRS
         )
-    read = [_read_row(row, number, tail) for number, row in enumerate(rows, 1)]
+    read = [_read_row(row, number, tail, lengths) for number, row in enumerate(rows, 1)]
     return Pairs(*torch.tensor(read, dtype=torch.float64).unbind(1))
 
 
-def _read_row(row: Row, number: int, tail: float) -> list[float]:
+def _read_row(row: Row, number: int, tail: float, needs_lengths: bool) -> list[float]:
     cells = dict(zip(COLUMNS, row, strict=True))
     listed: dict[str, list[float]] = {}
     tokens: dict[str, tuple[int, str]] = {}  # a length, and the column whose list says so
@@ -62,7 +63,12 @@ def _read_row(row: Row, number: int, tail: float) -> list[float]:
                     "policy and reference read the same answer.",
                     row=number, column=name, count=len(found), other=known[0], column2=known[1],
                 )  # fmt: skip
-    lengths = {name: _length(cells[name], number, name, tokens.get(name)) for name in COLUMNS[4:]}
+    lengths = {
+        name: 1.0
+        if not needs_lengths and not cells[name].strip() and name not in tokens
+        else _length(cells[name], number, name, tokens.get(name))
+        for name in COLUMNS[4:]
+    }
     shared = int(min(lengths.values()))
     sums = [
         _summed(listed[name], shared, tail, (number, name, int(lengths[length])))

@@ -11,15 +11,16 @@ from torch import Tensor
 from models.errors import InputError
 from models.networks.loading import Network
 from models.quantization.quantized_network import (
+    Baseline,
     Measured,
     Replaced,
     Weight,
     check_decoder,
-    held_out,
-    logits_with,
     matrix,
     measure,
     quantized,
+    read_baseline,
+    text_kl,
     weights_of,
 )
 from models.quantization.weight_formats import Setting
@@ -60,15 +61,18 @@ class Cost:
     kl: float
 
 
-def part_costs(network: Network, tokens: Int[Tensor, " query"], setting: Setting) -> Iterator[Cost]:
+def part_costs(
+    network: Network,
+    tokens: Int[Tensor, " query"],
+    setting: Setting,
+    baseline: Baseline | None = None,
+) -> Iterator[Cost]:
     """Each part alone at each number of bits; one measurement a step."""
-    check_decoder(network)
-    before = logits_with(network, tokens[None], {})[0]
-    passages_tokens = held_out(network)[:1]
+    base = baseline or read_baseline(network, tokens)
     for number, part in enumerate(parts_of(network)):
         for bits in OPTIONS:
             replaced, _ = quantized(network, part.weights, replace(setting, format="int", bits=bits))
-            yield Cost(number, bits, measure(network, tokens, before, passages_tokens, replaced).mean_kl)
+            yield Cost(number, bits, float(text_kl(network, base, replaced).mean()))
 
 
 def mean_bits(allocation: Sequence[int], sizes: Int[Tensor, " parts"]) -> float:
@@ -114,11 +118,15 @@ def best_allocation(
 
 def _check_cap(cap: float) -> None:
     if not cap >= OPTIONS[0]:
-        raise InputError("A budget of at least {least} bits a weight is needed.", least=OPTIONS[0])
+        raise InputError("A budget of at least {least} bits per weight is needed.", least=OPTIONS[0])
 
 
 def measure_allocation(
-    network: Network, tokens: Int[Tensor, " query"], allocation: Sequence[int], setting: Setting
+    network: Network,
+    tokens: Int[Tensor, " query"],
+    allocation: Sequence[int],
+    setting: Setting,
+    baseline: Baseline | None = None,
 ) -> Measured:
     """All parts quantized together: what an allocation really does."""
     check_decoder(network)
@@ -128,5 +136,4 @@ def measure_allocation(
     replaced: Replaced = {}
     for part, bits in zip(parts, allocation, strict=True):
         replaced |= quantized(network, part.weights, replace(setting, format="int", bits=bits))[0]
-    before = logits_with(network, tokens[None], {})[0]
-    return measure(network, tokens, before, held_out(network), replaced)
+    return measure(network, baseline or read_baseline(network, tokens), replaced)

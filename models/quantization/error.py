@@ -52,6 +52,12 @@ def decibels(signal: float, noise: float) -> float:
     return 10 * math.log10(signal / noise) if signal > 0 else -math.inf
 
 
+def relative_error(weight: Float[Tensor, "*shape"], quantized: Float[Tensor, "*shape"]) -> float:
+    """‖W − Ŵ‖ / ‖W‖; NaN where all weights are 0."""
+    size = float(torch.linalg.vector_norm(weight))
+    return float(torch.linalg.vector_norm(weight - quantized)) / size if size > 0 else math.nan
+
+
 def output_error(
     inputs: Float[Tensor, "tokens in"],
     weight: Float[Tensor, "out in"],

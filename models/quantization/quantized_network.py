@@ -7,6 +7,7 @@ modules, which share its tensors, is called with other weights in the place of s
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -20,7 +21,7 @@ from models.networks.loading import Network
 from models.networks.texts import passages
 from models.networks.tokens import tokenize
 from models.numerics.token_losses import token_losses
-from models.quantization.error import output_error
+from models.quantization.error import output_error, relative_error
 from models.quantization.weight_formats import Setting, quantize
 from models.runtime.settings import settings
 
@@ -51,6 +52,24 @@ class Measured:
 
 
 @dataclass(frozen=True, eq=False)
+class Baseline:
+    """The untouched network on a text and on the passages: what no setting changes."""
+
+    tokens: Int[Tensor, " query"]
+    inputs: dict[str, Float[Tensor, "query in"]]  # of every matrix, by its parameter's name
+    stream: Float[Tensor, "states query width"]
+    logits: Float[Tensor, "query vocabulary"]
+    passages: Int[Tensor, "passages length"]
+    loss: float  # nats a token, on the passages
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of everything that is held."""
+        held = (*self.inputs.values(), self.stream, self.logits, self.tokens, self.passages)
+        return sum(tensor.nbytes for tensor in held)
+
+
+@dataclass(frozen=True, eq=False)
 class Cascade:
     """One setting, followed down the network."""
 
@@ -68,16 +87,16 @@ def weights_of(network: Network) -> tuple[Weight, ...]:
 
     Raises InputError where there is none.
     """
-    found = []
+    weights = []
     for path, module in network.model.named_modules():
         parts = path.split(".")
         numbers = [index for index, part in enumerate(parts) if part.isdigit()]
         if numbers and isinstance(module, nn.Linear | Conv1D):
-            place = numbers[0]
-            found.append(Weight(int(parts[place]), ".".join(parts[place + 1 :]), f"{path}.weight"))
-    if not found:
+            block = numbers[0]
+            weights.append(Weight(int(parts[block]), ".".join(parts[block + 1 :]), f"{path}.weight"))
+    if not weights:
         raise InputError("{name} has no linear layers to quantize.", name=network.entry.name)
-    return tuple(found)
+    return tuple(weights)
 
 
 def matrix(network: Network, weight: Weight) -> Float[Tensor, "out in"]:
@@ -139,10 +158,28 @@ def logits_with(
     network: Network, tokens: Int[Tensor, "batch query"], replaced: Replaced
 ) -> Float[Tensor, "batch query vocabulary"]:
     """The network's logits with some parameters replaced for this one call."""
-    model = private_copy(network.model)
+    return _logits(_called(network, private_copy(network.model), tokens, replaced))
+
+
+def _called(
+    network: Network,
+    model: PreTrainedModel,
+    tokens: Int[Tensor, "batch query"],
+    replaced: Replaced,
+    states: bool = False,
+) -> Any:
+    """What a private copy answers with some parameters replaced; ``states``: with the residual stream."""
+    options = {"use_cache": False, "output_hidden_states": states}
     with torch.inference_mode():
-        output = functional_call(model, replaced, (tokens.to(network.device),), {"use_cache": False})
+        return functional_call(model, replaced, (tokens.to(network.device),), options)
+
+
+def _logits(output: Any) -> Float[Tensor, "batch query vocabulary"]:
     return output.logits.float().cpu()
+
+
+def _stream(output: Any) -> Float[Tensor, "states query width"]:
+    return torch.cat(output.hidden_states).float().cpu()
 
 
 def kl_by_position(
@@ -153,24 +190,45 @@ def kl_by_position(
     return (log_p.exp() * (log_p - log_q)).sum(-1).clamp(min=0).float()
 
 
-def measure(
-    network: Network,
-    tokens: Int[Tensor, " query"],
-    before: Float[Tensor, "query vocabulary"],
-    passages_tokens: Int[Tensor, "passages length"],
-    replaced: Replaced,
-) -> Measured:
+def mean_loss(logits: Float[Tensor, "batch query vocabulary"], tokens: Int[Tensor, "batch query"]) -> float:
+    """The mean of ``token_losses``, in nats."""
+    return float(token_losses(logits, tokens).double().mean())
+
+
+def text_kl(network: Network, baseline: Baseline, replaced: Replaced) -> Float[Tensor, " query"]:
+    """KL of the next token after each token of the baseline's text with some weights replaced, in nats."""
+    return kl_by_position(baseline.logits, logits_with(network, baseline.tokens[None], replaced)[0])
+
+
+def measure(network: Network, baseline: Baseline, replaced: Replaced) -> Measured:
     """KL, flipped choices and loss with some weights replaced."""
-    after = logits_with(network, tokens[None], replaced)[0]
-    losses = token_losses(logits_with(network, passages_tokens, replaced), passages_tokens)
-    flipped = before.argmax(-1) != after.argmax(-1)
-    return Measured(kl_by_position(before, after), flipped, float(losses.double().mean()))
+    return _followed(network, baseline, replaced)[0]
+
+
+def _followed(
+    network: Network, baseline: Baseline, replaced: Replaced, states: bool = False
+) -> tuple[Measured, Any]:
+    """What became of text and passages, and the network's answer on the text: two passes of one copy."""
+    model = private_copy(network.model)
+    output = _called(network, model, baseline.tokens[None], replaced, states)
+    after = _logits(output)[0]
+    loss = mean_loss(_logits(_called(network, model, baseline.passages, replaced)), baseline.passages)
+    flipped = baseline.logits.argmax(-1) != after.argmax(-1)
+    return Measured(kl_by_position(baseline.logits, after), flipped, loss), output
 
 
 def layer_inputs(
     network: Network, tokens: Int[Tensor, " query"], replaced: Replaced | None = None
 ) -> tuple[dict[str, Float[Tensor, "query in"]], Float[Tensor, "states query width"]]:
     """What every quantizable matrix reads, by its parameter's name; and the residual stream."""
+    read, output = _read(network, tokens, replaced or {})
+    return read, _stream(output)
+
+
+def _read(
+    network: Network, tokens: Int[Tensor, " query"], replaced: Replaced
+) -> tuple[dict[str, Float[Tensor, "query in"]], Any]:
+    """One pass: what every quantizable matrix reads, and the network's answer."""
     model = private_copy(network.model)
     read: dict[str, Tensor] = {}
     for weight in weights_of(network):
@@ -180,39 +238,49 @@ def layer_inputs(
             read[name] = args[0].detach().flatten(0, -2).float().cpu()
 
         module.register_forward_pre_hook(keep)
-    with torch.inference_mode():
-        output = functional_call(
-            model,
-            replaced or {},
-            (tokens[None].to(network.device),),
-            {"use_cache": False, "output_hidden_states": True},
-        )
-    return read, torch.cat(output.hidden_states).float().cpu()
+    return read, _called(network, model, tokens[None], replaced, states=True)
+
+
+def read_baseline(network: Network, tokens: Int[Tensor, " query"]) -> Baseline:
+    """The untouched network on a text and on the passages. Raises InputError for an encoder."""
+    check_decoder(network)
+    inputs, output = _read(network, tokens, {})
+    passages_tokens = held_out(network)
+    loss = mean_loss(logits_with(network, passages_tokens, {}), passages_tokens)
+    return Baseline(tokens, inputs, _stream(output), _logits(output)[0], passages_tokens, loss)
+
+
+def weight_errors(
+    network: Network, chosen: tuple[Weight, ...], setting: Setting
+) -> Float[Tensor, " weights"]:
+    """‖W − Ŵ‖ / ‖W‖ of each matrix in the setting's format; NaN for a matrix of zeros."""
+    originals = (matrix(network, weight) for weight in chosen)
+    return torch.tensor([relative_error(x, quantize(x, setting).dequantized) for x in originals])
 
 
 def cascade(
-    network: Network, tokens: Int[Tensor, " query"], chosen: tuple[Weight, ...], setting: Setting
+    network: Network,
+    tokens: Int[Tensor, " query"],
+    chosen: tuple[Weight, ...],
+    setting: Setting,
+    baseline: Baseline | None = None,
 ) -> Cascade:
-    """Weight error, output error, the residual stream, next tokens and loss for one setting."""
+    """Weight error, output error, the residual stream, next tokens and loss for one setting.
+
+    ``baseline``: of the same network and tokens, where it was read before.
+    """
     check_decoder(network)
-    read, stream = layer_inputs(network, tokens)
+    base = baseline or read_baseline(network, tokens)
     replaced, bits = quantized(network, chosen, setting)
     errors = []
     for weight in chosen:
-        original = matrix(network, weight)
-        changed = _as_matrix(network, weight, replaced[weight.name])
-        relative = float(torch.linalg.norm(original - changed) / torch.linalg.norm(original))
-        errors.append((relative, output_error(read[weight.name], original, changed)))
-    passages_tokens = held_out(network)
-    before = logits_with(network, tokens[None], {})[0]
-    loss_before = float(
-        token_losses(logits_with(network, passages_tokens, {}), passages_tokens).double().mean()
-    )
-    changed_stream = layer_inputs(network, tokens, replaced)[1]
-    distance = (changed_stream - stream).flatten(1).norm(dim=1) / stream.flatten(1).norm(dim=1)
-    weight_errors, output_errors = torch.tensor(errors, dtype=torch.float32).T
-    measured = measure(network, tokens, before, passages_tokens, replaced)
-    return Cascade(chosen, weight_errors, output_errors, distance, measured, loss_before, bits)
+        original, changed = matrix(network, weight), _as_matrix(network, weight, replaced[weight.name])
+        read = base.inputs[weight.name]
+        errors.append((relative_error(original, changed), output_error(read, original, changed)))
+    weight_error, written_error = torch.tensor(errors, dtype=torch.float32).T
+    measured, output = _followed(network, base, replaced, states=True)
+    distance = (_stream(output) - base.stream).flatten(1).norm(dim=1) / base.stream.flatten(1).norm(dim=1)
+    return Cascade(chosen, weight_error, written_error, distance, measured, base.loss, bits)
 
 
 def _as_matrix(network: Network, weight: Weight, held: Tensor) -> Float[Tensor, "out in"]:
@@ -230,14 +298,14 @@ class Sensitivity:
 
 
 def sensitivities(
-    network: Network, tokens: Int[Tensor, " query"], setting: Setting
+    network: Network,
+    tokens: Int[Tensor, " query"],
+    setting: Setting,
+    baseline: Baseline | None = None,
 ) -> Iterator[Sensitivity]:
     """Quantize one matrix after another, each alone, and measure; one result a step."""
-    check_decoder(network)
-    passages_tokens = held_out(network)
-    before = logits_with(network, tokens[None], {})[0]
-    loss = float(token_losses(logits_with(network, passages_tokens, {}), passages_tokens).double().mean())
+    base = baseline or read_baseline(network, tokens)
     for weight in weights_of(network):
         replaced, _bits = quantized(network, (weight,), setting)
-        found = measure(network, tokens, before, passages_tokens, replaced)
-        yield Sensitivity(weight, found.mean_kl, found.loss - loss)
+        measured = measure(network, base, replaced)
+        yield Sensitivity(weight, measured.mean_kl, measured.loss - base.loss)

@@ -1,7 +1,5 @@
 """The masks page: redraws while the window is dragged, masks of 1,024 tokens, the panel's own passes."""
 
-from urllib.parse import quote
-
 import torch
 from playwright.sync_api import Browser
 from torch.nn.attention.flex_attention import create_mask
@@ -18,12 +16,12 @@ from models.numerics.token_losses import token_losses
 from tests.benchmarks import masks_batch
 from tests.benchmarks.browsing import browser, drag, events, start_stopwatch
 from tests.benchmarks.figures import Figure, Goal
-from tests.benchmarks.forwards import in_turns, text_of
+from tests.benchmarks.forwards import in_turns
 from tests.browser.driving import figure, held, ready, redraws, slider
 from tests.browser.server import Server, serving
 
 MATRIX, MAPS, SLIDER = "masks_matrix", "masks_maps", "masks_window"
-SCREEN = {"width": 1280, "height": 1600}
+SCREEN = {"width": 1280, "height": 720}
 DRAG_SECONDS = 5
 MASKS = {
     "window": MaskSettings(pattern="window", window=128),
@@ -36,7 +34,7 @@ def measure() -> list[Figure]:
     network = load(DEFAULT)
     figures = [*mask_construction(), network_panel(network), *masks_batch.measure()]
     with serving() as loupe, browser() as opened:
-        return figures + dragging(opened, loupe, text_of(network, 64))
+        return figures + dragging(opened, loupe)
 
 
 def mask_construction() -> list[Figure]:
@@ -78,10 +76,10 @@ def network_panel(network: Network) -> Figure:
     return Figure("masks", title, ours, "ms", Goal("ratio", "<=", 1.5), theirs)
 
 
-def dragging(opened: Browser, loupe: Server, text: str) -> list[Figure]:
+def dragging(opened: Browser, loupe: Server) -> list[Figure]:
     """Drag the window to and fro; count redraws of the matrix and of the head beside the mouse's events."""
     page = opened.new_page(viewport=SCREEN, locale="en-US")
-    page.goto(f"{loupe.address}/masks?masks_text={quote(text)}")
+    page.goto(f"{loupe.address}/masks")
     ready(page)
     figure(page, MATRIX).scroll_into_view_if_needed()
     slider(page, SLIDER).scroll_into_view_if_needed()
@@ -95,7 +93,7 @@ def dragging(opened: Browser, loupe: Server, text: str) -> list[Figure]:
     return [
         Figure(
             "masks",
-            "redraws of the matrix at 64 tokens, beside the slider's events",
+            "redraws of the matrix at the default text, beside the slider's events",
             matrix,
             "1/s",
             Goal("value", ">=", 25),

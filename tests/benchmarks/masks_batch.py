@@ -88,9 +88,12 @@ def decoding(network: Network, ids: list[int]) -> Figure:
 
     def theirs() -> None:
         network.model.generate(
-            prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=tokens, do_sample=False,
+            prompt,
+            attention_mask=torch.ones_like(prompt),
+            max_new_tokens=tokens,
+            do_sample=False,
             pad_token_id=0,
-        )  # fmt: skip
+        )
 
     def ours() -> None:
         for _one in decode(network, text[: 100 + tokens], 100, KeyCache(64, 4, "cache")):

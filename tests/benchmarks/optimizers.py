@@ -92,24 +92,24 @@ def sweep(made: Surface) -> Figure:
 
 def one_changed(made: Surface) -> Figure:
     """How many of eight paths are computed when one learning rate changes."""
-    import components.panels.optimizers.setup as setup
+    import components.panels.optimizers.walks as walks
 
     walked = []
-    original = setup.trajectory
+    original = walks.trajectory
 
     def counted(*given):
         walked.append(given)
         return original(*given)
 
-    setup.trajectory = counted
+    walks.trajectory = counted
     try:
         for adam in (0.1, 0.2):
             walked.clear()
             for kind in EIGHT:
                 choice = Choice(kind, adam if kind == "adam" else SMALL)
-                setup.path_of(SurfaceChoice("rosenbrock"), made.start, choice, Run(50))
+                walks.path_of(SurfaceChoice("rosenbrock"), made.start, choice, Run(50))
     finally:
-        setup.trajectory = original
+        walks.trajectory = original
     name = "paths computed when one of eight optimizers changes"
     return Figure("optimizers", name, float(len(walked)), "paths", Goal("value", "<=", 1))
 

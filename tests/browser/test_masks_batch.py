@@ -6,7 +6,6 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.driving import figure, held, move, ready, redraws, slider, values
 
-VIEWS = ("padding", "packing", "stream")
 SHAPE, LOSSES, WINDOW = "masks_stream_shape", "masks_stream_losses", "masks_stream_window"
 STREAM = "/masks?masks_view=stream&masks_stream_tokens=200&masks_stream_prefill=150"
 
@@ -48,7 +47,7 @@ def test_typed_prompts_make_another_batch(page: Page) -> None:
     before = values(page, "masks_pad_row1")
     field = page.get_by_role("textbox", name="Second prompt")
     field.fill("The tide turned and the boat came home.")
-    field.press("Enter")
+    field.press("Control+Enter")
     wait_for_change(page, "masks_pad_row1", before)
     expect(page).to_have_url(re.compile("masks_pad_second=The"))
 
@@ -94,7 +93,8 @@ def test_the_cache_follows_the_slider_and_the_losses_follow_its_release(page: Pa
 
 def test_a_scene_shows_what_it_names(page: Page) -> None:
     open_link(page, STREAM)
-    page.get_by_text("A narrow window, no sinks").click()
+    page.get_by_role("button", name="Scenes").click()
+    page.get_by_role("button", name="A narrow window, no sinks").click()
     expect(slider(page, "masks_stream_sinks")).to_have_attribute("aria-valuetext", "0")
     expect(slider(page, WINDOW)).to_have_attribute("aria-valuetext", "8")
     ready(page)

@@ -7,6 +7,11 @@ from playwright.sync_api import Page, WebSocket, expect
 from tests.browser.driving import button, click_cell, figure, held, move, ready, redraws, values
 
 CONTOUR, LOSS = "optimizers_contour", "optimizers_loss"
+# Twenty steps of the person's own run; the recorded one is drawn faintly.
+OWN_STEPS = """() => {
+    const figure = document.querySelector(".st-key-optimizers_training_loss .figure");
+    return figure?._fullData?.[0].opacity === 1 && figure.calcdata[0].length > 20;
+}"""
 RAIL = f".st-key-{CONTOUR} .slider-rail-touch-rect"
 
 
@@ -59,12 +64,13 @@ def test_scrubbing_needs_no_server_and_the_anatomy_follows_when_it_rests(page: P
         frames.add(frame(page, CONTOUR))
     assert frame(page, LOSS) == frame(page, CONTOUR)
     told = len(sent) - before
+    assert redraws(page, CONTOUR) == drawn
     page.mouse.up()
     assert len(frames) > 25
     assert told == 0
     last = frame(page, CONTOUR)
     expect(page.locator(".st-key-optimizers_step_widget input")).to_have_value(str(last))
-    assert redraws(page, CONTOUR) == drawn
+    expect(page).to_have_url(re.compile(f"optimizers_step={last}(&|$)"))
     marker, line = figure(page, CONTOUR).evaluate(
         "(f, step) => [f._fullData.at(-1).x[0], f._fullData.find(t => t.mode === 'lines').x[step]]", last
     )
@@ -104,12 +110,10 @@ def test_a_wrong_formula_leaves_the_last_good_figure(page: Page) -> None:
 
 def test_a_network_trains_before_ones_eyes_and_can_be_stopped(page: Page) -> None:
     open_link(page, "optimizers_view=training&optimizers_training_steps=1000")
-    page.get_by_role("button", name="Start").click()
+    expect(page.get_by_text("Recorded; press Start for your own.")).to_be_visible()
+    button(page, "Start").click()
     loss = figure(page, "optimizers_training_loss")
-    page.wait_for_function(
-        "() => document.querySelector('.st-key-optimizers_training_loss .figure')?.calcdata?.[0]"
-        ".length > 20"
-    )
+    page.wait_for_function(OWN_STEPS)
     button(page, "Stop").click()
     expect(page.get_by_role("button", name="Go on")).to_be_visible()
     ready(page)

@@ -6,6 +6,7 @@ from streamlit.testing.v1 import AppTest
 from components import controls
 from components.controls import apply_link
 from tests.components.lab import VIEWS
+from tests.pages.screen import live
 
 
 def page_with_controls():
@@ -112,3 +113,53 @@ def test_sentences_name_a_control_as_a_person_knows_it():
     from tests.components.lab import Bars
 
     assert controls.in_words(Bars.at(width=2.5), "width") == "Width: 2.5"
+
+
+def page_that_puts_back():
+    from dataclasses import dataclass
+
+    import streamlit as st
+
+    from components import controls
+    from components.settings import View, one_of, slider, text
+
+    @dataclass(frozen=True)
+    class Walk(View):
+        page, name = "walk", "walk"
+        ground: str = one_of(("hill", "valley"), label="Ground", resets=("start",))
+        start: str = text("", label="Start", placeholder="click")
+        steep: float = slider(
+            0, 1.0, 0.5, label="Steep", place="more", shown=lambda view: view.ground == "hill"
+        )
+        deep: float = slider(0, 1.0, 0.5, label="Deep", place="more", live=lambda view: view.start == "")
+
+    controls.read_address("walk", (Walk,))
+    view = controls.now(Walk)
+    controls.draw_rail(view)
+    st.session_state["seen"] = view
+
+
+def test_a_control_that_is_moved_by_hand_puts_others_back():
+    screen = AppTest.from_function(page_that_puts_back, default_timeout=60)
+    screen.query_params["walk_start"] = "1, 1"
+    screen.query_params["walk_ground"] = "valley"
+    assert view(screen.run()).start == "1, 1"  # a link sets both
+    screen.selectbox(key="walk_ground_widget").set_value("hill").run()
+    assert (view(screen).ground, view(screen).start) == ("hill", "")
+
+
+def test_a_control_that_is_not_there_is_neither_drawn_nor_counted():
+    screen = AppTest.from_function(page_that_puts_back, default_timeout=60).run()
+    assert screen.expander[0].label == "More (2)"
+    assert {"walk_steep_slider", "walk_deep_slider"} <= set(live(screen))
+    screen.selectbox(key="walk_ground_widget").set_value("valley").run()
+    assert screen.expander[0].label == "More (1)"
+    assert "walk_steep_slider" not in live(screen)
+
+
+def test_a_slider_may_follow_the_finger_at_some_settings_only():
+    screen = AppTest.from_function(page_that_puts_back, default_timeout=60).run()
+    assert not live(screen)["walk_deep_slider"]["waits"]
+    screen.text_input(key="walk_start_widget").set_value("2, 2").run()
+    assert live(screen)["walk_deep_slider"]["waits"]
+    assert live(screen)["walk_deep_slider"]["mark"] == "on release"

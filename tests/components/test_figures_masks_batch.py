@@ -99,16 +99,27 @@ def test_losses_are_drawn_for_learned_tokens_only():
     assert packed.marker.pattern.shape != separate.marker.pattern.shape
 
 
+@pytest.mark.parametrize(("largest", "top"), [(0.3, 5), (4.9, 5), (5.1, 10), (12.0, 15)])
+def test_the_axis_of_losses_ends_at_the_next_multiple_of_five(largest, top):
+    for alone, together in ((largest, 0.1), (0.1, largest)):
+        figure = losses_by_token(LABELS, np.array([np.nan, alone, 0.1, 0.2]), np.full(4, together))
+        assert tuple(figure.layout.yaxis.range) == (0, top)
+
+
 @given(tokens=st.integers(1, 400), window=st.integers(1, 60), sinks=st.integers(0, 5))
 def test_the_shape_of_a_cache_marks_its_sinks(tokens, window, sinks):
     places = sampled(tokens)
     query, key = places[:, None], places[None, :]
     visible = (key <= query) & ((query - key < window) | (key < sinks))
-    (drawn,) = cache_shape(visible, places, sinks).data
+    figure = cache_shape(visible, places, sinks, prefill=7, title="kept")
+    (drawn,) = figure.data
     assert drawn.z.shape == (len(places), len(places))
     assert list(drawn.x) == list(drawn.y) == list(places)
     np.testing.assert_array_equal(~np.isnan(drawn.z), visible)
     np.testing.assert_array_equal(drawn.z == 1, visible & (key < sinks))
+    (line,), top, bottom = figure.layout.shapes, *reversed(figure.layout.yaxis.range)
+    assert (line.y0, line.y1) == (6.5, 6.5)  # between the seventh token and the eighth
+    assert (top, bottom) == (-0.5, tokens - 0.5)  # the first token at the top
 
 
 @given(tokens=st.integers(1, 2_000))
@@ -122,7 +133,7 @@ def test_sampled_places_begin_and_end_with_the_text(tokens):
 def test_losses_by_place_carry_their_marks_and_keep_their_axis():
     x = np.arange(1, 50)
     curves = {name: (x, np.sqrt(x)) for name in ("a", "b", "c")}
-    figure = losses_by_place(curves, {"full": 8, "trained": 30}, (0.5, 7.5))
+    figure = losses_by_place(curves, {"full": 8, "trained": 30}, (0.5, 7.5), y_title="Loss")
     assert figure.layout.yaxis.range == (0.5, 7.5)
     assert [shape.x0 for shape in figure.layout.shapes] == [8, 30]
     assert [note.text for note in figure.layout.annotations] == ["full", "trained"]
@@ -147,4 +158,4 @@ def test_bars_of_the_next_token_carry_other_names_where_they_are_given():
 def test_the_live_picture_is_small_enough_to_follow_a_finger(tokens):
     places = sampled(tokens)
     visible = places[None, :] <= places[:, None]
-    assert len(cache_shape(visible, places, 4).to_json(engine="orjson")) < 60_000
+    assert len(cache_shape(visible, places, 4, prefill=1, title="").to_json(engine="orjson")) < 60_000

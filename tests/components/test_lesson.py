@@ -7,6 +7,7 @@ import pytest
 
 from components.catalogue import ASSETS, HOME, PAGES, lesson
 from components.lesson import Item, Link, read_lesson
+from components.settings import query_texts
 from components.words import LANGUAGES
 from tests.pages.screen import controls, views
 

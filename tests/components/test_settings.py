@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from components.settings import (
     View,
+    asked_for,
     flag,
     number,
     one_of,
@@ -195,3 +196,18 @@ def test_what_cannot_be_read_leaves_its_default_and_says_why():
     assert (view.layer, view.width) == (2, 0.5)
     assert str(view.trouble) == "There is no such network."
     assert Lab.at().trouble is None
+
+
+def test_a_link_to_a_part_that_became_a_view_opens_that_view():
+    @dataclass(frozen=True)
+    class Part(View):
+        page, name, came_from = "lab", "part", "base"
+        step: float = slider(0.0, 1.0, 0.5)
+
+    views = (Base, Lab, Part)
+    assert asked_for(views, {"lab_view": "base", "lab_step": "0.2"}) == "part"
+    assert asked_for(views, {"lab_step": "0.2", "lang": "zh"}) == "part"  # the first view is not named
+    assert asked_for(views, {"lab_view": "base", "lab_step": "0.2", "lab_seed": "3"}) == "base"
+    assert asked_for(views, {"lab_view": "lab", "lab_step": "0.2"}) == "lab"
+    assert asked_for(views, {"lab_view": "base"}) == "base"
+    assert asked_for(views, {"lab_view": "nowhere", "lab_step": "1"}) == "nowhere"

@@ -19,6 +19,7 @@ from models.policy.group_table import (
     records_of,
     resized,
     rollout_of,
+    shaped_like,
 )
 from models.policy.losses import AGGREGATIONS, PolicyLoss, Rollout, objective
 from models.tables import (
@@ -86,7 +87,7 @@ def test_json_may_be_columns_and_lengths_may_be_left_out():
         (b"group,reward\n1,1\n1", "Row 2 has 1 cells; the first line names 2"),
         (b"group,reward\n1,1\n1,x", "Row 2, column reward: 'x'"),
         (b"group,reward\n1,nan\n", "Row 1, column reward: 'nan'"),
-        (b"group,reward\n1,1\n1,0\n2,1", "Group 2 has 1 answers and group 1 has 2"),
+        (b"group,reward\n" + b"1,1\n" * 65, "1 groups of 65 answers"),
         (b"group,reward\n" + b"1,1\n" * 100_000, "100000 rows"),
         (b"[" * 100_000, "begins like JSON"),
     ],
@@ -104,13 +105,15 @@ def test_a_file_that_is_too_large_is_not_even_read():
 @pytest.mark.parametrize(
     ("rewards", "lengths", "ratios", "words"),
     [
-        ("1,0;1", "1,1;1,1", "1,1;1,1", "Row 2 has 1 cells"),
-        ("1,;1,0", "1,1;1,1", "1,1;1,1", "Row 1, column 2: the cell is empty"),
+        ("1,0;1", "1,1;1,1", "1,1;1", "Row 2 has 1 rewards and 2 lengths"),
+        ("1,0;1", "1,1;1", "1,1", "Row 2 has 1 rewards and 0 ratios"),
+        (",1;1,0", "1,1;1,1", "1,1;1,1", "Row 1, column 1: the cell is empty"),
+        ("1,0;,", "1,1;1", "1,1;1", "Row 2, column 1: the cell is empty"),
         ("1,1;1,1e999", "1,1;1,1", "1,1;1,1", "Row 2, column 2"),
         ("1,1", "1,0", "1,1", "row 1, column 2 is 0"),
         ("1,1", "1,1000000", "1,1", "at most 100000 tokens"),
         ("1,1", "1,1", "1,-1", "above 0"),
-        ("1,1", "1,1,1", "1,1", "lengths"),
+        ("1,1", "1,1,1", "1,1", "Row 1 has 2 rewards and 3 lengths"),
         ("", "", "", "empty"),
         (";".join(["1"] * 65), "1", "1", "65 rows"),
         (",".join(["1"] * 65), "1", "1", "65 columns"),
@@ -119,6 +122,18 @@ def test_a_file_that_is_too_large_is_not_even_read():
 def test_a_table_that_is_none_is_refused_by_row_and_column(rewards, lengths, ratios, words):
     with pytest.raises(InputError, match=words):
         read_groups(*map(parse_grid, (rewards, lengths, ratios)))
+
+
+def test_groups_may_differ_in_size_in_the_table_and_in_a_file():
+    table = read_groups(*map(parse_grid, ("1,0,2;1,,;0.5,1,", "9,8,7;6;5,4", "1,1,1;1;1,2")))
+    assert table.sizes == [3, 1, 2]
+    assert table.is_ragged
+    assert table.rewards[table.mask].tolist() == [1, 0, 2, 1, 0.5, 1]
+    assert table.lengths[table.mask].tolist() == [9, 8, 7, 6, 5, 4]
+    made = parse_file(b"group,reward,length\na,1,9\na,0,8\nb,1,6\na,2,7\n")
+    assert made[:2] == (parse_grid("1,0,2;1"), parse_grid("9,8,7;6"))
+    assert parse_file(write_csv(records_of(*made))) == made
+    assert shaped_like(parse_grid("9,8,7;6"), parse_grid("1;1,1;1"), 100.0) == parse_grid("9;6,100;100")
 
 
 @given(SIZES, SIZES)

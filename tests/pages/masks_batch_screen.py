@@ -4,10 +4,9 @@ import torch
 from streamlit.testing.v1 import AppTest
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
-from tests.pages.screen import ROOT, constant, open_page
+from tests.pages.screen import ROOT, open_page
 
 NETWORK = ROOT / "assets" / "networks" / "loupe-llama"
-DEFAULTS, KEPT = constant("masks", "DEFAULTS"), constant("masks", "KEPT")
 VIEWS = {
     "padding": {"masks_pad_row0", "masks_pad_row1", "masks_pad_changes", "masks_pad_next"},
     "packing": {"masks_pack_rows", "masks_pack_mask", "masks_pack_losses"},

@@ -6,7 +6,7 @@ import numpy as np
 from streamlit.testing.v1 import AppTest
 
 from tests.pages.masks_batch_screen import VIEWS as BATCH_VIEWS
-from tests.pages.screen import constant, figures, open_page
+from tests.pages.screen import controls, figures, live, open_page
 
 TEXT = "The keeper lit the lamp, and the keeper slept."
 VIEWS = {
@@ -14,12 +14,12 @@ VIEWS = {
     "hiding": {"masks_ways"},
     "order": {"masks_order"},
     "cost": {"masks_kept", "masks_blocks"},
-    "code": set(),
+    "code": {"masks_matrix"},
 }
 ALL_VIEWS = VIEWS | BATCH_VIEWS
 
 
-DEFAULTS, KEPT = constant("masks", "DEFAULTS"), constant("masks", "KEPT")
+CONTROLS = controls("masks")
 
 
 def masks(**query: str) -> AppTest:
@@ -35,6 +35,11 @@ def maps(screen: AppTest) -> tuple[np.ndarray, np.ndarray]:
     """The open head, before and after."""
     first, second = figures(screen)["masks_maps"]["data"]
     return first["z"], second["z"]
+
+
+def address(screen: AppTest) -> dict[str, str | None]:
+    """What the page writes into the address."""
+    return live(screen)["masks_steps"]["parameters"]
 
 
 def divergence(screen: AppTest) -> float:

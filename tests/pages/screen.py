@@ -20,7 +20,7 @@ from streamlit.testing.v1 import AppTest
 from components.catalogue import lesson
 from components.lesson import Link
 from components.page import Page
-from components.settings import Control, View, page_controls, query_texts
+from components.settings import Control, View, opening, page_controls, query_texts
 from components.words import LANGUAGES
 from components.work import Run
 
@@ -55,7 +55,7 @@ def follows(page: str, link: Link, screen: AppTest) -> dict[str, object]:
     assert not screen.exception, link
     assert said(screen) == [], link
     texts = query_texts(link.query)
-    view = texts.pop(f"{page}_view", views(page)[0].name)
+    view = texts.pop(f"{page}_view", opening(views(page)).name)
     assert screen.session_state[f"{page}_view"] == view, link
     values = {key: controls(page)[key].parse(text) for key, text in texts.items()}
     for key, value in values.items():

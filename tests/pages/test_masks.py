@@ -8,10 +8,12 @@ from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
 from transformers import masking_utils as theirs
 
 from components.catalogue import lesson
+from components.panels.masks.effects import switch
+from components.panels.masks.lab import MaskLab
 from components.words import LANGUAGES
 from models.networks.catalogue import EMBEDDED
 from models.networks.loading import load
-from tests.pages.masks_screen import DEFAULTS, TEXT, VIEWS, divergence, maps, masks, matrix
+from tests.pages.masks_screen import TEXT, VIEWS, address, divergence, maps, masks, matrix
 from tests.pages.screen import CHECK, captions, figures, live, open_page, said
 
 NETWORK = EMBEDDED / "loupe-llama"
@@ -46,7 +48,7 @@ def test_every_view_opens_by_its_address_in_every_language(view, language):
 def test_the_first_visit_shows_a_mask_that_changes_something():
     screen = open_page("masks")
     assert said(screen) == []
-    window = DEFAULTS["masks_window"]
+    window = MaskLab.at().window
     n = len(matrix(screen))
     np.testing.assert_array_equal(
         matrix(screen), np.tril(np.ones((n, n))) * (np.triu(np.ones((n, n)), 1 - window)) > 0
@@ -162,10 +164,9 @@ def test_an_encoder_shows_how_its_vectors_turn():
 
 def click(screen, query: int, key: int):
     """What a click on the matrix leaves in the session, then the run that follows it."""
-    cells = [cell for cell in screen.session_state["masks_cells"].split(",") if cell]
-    cell = f"{query}.{key}"
-    cells = [other for other in cells if other != cell] if cell in cells else [*cells, cell]
-    screen.session_state["masks_cells"] = ",".join(cells)
+    cells = screen.session_state.filtered_state.get("masks_cells", "")
+    view = switch(MaskLab.at(text=TEXT, cells=cells), {"x": f"{key} · key", "y": f"{query} · query"})
+    screen.session_state["masks_cells"] = view.cells
     return screen.run()
 
 
@@ -181,17 +182,17 @@ def test_switched_cells_are_marked_run_in_the_network_and_undone():
     assert divergence(screen) > 0
     colours = [shape["line"]["color"] for shape in figures(screen)["masks_matrix"]["layout"]["shapes"]]
     assert "#E69F00" in colours
-    assert live(screen)["page_writer"]["parameters"]["masks_cells"] == f"{last}.1,2.5"
+    assert address(screen)["masks_cells"] == f"{last}.1,2.5"
     screen.button(key="masks_undo").click().run()
     np.testing.assert_array_equal(matrix(screen), plain)
-    assert live(screen)["page_writer"]["parameters"]["masks_cells"] is None
+    assert address(screen)["masks_cells"] is None
 
 
 def test_cells_beyond_the_text_wait_for_a_longer_one():
     screen = masks(pattern="all", cells="3.1,60.2")
     assert said(screen) == []
     assert (matrix(screen) != np.tril(np.ones_like(matrix(screen)))).sum() == 1
-    assert live(screen)["page_writer"]["parameters"]["masks_cells"] == "3.1,60.2"
+    assert address(screen)["masks_cells"] == "3.1,60.2"
 
 
 # Rows that see nothing
@@ -293,6 +294,7 @@ def test_order_without_positions():
 
 @pytest.mark.parametrize("library", ["transformers", "sdpa", "flex"])
 def test_the_code_holds_the_mask(library):
-    (code,) = masks(view="code", library=library, pattern="lambda", window="5", sinks="2").code
+    code, taken = masks(view="code", library=library, pattern="lambda", window="5", sinks="2").code
+    assert taken.value == code.value
     assert "(kv_idx <= q_idx) & ((kv_idx < 2) | ((q_idx - kv_idx).abs() < 5))" in code.value
     compile(code.value, "snippet", "exec")

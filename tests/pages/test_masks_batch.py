@@ -9,11 +9,12 @@ from torch.nn.functional import cross_entropy
 from transformers import AutoTokenizer, GPT2LMHeadModel
 
 from components.catalogue import lesson
+from components.panels.masks.packing import PackingARow
+from components.panels.masks.padding import PaddingABatch
 from components.words import LANGUAGES
 from models.networks.texts import passages
 from tests.models.networks.tiny_networks import gpt2_config, gpt2_tokenizer
 from tests.pages.masks_batch_screen import (
-    DEFAULTS,
     NETWORK,
     VIEWS,
     ids_of,
@@ -69,7 +70,7 @@ def test_every_view_can_be_taken_along(view):
     screen = masks(view)
     files = {f"masks_{view}_csv", f"masks_{view}_html"}
     assert {button.key for button in screen.get("download_button")} == files
-    assert f"masks_{view}_link" in live(screen)
+    assert "masks_link" in live(screen)
 
 
 # Padding
@@ -84,7 +85,7 @@ def rows_shown(screen) -> list[dict[str, list[str]]]:
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_the_batch_is_what_the_tokenizer_pads(side):
     tokenizer = AutoTokenizer.from_pretrained(NETWORK, padding_side=side, pad_token="<|start|>")
-    texts = [DEFAULTS["masks_pad_first"], DEFAULTS["masks_pad_second"]]
+    texts = [PaddingABatch.at().pad_first, PaddingABatch.at().pad_second]
     expected = tokenizer(texts, padding=True)
     shown = rows_shown(masks("padding", pad_side=side))
     for row, cells in enumerate(shown):
@@ -122,7 +123,7 @@ def test_the_last_column_of_a_right_padded_prompt_says_something_else():
 
 def test_the_next_tokens_alone_are_the_networks_own():
     alone, batched = figures(masks("padding", pad_prompt="1"))["masks_pad_next"]["data"]
-    logits = logits_of(ids_of(DEFAULTS["masks_pad_second"]))[-1]
+    logits = logits_of(ids_of(PaddingABatch.at().pad_second))[-1]
     expected = logits.softmax(-1).topk(len(alone["x"])).values
     np.testing.assert_allclose(alone["x"], expected, atol=1e-5)
     np.testing.assert_allclose(batched["x"], expected, atol=1e-5)
@@ -149,7 +150,7 @@ def test_the_snippet_of_padding_repeats_its_changes():
 def test_the_packed_loss_is_that_of_transformers_on_separate_rows():
     shown = metrics(masks("packing"))
     total, learned = 0.0, 0
-    for line in DEFAULTS["masks_pack_text"].splitlines():
+    for line in PackingARow.at().pack_text.splitlines():
         prompt, answer = line.split(" => ")
         given = ids_of(prompt)
         answered = ids_of(f" {answer}", add_special_tokens=False)
@@ -182,9 +183,14 @@ def test_learned_tokens_are_marked_where_they_have_a_loss():
 
 def test_each_switch_costs_what_the_table_says():
     table = masks("packing").dataframe[0].value
-    cases = ({}, {"pack_no_block": "true"}, {"pack_no_restart": "true"},
-             {"pack_no_block": "true", "pack_no_restart": "true"}, {"pack_no_ignore": "true"},
-             {"pack_average": "documents"})  # fmt: skip
+    cases = (
+        {},
+        {"pack_no_block": "true"},
+        {"pack_no_restart": "true"},
+        {"pack_no_block": "true", "pack_no_restart": "true"},
+        {"pack_no_ignore": "true"},
+        {"pack_average": "documents"},
+    )
     for row, query in zip(table.itertuples(index=False), cases, strict=True):
         assert metrics(masks("packing", **query))["Loss of the packed row"] == float(row[1])
     loss = table["Loss"].astype(float).tolist()
@@ -260,7 +266,7 @@ def test_the_snippet_of_streaming_repeats_the_curve():
         ("packing", {"pack_text": "a => " + "b " * 300}, "The conversations have"),
         ("stream", {"stream_source": "text", "text": "Bell"}, "The text has"),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_read_gets_one_sentence_and_stays(view, typed, sentence):
     screen = masks(view, **typed)
     assert not screen.exception
@@ -332,5 +338,5 @@ def test_what_was_typed_and_switched_outlives_a_change_of_view():
     for view in ("packing", "padding"):
         screen.session_state["masks_view"] = view
         screen.run()
-    assert screen.text_input[0].value == "The tide turned."
+    assert screen.text_area[0].value == "The tide turned."
     assert screen.toggle[0].value is True

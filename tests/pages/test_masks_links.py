@@ -7,16 +7,15 @@ import pytest
 
 from components.catalogue import lesson
 from components.lesson import Link
-from components.old_controls import parse_link
+from components.settings import query_texts
 from components.words import LANGUAGES
 from models.masks.settings import MOST_CELLS
-from tests.pages.masks_screen import ALL_VIEWS, DEFAULTS, KEPT, TEXT, VIEWS, maps, masks, matrix
+from tests.pages.masks_screen import ALL_VIEWS, CONTROLS, TEXT, VIEWS, address, maps, masks, matrix
 from tests.pages.screen import (
     captions,
     figures,
     follow_answers,
     follow_scenes,
-    live,
     open_page,
     run_snippet,
     said,
@@ -153,8 +152,8 @@ def test_what_is_on_screen_is_written_into_the_address_and_opens_again():
     screen = masks(base="prefix", pattern="lambda", layer="2", head="3", cells="4.2", starts="5", where="1")
     screen.session_state["masks_window"] = 4
     screen.run()
-    written = {k: v for k, v in live(screen)["page_writer"]["parameters"].items() if v is not None}
-    again = open_page("masks", **written, masks_window="4")
+    written = {key: value for key, value in address(screen).items() if value is not None}
+    again = open_page("masks", **written)
     np.testing.assert_array_equal(matrix(again), matrix(screen))
     np.testing.assert_array_equal(maps(again)[1], maps(screen)[1])
 
@@ -166,11 +165,13 @@ def check_link(screen, link: Link) -> None:
     """The link was followed: it set what it names (as far as the text reaches), and its view is drawn."""
     assert not screen.exception, link
     assert said(screen) == [], link
-    values = parse_link(link.query, DEFAULTS)
-    for name, value in values.items():
-        shown = screen.session_state[name]
-        assert shown == value or (name == "masks_padded" and shown < value), (link, name)
-    assert set(figures(screen)) == ALL_VIEWS[values.get("masks_view", "lab")], link
+    texts = query_texts(link.query)
+    view = texts.pop("masks_view", "lab")
+    assert screen.session_state["masks_view"] == view, link
+    for key, text in texts.items():
+        shown, value = screen.session_state[key], CONTROLS[key].parse(text)
+        assert str(shown) == str(value) or (key == "masks_padded" and shown < value), (link, key)
+    assert set(figures(screen)) == ALL_VIEWS[view], link
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -185,10 +186,10 @@ def test_every_answer_is_shown_and_its_buttons_demonstrate_it(kind):
 
 def test_a_scene_keeps_network_and_text_and_puts_the_rest_back():
     screen = masks(base="prefix", cells="3.1", layer="3", starts="4")
-    screen.pills(key="masks_scene").set_value(2).run()
-    named = parse_link(lesson("masks", "en").scenes[2].query, DEFAULTS)
-    for name, default in DEFAULTS.items():
-        if name not in KEPT:
-            assert screen.session_state[name] == named.get(name, default), name
+    screen.button(key="masks_scene_2").click().run()
+    named = query_texts(lesson("masks", "en").scenes[2].query)
+    for key, control in CONTROLS.items():
+        if not control.kept:
+            assert (key in screen.session_state) == (key in named), key  # else it follows its default again
     assert screen.text_area[0].value == TEXT
     assert not any("nan" in caption.lower() for caption in captions(screen))

@@ -6,17 +6,27 @@ import torch
 
 from components.catalogue import lesson
 from components.lesson import Link
-from components.old_controls import parse_link
+from components.settings import Slider, View, of, page_controls
 from components.words import LANGUAGES
+from models.optimizers.recorded import DEPTH_STEPS, FIRST, FIRST_FOUR, recorded
 from models.optimizers.surfaces import SURFACES
 from models.optimizers.trajectories import KINDS
-from tests.components.test_lesson import constant
-from tests.pages.screen import figures, follow_answers, follow_scenes, live, open_page, said, to_the_end
+from tests.pages.screen import (
+    figures,
+    follow_answers,
+    follow_scenes,
+    follows,
+    live,
+    open_page,
+    said,
+    to_the_end,
+    views,
+)
 from tests.pages.test_attention_links import numbers, run_snippet
 
-DEFAULTS = constant("optimizers", "DEFAULTS")
+PAGE = {view.name: view for view in views("optimizers")}
 VIEWS = {
-    "paths": {"contour", "loss", "distance", "parts"},
+    "paths": {"contour", "loss", "parts"},
     "basin": {"basin", "runs"},
     "rotation": {"needed", "turned"},
     "first": {"sizes", "factors"},
@@ -47,6 +57,21 @@ def lines(figure) -> dict:
     }
 
 
+def panels(figure) -> dict[str, set[str]]:
+    """The names of a figure's curves by the y axis that they stand on."""
+    found: dict[str, set[str]] = {}
+    for trace in figure["data"]:
+        if trace.get("mode") == "lines" and "name" in trace:
+            found.setdefault(trace.get("yaxis", "y"), set()).add(trace["name"])
+    return found
+
+
+def names_at_ends(figure) -> set[str]:
+    """The names that stand at lines' ends, in one row each."""
+    named = [trace for trace in figure["data"] if trace.get("mode") == "lines+text"]
+    return {trace["text"][1].replace("<br>", " ") for trace in named}
+
+
 def checks(screen) -> list[str]:
     return [caption.value for caption in screen.caption if "check_circle" in caption.value]
 
@@ -62,9 +87,123 @@ def test_every_view_opens_by_its_address_in_every_language(view, language):
     assert all(data["alt"] for data in live(screen).values() if "figure" in data)
     assert checks(screen)
     assert len(screen.code) == 1
-    assert {button.key for button in screen.get("download_button")} >= {
-        "optimizers_csv" if view == "paths" else f"optimizers_{view}_csv"
+    assert {button.key for button in screen.get("download_button")} == {
+        f"optimizers_{view}_csv",
+        f"optimizers_{view}_html",
     }
+
+
+# Views as values
+
+
+def test_every_control_of_the_page_is_declared_once():
+    assert page_controls(views("optimizers"))
+
+
+@pytest.mark.parametrize("view", [name for name in VIEWS if name not in ("training", "depth")])
+def test_a_stage_is_made_outside_of_any_session(view):
+    expected = VIEWS[view] - {"parts"}
+    assert {plot.name for plot in PAGE[view].at().stage().plots} == expected
+
+
+def drawn_at(view: View) -> list[str]:
+    return [plot.drawn.text for plot in view.stage().plots]
+
+
+def live_sliders(view: View) -> list[str]:
+    """The sliders that are shown, live, and can act."""
+    names = []
+    for name, control in view.controls().items():
+        is_here = control.shown is None or control.shown(view)
+        is_off = control.off is not None and control.off(view)
+        if isinstance(control, Slider) and of(control.live, view) and is_here and not is_off:
+            names.append(name)
+    return names
+
+
+def assert_every_live_slider_acts(view: View) -> None:
+    before = drawn_at(view)
+    assert live_sliders(view)
+    for name in live_sliders(view):
+        control = view.controls()[name]
+        low, high = of(control.low, view), of(control.high, view)
+        places = (low + share * (high - low) for share in (0, 1, 0.02, 0.1, 0.5))
+        assert any(drawn_at(view.with_(**{name: place})) != before for place in places), name
+
+
+@pytest.mark.parametrize("view", ["rotation", "first", "momentum", "matrices", "depth"])
+def test_every_live_slider_changes_a_figure(view):
+    assert_every_live_slider_acts(PAGE[view].at())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_live_slider_of_every_optimizer_changes_its_path(kind):
+    assert_every_live_slider_acts(PAGE["paths"].from_query(f"optimizers_chosen={kind}&optimizers_steps=40"))
+
+
+def test_the_ravine_follows_its_sliders():
+    view = PAGE["paths"].from_query("optimizers_chosen=sgd&optimizers_steps=40&optimizers_surface=ravine")
+    assert {"condition", "degrees"} <= set(live_sliders(view))
+    assert_every_live_slider_acts(view)
+
+
+def test_views_whose_figures_take_long_wait_for_the_release():
+    assert live_sliders(PAGE["basin"].at()) == live_sliders(PAGE["decay"].at()) == []
+    assert live_sliders(PAGE["paths"].at(rates="tuned")) == []
+
+
+def test_a_slider_that_does_nothing_says_why_and_is_disabled():
+    screen = optimizers(rates="torch", **QUICK)
+    off = {key: data["disabled"] for key, data in live(screen).items() if "disabled" in data}
+    assert off["optimizers_adam_rate_slider"]
+    assert off["optimizers_adam_beta1_slider"]
+    assert not off["optimizers_noise_slider"]
+    captions = [caption.value for caption in screen.caption]
+    assert "needs learning rates “as set here”" in captions
+    assert "needs gradient noise above 0" in captions  # the seed
+
+
+@pytest.mark.parametrize("view", ["basin", "rotation", "first", "decay", "momentum", "matrices"])
+def test_lines_differ_by_dash_and_colour_and_carry_their_names(view):
+    screen = optimizers(view=view)
+    figure = drawn(screen)[
+        {
+            "basin": "runs",
+            "rotation": "needed",
+            "first": "sizes",
+            "decay": "decay_0",
+            "momentum": "errors",
+            "matrices": "values",
+        }[view]
+    ]
+    looks = [(trace["line"]["color"], trace["line"]["dash"]) for trace in lines(figure).values()]
+    assert len(looks) >= 3
+    assert len(set(looks)) == len({dash for _colour, dash in looks}) == len(looks)
+    assert names_at_ends(figure) == set(lines(figure))
+
+
+def test_an_optimizer_looks_the_same_on_every_figure():
+    looks: dict[str, set] = {}
+    for view in ("paths", "basin", "rotation", "first", "decay", "matrices"):
+        for figure in drawn(optimizers(view=view)).values():
+            for name, trace in lines(figure).items():
+                looks.setdefault(name.split(" η=")[0], set()).add(
+                    (trace["line"]["color"], trace["line"]["dash"])
+                )
+    for name in ("SGD", "Momentum", "RMSprop", "Adam", "AdamW"):
+        assert len(looks[name]) == 1, name
+
+
+def test_who_does_not_get_there_runs_along_the_top():
+    figure = drawn(optimizers(view="rotation", chosen="sgd,rmsprop"))["needed"]
+    never = figure["layout"]["yaxis"]
+    assert never["ticktext"][-1] == "not<br>within 500"
+    band = next(shape for shape in figure["layout"]["shapes"] if shape["type"] == "rect")
+    assert 500 < band["y0"] < never["tickvals"][-1] < band["y1"] == never["range"][1]
+    rmsprop, sgd = lines(figure)["RMSprop"]["y"], lines(figure)["SGD"]["y"]
+    assert np.isfinite(rmsprop).all()
+    assert band["y0"] < rmsprop.max() < band["y1"]
+    assert sgd.max() <= 500
 
 
 # Paths
@@ -74,8 +213,10 @@ def test_every_view_opens_by_its_address_in_every_language(view, language):
 def test_every_surface_is_walked_on(surface):
     screen = optimizers(surface=surface, **QUICK)
     assert said(screen) == []
-    expected = VIEWS["paths"] - ({"distance"} if surface in WITHOUT_MINIMUM else set())
-    assert set(drawn(screen)) == expected
+    assert set(drawn(screen)) == VIEWS["paths"]
+    shown = panels(drawn(screen)["loss"])
+    assert set(shown) == ({"y"} if surface in WITHOUT_MINIMUM else {"y", "y2"})
+    assert all(len(names) == 2 for names in shown.values())
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -137,13 +278,13 @@ def test_tuned_rates_end_lower_than_the_librarys():
 
 
 def test_a_change_of_one_optimizer_computes_that_one_alone(monkeypatch):
-    import components.panels.optimizers.setup as setup
+    import components.panels.optimizers.walks as walks
 
     screen = optimizers(chosen="sgd,momentum,adam", steps="37")
     walked = []
-    original = setup.trajectory
+    original = walks.trajectory
     monkeypatch.setattr(
-        setup, "trajectory", lambda *given: (walked.append(given[2].kind), original(*given))[1]
+        walks, "trajectory", lambda *given: (walked.append(given[2].kind), original(*given))[1]
     )
     screen.session_state["optimizers_adam_rate"] = 0.1234
     screen.run()
@@ -154,8 +295,8 @@ def test_a_change_of_one_optimizer_computes_that_one_alone(monkeypatch):
 def test_a_changed_surface_begins_at_its_own_start_and_a_link_keeps_its_own():
     screen = optimizers(start="1, 1", **QUICK)
     assert lines(drawn(screen)["contour"])["SGD η=0.002"]["x"][0] == 1
-    screen.session_state["optimizers_surface"] = "beale"
-    screen.run()
+    screen.selectbox(key="optimizers_surface_widget").set_value("beale").run()
+    assert screen.text_input(key="optimizers_start_widget").value == ""
     assert lines(drawn(screen)["contour"])["SGD η=0.002"]["x"][0] == 0.5
     linked = optimizers(surface="beale", start="2, -1", **QUICK)
     assert lines(drawn(linked)["contour"])["SGD η=0.002"]["y"][0] == -1
@@ -178,12 +319,18 @@ def test_a_changed_surface_begins_at_its_own_start_and_a_link_keeps_its_own():
         ({"start": "here"}, "two numbers"),
     ],
 )
-def test_what_is_refused_says_so_in_one_sentence_and_leaves_a_figure(query, sentence):
-    screen = optimizers(**query, **QUICK)
-    assert not screen.exception
-    (told,) = said(screen)
-    assert sentence in told
-    assert set(drawn(screen)) >= {"contour", "loss"}
+def test_what_is_refused_says_so_in_one_sentence_and_leaves_the_last_figure(query, sentence):
+    linked = optimizers(**query, **QUICK)
+    screen = optimizers(**QUICK)
+    for key, value in query.items():
+        screen.session_state[f"optimizers_{key}"] = value
+    screen.run()
+    for refused in (linked, screen):
+        assert not refused.exception
+        (told,) = said(refused)
+        assert sentence in told
+    assert set(drawn(screen)) == {"contour", "loss"}  # greyed
+    assert drawn(linked) == {}  # there was none yet
 
 
 def test_the_last_good_figure_stays_while_something_wrong_is_typed():
@@ -226,10 +373,28 @@ def test_a_bad_address_opens_a_page_that_works(query):
 # A network
 
 
+def test_before_a_start_a_recorded_run_is_shown_faintly():
+    screen = optimizers(view="training", layers="1")
+    assert any(caption.value == "Recorded; press Start for your own." for caption in screen.caption)
+    figure = drawn(screen)["training_loss"]
+    shown = lines(figure)["Adam η=0.003"]
+    np.testing.assert_allclose(shown["y"], [step.loss for step in recorded(FIRST)], rtol=1e-6)
+    assert shown["opacity"] < 0.5
+    assert len(lines(drawn(screen)["norms"])) == FIRST.layers
+    (start,) = (button for button in screen.button if button.key == "optimizers_training_start")
+    assert start.proto.type == "primary"
+
+
+def test_a_recorded_run_of_the_same_settings_is_shown_where_there_is_one():
+    screen = optimizers(view="training", trained="sgd", training_rate="0.5", batches="fixed")
+    assert set(lines(drawn(screen)["training_loss"])) == {"SGD η=0.5"}
+    (limit,) = drawn(screen)["sharpness"]["layout"]["annotations"]
+    assert limit["text"] == "2/η = 4"
+
+
 def test_a_network_is_trained_to_the_end_and_stays_for_comparison():
     screen = optimizers(view="training", training_steps="30", layers="1")
     assert screen.session_state["optimizers_training_steps"] == 30
-    assert len(lines(drawn(screen)["training_loss"])["Adam η=0.003"]["y"]) == 20  # a preview
     screen.button(key="optimizers_training_start").click().run()
     assert not screen.exception
     to_the_end(screen, "optimizers_training")
@@ -238,18 +403,25 @@ def test_a_network_is_trained_to_the_end_and_stays_for_comparison():
     assert len(losses) == 30
     assert losses[-1] < losses[0]
     screen.selectbox(key="optimizers_trained_widget").set_value("sgd").run()
+    assert set(lines(drawn(screen)["training_loss"])) == {"Adam η=0.003"}  # its own, and the recorded one
+    screen.button(key="optimizers_training_start").click().run()
+    to_the_end(screen, "optimizers_training")
     assert set(lines(drawn(screen)["training_loss"])) == {"Adam η=0.003", "SGD η=0.003"}
 
 
 def test_four_networks_are_trained_side_by_side():
     screen = optimizers(view="depth", depth="1")
+    shown = drawn(screen)["four"]
+    assert shown["layout"]["title"]["text"].startswith(f"depth {FIRST_FOUR[0].layers},")
+    assert {len(trace["y"]) for trace in lines(shown).values()} == {DEPTH_STEPS}
     screen.button(key="optimizers_depth_start").click().run()
     assert not screen.exception
     to_the_end(screen, "optimizers_depth")
     assert not screen.exception
-    found = lines(drawn(screen)["four"])
-    assert {len(trace["y"]) for trace in found.values()} == {100}
-    assert set(found) == {"Pre-LN", "Pre-LN, warm-up 50", "Post-LN", "Post-LN, warm-up 50"}
+    figure = drawn(screen)["four"]
+    assert figure["layout"]["title"]["text"].startswith("depth 1,")
+    assert {len(trace["y"]) for trace in lines(figure).values()} == {DEPTH_STEPS}
+    assert set(lines(figure)) == {"Pre-LN", "Pre-LN, warm-up 50", "Post-LN", "Post-LN, warm-up 50"}
 
 
 # Take it with you
@@ -283,17 +455,8 @@ def test_other_snippets_run(view):
 
 
 def check_link(screen, link: Link) -> None:
-    assert not screen.exception, link
-    assert said(screen) == [], link
-    values = parse_link(link.query, DEFAULTS)
-    for name, value in values.items():
-        shown = screen.session_state[name]
-        expected = value[0].split(",") if isinstance(value, list) else value
-        assert shown == expected, (link, name)
-    view = values.get("optimizers_view", "paths")
-    surface = values.get("optimizers_surface", "rosenbrock")
-    without = {"distance"} if view == "paths" and surface in WITHOUT_MINIMUM else set()
-    assert set(drawn(screen)) == VIEWS[view] - without, link
+    follows("optimizers", link, screen)
+    assert set(drawn(screen)) == VIEWS[screen.session_state["optimizers_view"]], link
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

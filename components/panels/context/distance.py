@@ -24,6 +24,7 @@ from components.panels.context.settings import (
     method_label,
     way_of,
 )
+from components.traces import facts
 from components.words import _, language
 from models.context.distance import (
     WeightByDistance,
@@ -36,7 +37,6 @@ from models.context.distance import (
 from models.context.long_attention import LongPass
 from models.context.long_context import PASSAGES, Way, long_attention_states, passage_tokens
 from models.networks.key_cache import moved
-from models.networks.loading import load
 from models.networks.texts import passages
 from models.rotary.scaling import scaled_rope
 
@@ -56,7 +56,7 @@ def reading(
 ) -> tuple[np.ndarray, WeightByDistance, float]:
     """The head's map made small, its weight by distance past the trained length, and its sink."""
     weights = head_weights(states(way, passage, length), layer, head)
-    first = load(NETWORK).context
+    first = facts(NETWORK).context
     return (
         small_map(weights, SQUARES).numpy(),
         weight_by_distance(weights, first),
@@ -66,7 +66,7 @@ def reading(
 
 def distance(page: Page) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        network = load(NETWORK)
+        network = facts(NETWORK)
         layer = choose(
             _("Layer"), range(network.layers), f"{page.name}_layer", str,
             default=page.default("layer"), width=90,
@@ -94,7 +94,7 @@ def distance(page: Page) -> None:
 @lru_cache(maxsize=48)
 def one_pair(passage: str, layer: int, head: int) -> tuple[torch.Tensor, torch.Tensor, float, int, int]:
     """The last query within the trained length and the key that it weighs most, not rotated."""
-    trained = load(NETWORK).context
+    trained = facts(NETWORK).context
     present = states(way_of("default", 1.0, trained), passage, trained)
     query, key = query_and_key(present, layer, head)
     chosen = int(head_weights(present, layer, head)[-1].argmax())
@@ -117,7 +117,7 @@ def score_of_one_pair(page: Page, method: str, passage: str, layer: int, head: i
         curves[method_label(name)] = (scores * scaled.attention_factor**2).numpy()
     limit = float(query.norm() * key.norm() * scale) * 1.05
     live_figure(
-        scores_by_distance(DISTANCES.numpy(), curves, load(NETWORK).context, limit),
+        scores_by_distance(DISTANCES.numpy(), curves, facts(NETWORK).context, limit),
         f"{page.name}_score",
         _("Score of one query and key at every distance"),
     )
@@ -139,7 +139,7 @@ def far_reading(page: Page, method: str, passage: str, length: int, layer: int, 
         st.markdown(f"**{method_label(method)}** · " + _("Layer {layer}, head {head}").format(
             layer=layer, head=head
         ))  # fmt: skip
-        figure = small_attention(small, length, load(NETWORK).context)
+        figure = small_attention(small, length, facts(NETWORK).context)
         live_figure(figure, f"{page.name}_map", _("One head's weights over the whole text"))
     with right:
         shares = {method_label("default"): own.share.numpy()}
@@ -159,7 +159,7 @@ def far_reading(page: Page, method: str, passage: str, length: int, layer: int, 
     take_with_you(
         f"{page.name}_distance",
         lambda: table,
-        lambda: small_attention(small, length, load(NETWORK).context),
+        lambda: small_attention(small, length, facts(NETWORK).context),
         snippet(way, passage, length, layer, head),
     )
 
@@ -174,5 +174,5 @@ from models.rotary.scaling import RopeSettings
 way = {way!r}
 tokens = passage_tokens({NETWORK!r}, {passage!r}, {length})
 weights = head_weights(long_attention_states({NETWORK!r}, way, tokens), {layer}, {head})
-print(weight_by_distance(weights, {load(NETWORK).context}).share)
+print(weight_by_distance(weights, {facts(NETWORK).context}).share)
 """

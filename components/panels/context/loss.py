@@ -27,6 +27,7 @@ from components.panels.context.settings import (
     way_of,
 )
 from components.panels.context.stretch import stretch_preview
+from components.traces import facts
 from components.words import _, mark
 from models.context.long_context import (
     PASSAGES,
@@ -37,7 +38,6 @@ from models.context.long_context import (
     passage_tokens,
 )
 from models.context.reference import difference_from_transformers
-from models.networks.loading import load
 from models.runtime.kept import Kept
 from models.runtime.memory import drop_when_short
 
@@ -145,7 +145,7 @@ def loss_figure(curves: dict[str, LossCurve], methods: list[str], method: str, l
         )
         for name, curve in curves.items()
     }
-    trained = load(NETWORK).context
+    trained = facts(NETWORK).context
     order = [method_label(name) for name in methods]
     return losses(arrays, method_label(method), trained, length, order)
 

@@ -24,10 +24,10 @@ from components.panels.context.settings import (
     way_of,
 )
 from components.panels.context.stretch import stretch_preview
+from components.traces import facts
 from components.words import _, mark
 from models.context.long_context import Way
 from models.context.needle import KEY_TOKENS, Haystack, Retrieval, retrieve, wilson_interval
-from models.networks.loading import load
 
 DEPTHS = 5
 LONGEST = (512, 1_024, 2_048)
@@ -111,7 +111,7 @@ def draw(
     faint: bool = False,
 ) -> None:
     """A map for the unscaled network and one for the chosen way, as far as they are measured."""
-    trained = load(NETWORK).context
+    trained = facts(NETWORK).context
     for column, name in zip(st.columns(2, gap="small"), names, strict=False):
         with column:
             figure = needle_map(found(cells, name, lengths, metric), lengths, trained, method_label(name))
@@ -144,7 +144,7 @@ def finish(
     take_with_you(
         f"{page.name}_needle",
         lambda: every_cell(cells),
-        lambda: needle_map(shares, lengths, load(NETWORK).context, method_label(method)),
+        lambda: needle_map(shares, lengths, facts(NETWORK).context, method_label(method)),
         snippet(ways[method], lengths, trials, seed),
     )
 
@@ -153,7 +153,7 @@ def table(
     cells: Sequence[Cell], names: list[str], lengths: list[int], metric: str, trials: int
 ) -> pd.DataFrame:
     """Shares over all depths, with 95 % Wilson intervals."""
-    vocabulary = load(NETWORK).vocabulary
+    vocabulary = facts(NETWORK).vocabulary
     chance = {"best_of_all": 1 / vocabulary, "best_of_values": 1 / DEPTHS, "probability": 1 / vocabulary}
     rows = []
     for column, length in enumerate(lengths):

@@ -8,12 +8,12 @@ import streamlit as st
 from components.live.old_slider import live_slider
 from components.old_controls import choose
 from components.old_page import Page
+from components.traces import facts
 from components.words import _
 from models.context.long_context import LONGEST_TEXT, Way
 from models.context.long_factors import long_factors
 from models.networks.catalogue import DEFAULT
 from models.networks.key_cache import EVERYTHING, KeyCache, Positions
-from models.networks.loading import load
 from models.rotary.scaling import RopeSettings
 
 NETWORK = DEFAULT
@@ -83,13 +83,13 @@ def divisors_for(pairs: int) -> tuple[float, ...]:
 
 def way_of(method: str, factor: float, window: int) -> Way:
     """A method on the embedded network, at the length that is measured up to."""
-    network = load(NETWORK)
+    network = facts(NETWORK)
     rope = method if method in METHODS else "default"
     settings = settings_of(
         rope,
         factor,
         width=network.head_width,
-        base=network.model.config.rope_parameters["rope_theta"],
+        base=network.rope_base,
         trained=network.context,
         target=LONGEST_TEXT,
     )

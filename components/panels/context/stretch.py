@@ -5,15 +5,15 @@ from components.live.figure import live_figure
 from components.old_page import Page
 from components.panels import live_panel
 from components.panels.context.settings import METHODS, NETWORK, factor_now, method_label, way_of
+from components.traces import facts
 from components.words import _
-from models.networks.loading import load
 from models.rotary.scaling import scaled_rope
 
 
 @live_panel
 def stretch_preview(page: Page, method: str) -> None:
     """θ'/θ of the chosen method on the embedded network, at the factor of this moment."""
-    network = load(NETWORK)
+    network = facts(NETWORK)
     factor = factor_now(page)
     window = page.default("window")
     own = scaled_rope(way_of("default", factor, window).rope)

@@ -1,17 +1,20 @@
 """The present mask as code for transformers, SDPA and FlexAttention, which are run and compared now."""
 
+from dataclasses import dataclass
+
 import streamlit as st
 import torch
 from transformers.masking_utils import eager_mask
 
-from components.live.address import copy_link
-from components.old_controls import choose
-from components.old_page import Check, Page, checked_against
-from components.panels import panel
-from components.panels.masks.controls import mask_controls, settings_now
-from components.panels.network.text import Choice
+from components.lesson_parts import note
+from components.panels.masks.effects import matrix_figure, matrix_plot, matrix_table
+from components.panels.masks.lab import undo_clicks
+from components.panels.masks.settings import MasksText
+from components.settings import one_of
+from components.stage import Block, Stage
+from components.takeaway import Check, checked_against, take_with_you
 from components.traces import traced_with
-from components.words import _
+from components.words import _, mark
 from models.masks.code import Library, flex_code, sdpa_code, transformers_code
 from models.masks.hiding import flex, sdpa
 from models.masks.settings import MaskSettings
@@ -22,37 +25,53 @@ from models.numerics.comparison import largest_difference
 
 LIBRARIES: tuple[Library, ...] = ("transformers", "sdpa", "flex")
 SIZE = (2, 16)  # heads and their width, of the random queries, keys and values
+CODE_HEIGHT = 530  # pixels; longer code scrolls
 
 
 def library_label(library: Library) -> str:
     return {"transformers": "transformers", "sdpa": "torch SDPA", "flex": "FlexAttention"}[library]
 
 
-@panel
-def code(page: Page, choice: Choice) -> None:
-    base, network = choice.trace, load(choice.network)
-    mask_controls(page, base.tokens_shown, ("code",))
-    settings, n = settings_now(page), base.tokens_shown
-    library = choose(
-        _("Library"), LIBRARIES, f"{page.name}_library", library_label, default="transformers",
-        style="segments", label_visibility="collapsed",
-    )  # fmt: skip
-    mask = settings.mask(n)
-    if library == "transformers":
-        ids = tuple(base.token_ids.tolist())
-        text = transformers_code(mask, network.entry, TokenizedText(ids, base.text_shown, len(ids)))
-    else:
-        text = (sdpa_code if library == "sdpa" else flex_code)(mask, n, *SIZE)
-    st.code(text, language="python", wrap_lines=True)
-    page.note("code")
-    of_network, of_libraries = differences(choice.network, choice.text, settings, n)
-    checked_against(
-        [
-            Check(_("transformers with this mask, and the network on this page"), of_network, 1e-3),
-            Check(_("FlexAttention, and torch SDPA"), of_libraries, 1e-5),
-        ]
-    )
-    copy_link(f"{page.name}_code_link")
+@dataclass(frozen=True)
+class MaskAsCode(MasksText):
+    """The mask beside the code that makes it in three libraries."""
+
+    page, name = "masks", "code"
+    rail_first = (*MasksText.rail_first, "library")
+    library: Library = one_of(LIBRARIES, label=mark("Library"), label_of=library_label, style="radio")
+
+    @property
+    def code(self) -> str:
+        """Python that runs by itself."""
+        base, mask = self.trace, self.mask_settings.mask(self.trace.tokens_shown)
+        if self.library == "transformers":
+            ids = tuple(base.token_ids.tolist())
+            text = TokenizedText(ids, base.text_shown, len(ids))
+            return transformers_code(mask, self.facts.entry, text)
+        write = sdpa_code if self.library == "sdpa" else flex_code
+        return write(mask, base.tokens_shown, *SIZE)
+
+    def stage(self) -> Stage:
+        return Stage([matrix_plot(self, 2), Block(lambda: show_code(self), 3)])
+
+    def actions(self) -> None:
+        undo_clicks(self)
+
+    def below(self) -> None:
+        note(self, "code")
+        tokens = self.trace.tokens_shown
+        of_network, of_libraries = differences(self.network_name, self.text, self.mask_settings, tokens)
+        checked_against(
+            [
+                Check(_("transformers with this mask, and the network on this page"), of_network, 1e-3),
+                Check(_("FlexAttention, and torch SDPA"), of_libraries, 1e-5),
+            ]
+        )
+        take_with_you(self, lambda: matrix_table(self), lambda: matrix_figure(self), self.code)
+
+
+def show_code(view: MaskAsCode) -> None:
+    st.code(view.code, language="python", wrap_lines=True, height=CODE_HEIGHT)
 
 
 @st.cache_data(max_entries=16, show_spinner=False)

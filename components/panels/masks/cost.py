@@ -1,117 +1,116 @@
 """What a mask costs against full causal attention: pairs, FLOPs, blocks, and the keys to be kept."""
 
+from dataclasses import dataclass
+
 import pandas as pd
+import plotly.graph_objects as go
 import streamlit as st
-import torch
+from jaxtyping import Bool
+from torch import Tensor
 from torch.nn.attention.flex_attention import create_block_mask
 
 from components.figures.masks import block_map, steps
-from components.live.figure import live_figure
-from components.live.old_slider import live_slider
-from components.old_controls import choose
-from components.old_page import Check, Page, checked_against, take_with_you
-from components.panels import live_panel, panel
-from components.panels.masks.controls import LONGEST, mask_controls, settings_now
-from components.panels.network.text import Choice
-from components.traces import facts
-from components.words import _
-from models.masks.algebra import Causal
+from components.lesson_parts import note
+from components.panels.masks.settings import LONGEST, SetsMask, visible_pairs
+from components.panels.network.reading import ReadsNetwork
+from components.settings import one_of, slider
+from components.stage import Plot, Stage
+from components.takeaway import Check, checked_against, take_with_you
+from components.words import _, mark
 from models.masks.costs import MaskCost, Shape, kept_keys, mask_cost, visible_blocks
 from models.masks.settings import MaskSettings
+from models.numerics.comparison import largest_difference
 
 BYTES = 2  # bfloat16
 BLOCKS = (16, 32, 64, 128)  # FlexAttention's own is 128
-LIVE, SETTLED = ("live_cost",), ("live_cost", "cost_numbers", "cost_details")
+CAUSAL = MaskSettings()
 
 
-@panel
-def cost(page: Page, choice: Choice) -> None:
+@dataclass(frozen=True)
+class WhatItCosts(SetsMask, ReadsNetwork):
     """The mask's rule on any length; single clicks belong to one text and are left out."""
-    mask_controls(page, LONGEST, LIVE, SETTLED)
-    left, right = st.columns([3, 1], gap="medium")
-    with left:
-        live_slider(
-            _("Length"), f"{page.name}_length", 16, LONGEST, page.default("length"), 1, log=True,
-            unit=_("tokens"), live=LIVE, settled=SETTLED,
-        )  # fmt: skip
-    with right:
-        block = choose(
-            _("Block of the kernel"), BLOCKS, f"{page.name}_kernel", str, default=page.default("kernel")
-        )
-    settings_now(page)  # what cannot be read is refused here, once for all that follows
-    live_cost(page, block)
-    cost_numbers(page, choice, block)
-    page.note("cost")
-    cost_details(page, choice, block)
 
+    page, name = "masks", "cost"
+    rail_first = (*SetsMask.rail_first, "length", "kernel")
+    first_window, has_cells = 64, False
 
-def shape_of(network: str) -> Shape:
-    loaded = facts(network)
-    return Shape(loaded.layers, loaded.heads, loaded.key_heads, loaded.head_width)
+    length: int = slider(16, LONGEST, 256, 1, log=True, unit=mark("tokens"), label=mark("Length"))
+    kernel: int = one_of(BLOCKS, label=mark("Block of the kernel"))
 
+    @property
+    def shape(self) -> Shape:
+        facts = self.facts
+        return Shape(facts.layers, facts.heads, facts.key_heads, facts.head_width)
 
-def rule_now(page: Page) -> tuple[MaskSettings, int, torch.Tensor]:
-    """The settings without single cells, the length, and what is visible."""
-    settings = settings_now(page)
-    state = st.session_state.get(f"{page.name}_length", page.default("length"))
-    length = min(LONGEST, max(1, round(state)))
-    return settings, length, settings.rule(length).to_tensor(length, length)
+    @property
+    def visible(self) -> Bool[Tensor, "query key"]:
+        """Which key each query may read. Raises InputError."""
+        return visible_pairs(self.mask_settings, self.length)
 
+    @property
+    def costs(self) -> tuple[MaskCost, MaskCost]:
+        """Of this mask, and of full causal attention."""
+        mine = mask_cost(self.visible, self.shape, BYTES, self.kernel)
+        return mine, mask_cost(visible_pairs(CAUSAL, self.length), self.shape, BYTES, self.kernel)
 
-@live_panel
-def live_cost(page: Page, block: int) -> None:
-    _settings, length, visible = rule_now(page)
-    causal = Causal().to_tensor(length, length)
-    left, right = st.columns([3, 2], gap="medium")
-    with left:
-        figure = steps(
-            {_("full causal"): kept_keys(causal).numpy(), _("with your mask"): kept_keys(visible).numpy()},
+    def kept_figure(self) -> go.Figure:
+        masks = {_("full causal"): visible_pairs(CAUSAL, self.length), _("with your mask"): self.visible}
+        return steps(
+            {name: kept_keys(visible).numpy() for name, visible in masks.items()},
             x_title=_("Token that is being written"),
             y_title=_("Keys and values kept"),
-            y_range=(0, 1.04 * length),
-        )
-        live_figure(figure, f"{page.name}_kept", _("Keys that a decoder holds at each step"))
-    with right:
-        blocks = visible_blocks(visible, block).numpy()
-        alt = _("Blocks of pairs that a block-sparse kernel computes")
-        live_figure(block_map(blocks, block), f"{page.name}_blocks", alt, rest=60)
-
-
-@panel
-def cost_numbers(page: Page, choice: Choice, block: int) -> None:
-    """The table beside full causal attention."""
-    _settings, length, visible = rule_now(page)
-    causal = Causal().to_tensor(length, length)
-    shape = shape_of(choice.network)
-    found = mask_cost(visible, shape, BYTES, block)
-    st.markdown(cost_table(found, mask_cost(causal, shape, BYTES, block)))
-    if found.rereading:
-        st.caption(
-            _(
-                "{count} tokens read later ones. Their vectors change when a token is added, so a cache "
-                "cannot be gone on with there: it serves only what comes after them."
-            ).format(count=found.rereading)
+            y_range=(0, 1.04 * self.length),
         )
 
+    def stage(self) -> Stage:
+        blocks = visible_blocks(self.visible, self.kernel).numpy()
+        block_alt = _("Blocks of pairs that a block-sparse kernel computes")
+        return Stage(
+            [
+                Plot("kept", self.kept_figure(), _("Keys that a decoder holds at each step"), width=3),
+                Plot("blocks", block_map(blocks, self.kernel), block_alt, width=2, rest=60),
+            ]
+        )
 
-def rows_of(found: MaskCost, causal: MaskCost) -> list[tuple[str, float, float]]:
+    def below(self) -> None:
+        mine, causal = self.costs
+        st.markdown(cost_table(mine, causal))
+        if mine.rereading:
+            st.caption(
+                _(
+                    "{count} tokens read later ones. Their vectors change when a token is added, so a "
+                    "cache cannot be gone on with there: it serves only what comes after them."
+                ).format(count=mine.rereading)
+            )
+        note(self, "cost")
+        checked_against([block_check(self)])
+        names = ["", _("with your mask"), _("full causal")]
+        take_with_you(
+            self,
+            lambda: pd.DataFrame(rows_of(mine, causal), columns=names).set_index("").rename_axis("cost"),
+            self.kept_figure,
+            snippet(self.mask_settings, self.length, self.shape, self.kernel),
+        )
+
+
+def rows_of(mine: MaskCost, causal: MaskCost) -> list[tuple[str, float, float]]:
     return [
-        (_("Visible pairs"), found.pairs, causal.pairs),
-        (_("FLOPs, visible pairs only"), found.flops, causal.flops),
-        (_("FLOPs of a dense kernel"), found.dense_flops, causal.dense_flops),
-        (_("Blocks computed, of {all}").format(all=found.all_blocks), found.blocks, causal.blocks),
-        (_("Most keys held at once"), found.kept, causal.kept),
-        (_("Bytes for them (bfloat16)"), found.kept_bytes, causal.kept_bytes),
+        (_("Visible pairs"), mine.pairs, causal.pairs),
+        (_("FLOPs, visible pairs only"), mine.flops, causal.flops),
+        (_("FLOPs of a dense kernel"), mine.dense_flops, causal.dense_flops),
+        (_("Blocks computed, of {all}").format(all=mine.all_blocks), mine.blocks, causal.blocks),
+        (_("Most keys held at once"), mine.kept, causal.kept),
+        (_("Bytes for them (bfloat16)"), mine.kept_bytes, causal.kept_bytes),
     ]
 
 
-def cost_table(found: MaskCost, causal: MaskCost) -> str:
+def cost_table(mine: MaskCost, causal: MaskCost) -> str:
     """Markdown: the browser shows it at once, where a data frame would hold up the figures."""
     heads = "", _("with your mask"), _("full causal"), _("share")
     lines = [f"| {' | '.join(heads)} |", "|---|---:|---:|---:|"]
     lines += [
-        f"| {name} | {brief(mine)} | {brief(full)} | {mine / full:.0%} |"
-        for name, mine, full in rows_of(found, causal)
+        f"| {name} | {brief(own)} | {brief(full)} | {own / full:.0%} |"
+        for name, own, full in rows_of(mine, causal)
     ]
     return "\n".join(lines)
 
@@ -121,22 +120,12 @@ def brief(number: float) -> str:
     return f"{number:,.0f}" if number < 1e6 else f"{number / 1e6:,.3g} M"
 
 
-@panel
-def cost_details(page: Page, choice: Choice, block: int) -> None:
-    """FlexAttention's own block mask, made now, and the table to take along."""
-    settings, length, visible = rule_now(page)
-    shape = shape_of(choice.network)
-    theirs = create_block_mask(
-        settings.rule(length), None, None, length, length, device="cpu", BLOCK_SIZE=block
-    )
-    ours = visible_blocks(visible, block).float()
-    checked_against(
-        [Check("torch create_block_mask", float((theirs.to_dense()[0, 0].float() - ours).abs().max()), 0.0)]
-    )
-    causal = mask_cost(Causal().to_tensor(length, length), shape, BYTES, block)
-    found = mask_cost(visible, shape, BYTES, block)
-    table = pd.DataFrame(rows_of(found, causal), columns=["", _("with your mask"), _("full causal")])
-    take_with_you(f"{page.name}_cost", lambda: table, None, snippet(settings, length, shape, block))
+def block_check(view: WhatItCosts) -> Check:
+    """FlexAttention's own block mask, made now."""
+    rule, length, block = view.mask_settings.rule(view.length), view.length, view.kernel
+    theirs = create_block_mask(rule, None, None, length, length, device="cpu", BLOCK_SIZE=block)
+    ours = visible_blocks(view.visible, block).float()
+    return Check("torch create_block_mask", largest_difference(theirs.to_dense()[0, 0].float(), ours), 0.0)
 
 
 def snippet(settings: MaskSettings, length: int, shape: Shape, block: int) -> str:

@@ -1,24 +1,23 @@
 """How a pair is hidden: −∞ before softmax against two wrong ways, and rows that see nothing at all."""
 
+from dataclasses import dataclass
+
 import pandas as pd
+import plotly.graph_objects as go
 import streamlit as st
 import torch
 
 from components.figures.masks import by_token
-from components.live.figure import live_figure
-from components.old_controls import choose
-from components.old_page import Check, Page, checked_against, take_with_you
-from components.panels import live_panel, panel
-from components.panels.masks.controls import mask_controls, settings_now
-from components.panels.masks.live_mask import mask_now
-from components.panels.network.text import Choice
+from components.lesson_parts import note
+from components.panels.masks.settings import MasksHead
+from components.stage import Block, Plot, Stage
+from components.takeaway import Check, checked_against, take_with_you
 from components.traces import traced
 from components.words import _
 from models.masks.effects import empty_rows
 from models.masks.hiding import WAYS, Outcome, Way, fully_masked_row, hide
 from models.numerics.comparison import largest_difference
 
-LIVE, SETTLED = ("live_hiding",), ("live_hiding", "sums_of_rows")
 TOPS = (0.1, 0.25, 0.5, 1.05)  # of the axis: few, so that it seldom changes while a slider moves
 
 
@@ -39,77 +38,90 @@ def outcome_label(outcome: Outcome) -> str:
     }[outcome]
 
 
-@panel
-def hiding(page: Page, choice: Choice) -> None:
+@dataclass(frozen=True)
+class HowToHide(MasksHead):
     """One row of one head under the mask, hidden in three ways; below, a row without any key."""
-    base, name = choice.trace, page.name
-    mask_controls(page, base.tokens_shown, LIVE, SETTLED)
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        layers, heads = len(base.layers), len(base.layers[0].query)
-        layer, head = (
-            choose(title, range(count), f"{name}_{one}", str, default=page.default(one), width=90)
-            for title, one, count in ((_("Layer"), "layer", layers), (_("Head"), "head", heads))
+
+    page, name = "masks", "hiding"
+
+    @property
+    def row(self) -> int:
+        """The query whose row is shown: the middle of the text until one is chosen."""
+        tokens = self.trace.tokens_shown
+        return self.query if 0 <= self.query < tokens else tokens // 2
+
+    @property
+    def weights(self) -> dict[Way, torch.Tensor]:
+        """The row's weights under each way, from the network's own scores."""
+        scores, visible = self.trace.layers[self.layer].scaled[self.open_head, self.row], self.visible
+        return {way: hide(scores, visible[self.row], way) for way in WAYS}
+
+    def figure(self) -> go.Figure:
+        weights = self.weights
+        largest = max(float(row.max()) for row in weights.values())
+        return by_token(
+            {way_label(way): row.numpy() for way, row in weights.items()},
+            self.trace.labels,
+            y_title=_("Weight"),
+            y_range=(0, next(top for top in TOPS if top >= largest)),
         )
-        query = choose(
-            _("Query"),
-            [-1, *range(base.tokens_shown)],
-            f"{name}_query",
-            lambda index: f"{index} · {base.labels[index]}" if index >= 0 else _("the middle of the text"),
-            default=-1,
-            width=220,
-        )
-    row = query if query >= 0 else base.tokens_shown // 2
-    settings_now(page)  # what cannot be read is refused here, once for all that follows
-    live_hiding(page, choice, layer, head, row)
-    sums_of_rows(page, choice, layer, head, row)
-    page.note("hiding")
-    empty_row(page, choice, layer, row)
+
+    def stage(self) -> Stage:
+        alt = _("Weights of one row, hidden in three ways")
+        return Stage([Plot("ways", self.figure(), alt, width=2), Block(lambda: sums_of_rows(self))])
+
+    def actions(self) -> None:
+        choose_row(self)
+
+    def below(self) -> None:
+        note(self, "hiding")
+        visible, row = self.visible, self.row
+        scores = self.trace.layers[self.layer].scaled[self.open_head, row]
+        theirs = scores.masked_fill(~visible[row], -torch.inf).softmax(-1)
+        theirs = theirs if visible[row].any() else torch.zeros(len(scores))
+        ours = self.weights["infinity"]
+        checked_against([Check("torch.softmax", largest_difference(ours, theirs), 1e-6)])
+        empty_row(self)
 
 
-def weights_now(page: Page, choice: Choice, layer: int, head: int, row: int) -> dict[Way, torch.Tensor]:
-    """The row's weights under each way, from the network's own scores."""
-    base = choice.trace
-    _settings, visible = mask_now(page, base.tokens_shown)
-    scores = base.layers[layer].scaled[head, row]
-    return {way: hide(scores, visible[row], way) for way in WAYS}
+def choose_row(view: HowToHide) -> None:
+    """The query by its word; a click in the lab sets the same one."""
+    state, key, labels = st.session_state, view.keys()["query"], view.trace.labels
+    widget = f"{key}_widget"
+    state[widget] = view.query if 0 <= view.query < len(labels) else -1
 
+    def take() -> None:
+        state[key] = state[widget]
 
-@live_panel
-def live_hiding(page: Page, choice: Choice, layer: int, head: int, row: int) -> None:
-    base = choice.trace
-    found = weights_now(page, choice, layer, head, row)
-    largest = max(float(weights.max()) for weights in found.values())
-    figure = by_token(
-        {way_label(way): weights.numpy() for way, weights in found.items()},
-        base.labels,
-        y_title=_("Weight"),
-        y_range=(0, next(top for top in TOPS if top >= largest)),
-        height=360,
+    def label_of(index: int) -> str:
+        return f"{index} · {labels[index]}" if index >= 0 else _("the middle of the text")
+
+    st.selectbox(
+        _("Query"),
+        [-1, *range(len(labels))],
+        format_func=label_of,
+        key=widget,
+        on_change=take,
     )
-    live_figure(figure, f"{page.name}_ways", _("Weights of one row, hidden in three ways"))
 
 
-@panel
-def sums_of_rows(page: Page, choice: Choice, layer: int, head: int, row: int) -> None:
+def sums_of_rows(view: HowToHide) -> None:
     """What each way makes of the row's sum, and how much it leaves on hidden keys."""
-    base = choice.trace
-    _settings, visible = mask_now(page, base.tokens_shown)
-    found = weights_now(page, choice, layer, head, row)
+    visible, row = view.visible, view.row
     heads = _("How"), _("Sum of the row"), _("Weight on hidden keys")
     lines = [
         f"| {' | '.join(heads)} |",
         "|---|---|---|",
         *(
             f"| {way_label(way)} | {weights.sum():.4f} | {weights[~visible[row]].sum():.4f} |"
-            for way, weights in found.items()
+            for way, weights in view.weights.items()
         ),
     ]
+    label = view.trace.labels[row].replace("`", "ˋ")
+    st.markdown(_("The row of `{query}` (token {row}):").format(query=label, row=row))
     st.markdown("\n".join(lines))
     if row in empty_rows(visible):
         st.caption(_("This query sees nothing: its weights stand as zeros. What others do is shown below."))
-    scores = base.layers[layer].scaled[head, row].masked_fill(~visible[row], -torch.inf)
-    theirs = scores.softmax(-1) if visible[row].any() else torch.zeros(len(scores))
-    checked_against([Check("torch.softmax", largest_difference(found["infinity"], theirs), 1e-6)])
 
 
 @st.cache_data(max_entries=32, show_spinner=False)
@@ -117,11 +129,11 @@ def outcomes(network: str, text: str, layer: int, row: int) -> list[tuple[str, O
     """Each implementation's name, what it gives, and the length of its first head's output."""
     record = traced(network, text).layers[layer]
     keys = record.key_of_head
-    found = fully_masked_row(record.query, record.key[keys], record.value[keys], record.scale, row)
-    return [(entry.name, entry.outcome, float(entry.output[0].norm())) for entry in found]
+    results = fully_masked_row(record.query, record.key[keys], record.value[keys], record.scale, row)
+    return [(entry.name, entry.outcome, float(entry.output[0].norm())) for entry in results]
 
 
-def empty_row(page: Page, choice: Choice, layer: int, row: int) -> None:
+def empty_row(view: HowToHide) -> None:
     """The same query, hidden from every key, as each library computes it now."""
     st.markdown("##### " + _("When this query may read nothing at all"))
     rows = pd.DataFrame(
@@ -130,20 +142,22 @@ def empty_row(page: Page, choice: Choice, layer: int, row: int) -> None:
             _("Output"): outcome_label(outcome),
             _("Length of head 0's output"): f"{length:.4f}",
         }
-        for name, outcome, length in outcomes(choice.network, choice.text, layer, row)
+        for name, outcome, length in outcomes(view.network_name, view.text, view.layer, view.row)
     )
     st.dataframe(rows, hide_index=True)
-    page.note("empty")
-    take_with_you(f"{page.name}_hiding", lambda: rows, None, snippet(choice, layer, row))
+    note(view, "empty")
+    take_with_you(
+        view, lambda: rows, view.figure, snippet(view.network_name, view.text, view.layer, view.row)
+    )
 
 
-def snippet(choice: Choice, layer: int, row: int) -> str:
+def snippet(network: str, text: str, layer: int, row: int) -> str:
     """Python that repeats the table."""
     return f"""from models.masks.hiding import fully_masked_row
 from models.networks.loading import load
 from models.networks.tracing import trace
 
-record = trace(load({choice.network!r}), {choice.text!r}).layers[{layer}]
+record = trace(load({network!r}), {text!r}).layers[{layer}]
 keys = record.key_of_head
 rows = fully_masked_row(record.query, record.key[keys], record.value[keys], record.scale, {row})
 for row in rows:

@@ -1,62 +1,58 @@
 """The mask lab: set a mask, see it, and see what a real network makes of it."""
 
+from dataclasses import dataclass, replace
+
 import streamlit as st
 
-from components.old_controls import choose
-from components.old_page import Page
-from components.panels import panel
-from components.panels.masks.controls import mask_controls, settings_now
-from components.panels.masks.details import mask_details
-from components.panels.masks.live_mask import ALL_LAYERS, LIVE, SETTLED, Shown, live_mask, stage_label
-from components.panels.network.text import Choice
-from components.refusal import sentence
+from components.controls import put
+from components.lesson_parts import note
+from components.panels.masks.details import pair_arithmetic
+from components.panels.masks.effects import effect_figure, head_figure, matrix_plot
+from components.panels.masks.settings import MasksNetwork, MasksText, stage_label
+from components.panels.network.heads import next_token_plot
+from components.stage import Plot, Row, Stage
 from components.words import _
-from models.masks.effects import MASK_STAGES
+
+FEW_TOKENS = 4  # of the next ones: they stand in a low figure
 
 
-@panel
-def lab(page: Page, choice: Choice) -> None:
-    """Controls of the mask, of the head that is shown, the live figures, and the arithmetic below."""
-    base = choice.trace
-    mask_controls(page, base.tokens_shown, LIVE, SETTLED)
-    shown = choose_head(page, choice)
-    if (refused := st.session_state.pop(f"{page.name}_refused", None)) is not None:
-        st.warning(sentence(refused), icon=":material/info:")
-    settings_now(page)  # what cannot be read is refused here, once for all that follows
-    live_mask(page, choice, shown)
-    page.note("lab")
-    mask_details(page, choice, shown)
+@dataclass(frozen=True)
+class MaskLab(MasksNetwork):
+    """A mask, one head before and after, the next token and the loss: all follow the sliders."""
 
+    page, name = "masks", "lab"
 
-def where_label(layer: int) -> str:
-    return _("all layers") if layer == ALL_LAYERS else _("layer {layer} only").format(layer=layer)
-
-
-def choose_head(page: Page, choice: Choice) -> Shown:
-    """Layer, head and stage; where the mask acts; and the button that undoes all clicks."""
-    base, name = choice.trace, page.name
-    layers, heads = len(base.layers), len(base.layers[0].query)
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        layer = choose(
-            _("Layer"), range(layers), f"{name}_layer", str, default=page.default("layer"), width=90
+    def stage(self) -> Stage:
+        base, changed = self.trace, self.changed
+        maps = head_figure(base, changed, self.layer, self.open_head, self.head_stage)
+        alt = f"{self.title}, {stage_label(self.head_stage)}: " + _("before and after")
+        # two heatmaps in one: drawn less often, they leave the matrix the time to follow every event
+        upper = [matrix_plot(self, 2), Plot("maps", maps, alt, width=3, rest=50)]
+        names = _("the network as it is"), _("with your mask")
+        following = next_token_plot(
+            self.network_name, base, changed, "next", width=2, count=FEW_TOKENS, names=names
         )
-        head = choose(_("Head"), range(heads), f"{name}_head", str, default=page.default("head"), width=90)
-        stage = choose(
-            _("Stage"), MASK_STAGES, f"{name}_stage", stage_label, default="softmax", style="segments"
-        )
-        where = choose(
-            _("The mask acts in"),
-            [ALL_LAYERS, *range(layers)],
-            f"{name}_where",
-            where_label,
-            default=ALL_LAYERS,
-            width=150,
-        )
-        st.button(
-            _("Undo all clicks"),
-            key=f"{name}_undo",
-            icon=":material/undo:",
-            on_click=lambda: st.session_state.update({f"{name}_cells": ""}),
-            help=_("A click on the matrix switches that pair: hidden becomes visible, visible hidden."),
-        )
-    return Shown(layer, head, stage, where)
+        effect = effect_figure(base, changed)
+        lower = [Plot("effect", effect, _("Effect of the mask on each token"), width=3, rest=150)]
+        return Stage(Row(upper, 2.3), Row([following, *lower] if following else lower, 1))
+
+    def actions(self) -> None:
+        undo_clicks(self)
+
+    def below(self) -> None:
+        if self.trace.logits is None:
+            st.info(_("This network is an encoder: it reads, and does not say what comes next."))
+        note(self, "lab")
+        pair_arithmetic(self)
+
+
+def undo_clicks(view: MasksText) -> None:
+    """A button that puts all switched pairs back, where there are any."""
+    st.button(
+        _("Undo all clicks"),
+        key="masks_undo",
+        icon=":material/undo:",
+        disabled=not view.cells,
+        on_click=lambda: put(replace(view, cells="")),
+        help=_("A click on the matrix switches that pair: hidden becomes visible, visible hidden."),
+    )

@@ -1,18 +1,21 @@
 """Several conversations in one row: who reads whom, what is learned, and what each mistake costs."""
 
+from dataclasses import dataclass
+from functools import lru_cache
+
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
 from components.figures.masks_batch import losses_by_token, packed_mask, token_rows
-from components.live.figure import live_figure
-from components.old_controls import choose, switch, text_field
-from components.old_page import Check, Page, checked_against, take_with_you
-from components.panels import panel
+from components.lesson_parts import note
 from components.panels.masks.causal import causal_network, loss_rounding, rounding
-from components.panels.network.text import Choice
-from components.words import _
+from components.panels.network.reading import ReadsNetwork
+from components.settings import flag, one_of, text
+from components.stage import Plot, Row, Stage
+from components.takeaway import Check, checked_against, take_with_you
+from components.words import _, mark
 from models.masks.packing import (
     AVERAGES,
     Average,
@@ -36,127 +39,158 @@ from models.numerics.comparison import largest_difference
 MOST_TOKENS = 160  # of a row: more cannot be read in one figure
 
 
-@panel
-def packing(page: Page, choice: Choice) -> None:
-    network = causal_network(choice.network)
-    left, right = st.columns([3, 2], gap="medium")
-    with left:
-        text = text_field(
-            _("Conversations, one on each line: prompt => answer"),
-            f"{page.name}_pack_text",
-            page.default("pack_text"),
-            lines=4,
-            height=124,
-        )
-    with right:
-        forgotten, average = _controls(page)
-    most = min(MOST_TOKENS, network.context)
-    conversations = tokenize_conversations(network.tokenizer, read_conversations(text), most)
-    right_rows = separate_rows(network.model, conversations)
-    done = packed_pass(network.model, conversations, right_rows, forgotten, average)
-    _metrics(done)
-    _figures(page, network, right_rows, done, forgotten)
-    _arithmetic(right_rows, done, average)
-    table = _costs(network, conversations, right_rows)
-    st.dataframe(table, hide_index=True)
-    page.note("packing_costs")
-    checked_against(_checks(network, conversations, right_rows))
-    _take_away(page, choice, network, (text, forgotten, average), right_rows, done)
-
-
 def average_label(average: Average) -> str:
     return _("over all tokens") if average == "tokens" else _("of the conversations' means")
 
 
-def _controls(page: Page) -> tuple[Forgotten, Average]:
-    block = switch(_("Forget the block mask"), f"{page.name}_pack_no_block")
-    restart = switch(_("Forget to restart positions"), f"{page.name}_pack_no_restart")
-    all_labels = switch(_("Forget −100 on prompts"), f"{page.name}_pack_no_ignore")
-    average = choose(
-        _("Mean loss"),
-        AVERAGES,
-        f"{page.name}_pack_average",
-        average_label,
-        default="tokens",
-        style="segments",
+@lru_cache(maxsize=4)  # stage, tables and files of one setting share it
+def separate_of(network_name: str, pack_text: str) -> tuple[list[Conversation], SeparateRows]:
+    """The conversations, each in a row of its own. Raises InputError."""
+    network = causal_network(network_name)
+    most = min(MOST_TOKENS, network.context)
+    conversations = tokenize_conversations(network.tokenizer, read_conversations(pack_text), most)
+    return conversations, separate_rows(network.model, conversations)
+
+
+@lru_cache(maxsize=8)
+def packed_of(network_name: str, pack_text: str, forgotten: Forgotten, average: Average) -> PackedPass:
+    """The conversations in one row, with what is forgotten. Raises InputError."""
+    conversations, right_rows = separate_of(network_name, pack_text)
+    return packed_pass(causal_network(network_name).model, conversations, right_rows, forgotten, average)
+
+
+@dataclass(frozen=True)
+class PackingARow(ReadsNetwork):
+    """Conversations in one row: whom each token belongs to, who reads whom, and the losses."""
+
+    page, name = "masks", "packing"
+
+    pack_no_block: bool = flag(label=mark("Forget the block mask"))
+    pack_no_restart: bool = flag(label=mark("Forget to restart positions"))
+    pack_no_ignore: bool = flag(label=mark("Forget −100 on prompts"))
+    pack_average: Average = one_of(AVERAGES, label=mark("Mean loss"), label_of=average_label)
+    pack_text: str = text(
+        "Where is the light? => On the rock.\nIs it late? => No.\nWho came? => The keeper did.",
+        label=mark("Conversations, one on each line: prompt => answer"),
+        lines=7,
     )
-    return Forgotten(block, restart, all_labels), average
+
+    @property
+    def forgotten(self) -> Forgotten:
+        return Forgotten(self.pack_no_block, self.pack_no_restart, self.pack_no_ignore)
+
+    @property
+    def separate(self) -> SeparateRows:
+        return separate_of(self.network_name, self.pack_text)[1]
+
+    @property
+    def packed(self) -> PackedPass:
+        return packed_of(self.network_name, self.pack_text, self.forgotten, self.pack_average)
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The row's tokens, each readable."""
+        ids = self.packed.row.input_ids.tolist()
+        return tuple(labels(causal_network(self.network_name).tokenizer, tuple(ids)))
+
+    def losses_figure(self) -> go.Figure:
+        return losses_by_token(self.words, self.separate.losses.numpy(), self.packed.losses.numpy())
+
+    def stage(self) -> Stage:
+        mask_alt = _("Which tokens of the packed row read which others")
+        losses_alt = _("Loss of each learned token, alone and packed")
+        return Stage(
+            Row([rows_plot(self)], 0.42),
+            Row(
+                [
+                    Plot("pack_mask", mask_figure(self), mask_alt, width=2),
+                    Plot("pack_losses", self.losses_figure(), losses_alt, width=3),
+                ],
+                1,
+            ),
+        )
+
+    def below(self) -> None:
+        network = causal_network(self.network_name)
+        conversations, right_rows = separate_of(self.network_name, self.pack_text)
+        metrics(self.packed)
+        note(self, "packing")
+        arithmetic(right_rows, self.packed, self.pack_average)
+        st.dataframe(cost_table(self), hide_index=True)
+        note(self, "packing_costs")
+        checked_against(checks(network, conversations, right_rows))
+        take_with_you(
+            self,
+            lambda: token_table(self),
+            self.losses_figure,
+            snippet(self.network_name, self.pack_text, self.forgotten, self.pack_average),
+        )
 
 
-def _metrics(done: PackedPass) -> None:
-    separate, packed, cost, largest = st.columns(4)
-    separate.metric(_("Loss in rows of their own"), f"{done.separate:.5f}")
-    packed.metric(_("Loss of the packed row"), f"{done.loss:.5f}")
-    cost.metric(_("Difference (nats per token)"), f"{done.cost:+.1e}")
-    largest.metric(_("Largest change of a logit"), f"{done.largest:.1e}")
-
-
-def _figures(
-    page: Page, network: Network, right_rows: SeparateRows, done: PackedPass, forgotten: Forgotten
-) -> None:
-    """What belongs to each token; under it the mask, and the losses beside it."""
-    row = done.row
-    words = labels(network.tokenizer, tuple(row.input_ids.tolist()))
-    learned = done.losses.isfinite().tolist()
+def rows_plot(view: PackingARow) -> Plot:
+    """What belongs to each token of the row."""
+    packed = view.packed
+    row = packed.row
     rows = {
         _("conversation"): (row.documents + 1).tolist(),
         _("position"): row.position_ids.tolist(),
-        _("learned"): ["✓" if is_learned else "·" for is_learned in learned],
+        _("learned"): ["✓" if is_learned else "·" for is_learned in packed.losses.isfinite().tolist()],
     }
-    figure = token_rows(words, rows, row.documents.numpy(), height=180)
     alt = _("Conversation, position and label of each token of the row")
-    live_figure(figure, f"{page.name}_pack_rows", alt)
-    left, right = st.columns([2, 3], gap="medium")
-    with left:
-        figure = packed_mask(visible_pairs(row.documents, forgotten).numpy(), row.documents.numpy(), words)
-        live_figure(figure, f"{page.name}_pack_mask", _("Which tokens of the packed row read which others"))
-    with right:
-        figure = losses(words, right_rows, done)
-        live_figure(figure, f"{page.name}_pack_losses", _("Loss of each learned token, alone and packed"))
-    page.note("packing")
+    return Plot("pack_rows", token_rows(view.words, rows, row.documents.numpy()), alt, least=120)
 
 
-def losses(words: tuple[str, ...], right_rows: SeparateRows, done: PackedPass) -> go.Figure:
-    return losses_by_token(words, right_rows.losses.numpy(), done.losses.numpy())
+def mask_figure(view: PackingARow) -> go.Figure:
+    documents = view.packed.row.documents
+    visible = visible_pairs(documents, view.forgotten)
+    return packed_mask(visible.numpy(), documents.numpy(), view.words)
 
 
-def _arithmetic(right_rows: SeparateRows, done: PackedPass, average: Average) -> None:
+def metrics(packed: PackedPass) -> None:
+    separate, together, cost, largest = st.columns(4)
+    separate.metric(_("Loss in rows of their own"), f"{packed.separate:.5f}")
+    together.metric(_("Loss of the packed row"), f"{packed.loss:.5f}")
+    cost.metric(_("Difference (nats per token)"), f"{packed.cost:+.1e}")
+    largest.metric(_("Largest change of a logit"), f"{packed.largest:.1e}")
+
+
+def arithmetic(right_rows: SeparateRows, packed: PackedPass, average: Average) -> None:
     """Both means written out: sums over numbers of tokens, conversation by conversation."""
-    own = _parts(right_rows.losses.numpy(), right_rows.documents.numpy())
-    packed = _parts(done.losses.numpy(), done.row.documents.numpy())
+    own = parts_of(right_rows.losses.numpy(), right_rows.documents.numpy())
+    together = parts_of(packed.losses.numpy(), packed.row.documents.numpy())
     separate, packed_row = _("separate"), _("packed")
     st.latex(
         r"\begin{aligned}\rule{0pt}{2.2em}"
-        rf"L_{{\text{{{separate}}}}}&={_over_tokens(own)}={done.separate:.5f}\\[12pt]"
-        rf"L_{{\text{{{packed_row}}}}}&={_mean(packed, average)}={done.loss:.5f}"
+        rf"L_{{\text{{{separate}}}}}&={over_tokens(own)}={packed.separate:.5f}\\[12pt]"
+        rf"L_{{\text{{{packed_row}}}}}&={mean_of(together, average)}={packed.loss:.5f}"
         r"\end{aligned}"
     )
 
 
-def _parts(values: np.ndarray, documents: np.ndarray) -> list[tuple[float, int]]:
+def parts_of(values: np.ndarray, documents: np.ndarray) -> list[tuple[float, int]]:
     """Sum and number of the learned tokens of each conversation that has any."""
-    found = []
+    parts = []
     for document in np.unique(documents):
         mine = values[documents == document]
         if count := int(np.isfinite(mine).sum()):
-            found.append((float(np.nansum(mine, dtype=np.float64)), count))
-    return found
+            parts.append((float(np.nansum(mine, dtype=np.float64)), count))
+    return parts
 
 
-def _over_tokens(parts: list[tuple[float, int]]) -> str:
+def over_tokens(parts: list[tuple[float, int]]) -> str:
     sums = "+".join(f"{total:.3f}" for total, _count in parts)
     counts = "+".join(str(count) for _total, count in parts)
     return rf"\frac{{{sums}}}{{{counts}}}"
 
 
-def _mean(parts: list[tuple[float, int]], average: Average) -> str:
+def mean_of(parts: list[tuple[float, int]], average: Average) -> str:
     if average == "tokens":
-        return _over_tokens(parts)
+        return over_tokens(parts)
     means = "+".join(rf"\frac{{{total:.3f}}}{{{count}}}" for total, count in parts)
     return rf"\frac{{1}}{{{len(parts)}}}\left({means}\right)"
 
 
-def _costs(network: Network, conversations: list[Conversation], right_rows: SeparateRows) -> pd.DataFrame:
+def cost_table(view: PackingARow) -> pd.DataFrame:
     """Each thing forgotten on its own, and the two that are usually forgotten together."""
     cases: dict[str, tuple[Forgotten, Average]] = {
         _("nothing"): (Forgotten(), "tokens"),
@@ -168,27 +202,27 @@ def _costs(network: Network, conversations: list[Conversation], right_rows: Sepa
     }
     rows = []
     for name, (forgotten, average) in cases.items():
-        done = packed_pass(network.model, conversations, right_rows, forgotten, average)
+        packed = packed_of(view.network_name, view.pack_text, forgotten, average)
         rows.append(
             {
                 _("Forgotten"): name,
-                _("Loss"): f"{done.loss:.5f}",
-                _("Against separate rows"): f"{done.cost:+.1e}",
-                _("Largest change of a logit"): f"{done.largest:.1e}",
+                _("Loss"): f"{packed.loss:.5f}",
+                _("Against separate rows"): f"{packed.cost:+.1e}",
+                _("Largest change of a logit"): f"{packed.largest:.1e}",
             }
         )
     return pd.DataFrame(rows)
 
 
-def _checks(network: Network, conversations: list[Conversation], right_rows: SeparateRows) -> list[Check]:
+def checks(network: Network, conversations: list[Conversation], right_rows: SeparateRows) -> list[Check]:
     """Packed as it should be, whatever the switches say: the loss and the mask of transformers."""
-    done = packed_pass(network.model, conversations, right_rows)
+    packed = packed_pass(network.model, conversations, right_rows)
     own = library_loss(network.model, conversations, pad_token_of(network.tokenizer))
-    inferred = largest_difference(inferred_logits(network.model, done.row), right_rows.logits)
+    inferred = largest_difference(inferred_logits(network.model, packed.row), right_rows.logits)
     return [
         Check(
             _("transformers' own loss of the same conversations as a padded batch with labels"),
-            abs(done.loss - own),
+            abs(packed.loss - own),
             loss_rounding(network),
         ),
         Check(
@@ -199,35 +233,23 @@ def _checks(network: Network, conversations: list[Conversation], right_rows: Sep
     ]
 
 
-def _take_away(
-    page: Page,
-    choice: Choice,
-    network: Network,
-    set_above: tuple[str, Forgotten, Average],
-    right_rows: SeparateRows,
-    done: PackedPass,
-) -> None:
-    row = done.row
-    words = labels(network.tokenizer, tuple(row.input_ids.tolist()))
-
-    def table() -> pd.DataFrame:
-        return pd.DataFrame(
-            {
-                "token": words,
-                "input_id": row.input_ids.numpy(),
-                "conversation": row.documents.numpy(),
-                "position_id": row.position_ids.numpy(),
-                "label": row.labels.numpy(),
-                "loss_separate": right_rows.losses.numpy(),
-                "loss_packed": done.losses.numpy(),
-            }
-        )
-
-    key = f"{page.name}_packing"
-    take_with_you(key, table, lambda: losses(words, right_rows, done), _snippet(choice, *set_above))
+def token_table(view: PackingARow) -> pd.DataFrame:
+    """A row a token of the packed row."""
+    row = view.packed.row
+    return pd.DataFrame(
+        {
+            "token": view.words,
+            "input_id": row.input_ids.numpy(),
+            "conversation": row.documents.numpy(),
+            "position_id": row.position_ids.numpy(),
+            "label": row.labels.numpy(),
+            "loss_separate": view.separate.losses.numpy(),
+            "loss_packed": view.packed.losses.numpy(),
+        }
+    )
 
 
-def _snippet(choice: Choice, text: str, forgotten: Forgotten, average: Average) -> str:
+def snippet(network: str, text: str, forgotten: Forgotten, average: Average) -> str:
     """Python that repeats both losses."""
     return f"""from models.networks.loading import load
 from models.masks.packing import (
@@ -238,7 +260,7 @@ from models.masks.packing import (
     tokenize_conversations,
 )
 
-network = load({choice.network!r})
+network = load({network!r})
 pairs = read_conversations({text!r})
 conversations = tokenize_conversations(network.tokenizer, pairs, {MOST_TOKENS})
 separate = separate_rows(network.model, conversations)

@@ -1,5 +1,6 @@
 """Capacity: which tokens of real routes are dropped, by factor, rounding, order and scope."""
 
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -12,44 +13,28 @@ from torch import Tensor
 
 from components.figures.moe import grouped_bars, names_of
 from components.figures.moe_load import dropped_tokens
-from components.live.figure import live_figure
-from components.live.old_slider import live_slider
-from components.old_controls import choose, whole_number
-from components.old_page import Page, take_with_you
-from components.panels import live_panel, panel
-from components.panels.moe.source import corpora, domain_label
-from components.words import _
+from components.lesson_parts import note
+from components.panels.moe.source import OnLayer, Seeds, corpora, domain_label
+from components.settings import one_of, slider
+from components.stage import Plot, Stage
+from components.takeaway import take_with_you
+from components.words import _, mark
 from models.moe.balance import expert_load
-from models.moe.capacity import ORDERS, ROUNDINGS, SCOPES, CapacityRule, Dispatch, dispatch
-from models.moe.evaluation import expert_count
+from models.moe.capacity import (
+    ORDERS,
+    ROUNDINGS,
+    SCOPES,
+    CapacityRule,
+    Dispatch,
+    Order,
+    Rounding,
+    Scope,
+    dispatch,
+)
 from models.networks.loading import load
 from models.networks.tokens import labels
 
 EACH, LENGTH = 3, 128  # sequences of each domain, and their tokens
-LIVE = ("live_capacity",)
-SETTLED = (*LIVE, "capacity_said")
-
-
-@panel
-def capacity(page: Page, network: str) -> None:
-    layers = len(next(iter(corpora(network).values())).chosen)
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        choose(_("Layer"), range(layers), f"{page.name}_layer", str, default=page.default("layer"),
-               style="segments" if layers <= 8 else "select")  # fmt: skip
-        choose(_("Rounding"), ROUNDINGS, f"{page.name}_rounding", rounding_label, default="floor",
-               style="segments")  # fmt: skip
-        choose(_("Who comes first"), ORDERS, f"{page.name}_order", order_label, default="position",
-               style="segments")  # fmt: skip
-        choose(_("Counted over"), SCOPES, f"{page.name}_scope", scope_label, default="sequence",
-               style="segments")  # fmt: skip
-        whole_number(_("Seed"), 0, 9_999, f"{page.name}_seed", 0, width=110)
-    live_slider(
-        _("Capacity factor"), f"{page.name}_factor", 0.0, 4.0, 1.25, 0.01,
-        help=_("Places of an expert over its share of the routes; at 0 every token is dropped."),
-        live=LIVE, settled=SETTLED,
-    )  # fmt: skip
-    live_capacity(page, network)
-    capacity_said(page, network)
 
 
 def rounding_label(name: str) -> str:
@@ -81,54 +66,90 @@ def sequences(
     return torch.stack(chosen), torch.stack(weights), tokens
 
 
-def rule_now(page: Page) -> CapacityRule:
-    state = st.session_state
-    return CapacityRule(
-        state.get(f"{page.name}_factor", 1.25),
-        state.get(f"{page.name}_rounding", "floor"),
-        state.get(f"{page.name}_order", "position"),
-        state.get(f"{page.name}_scope", "sequence"),
-        state.get(f"{page.name}_seed", 0),
+@dataclass(frozen=True)
+class Capacity(Seeds, OnLayer):
+    """Which tokens of real routes are dropped, by factor, rounding, order and scope."""
+
+    page, name = "moe", "capacity"
+    factor: float = slider(
+        0.0,
+        4.0,
+        1.25,
+        label=mark("Capacity factor"),
+        help=mark("Places of an expert over its share of the routes; at 0 every token is dropped."),
+    )
+    rounding: Rounding = one_of(ROUNDINGS, label=mark("Rounding"), label_of=rounding_label, style="radio")
+    order: Order = one_of(ORDERS, label=mark("Who comes first"), label_of=order_label, style="radio")
+    scope: Scope = one_of(
+        SCOPES, "sequence", label=mark("Counted over"), label_of=scope_label, style="radio"
     )
 
+    @property
+    def rule(self) -> CapacityRule:
+        return CapacityRule(self.factor, self.rounding, self.order, self.scope, self.seed)
 
-def dispatched(page: Page, network: str) -> tuple[Dispatch, Int[Tensor, "rows tokens slots"], int]:
-    layer = st.session_state[f"{page.name}_layer"]
-    chosen, weights, _tokens = sequences(network, layer)
-    experts = expert_count(load(network))
-    return dispatch(chosen, weights, experts, rule_now(page)), chosen, experts
+    def dispatched(self) -> tuple[Dispatch, Int[Tensor, "rows tokens slots"]]:
+        """What finds a place, and the routes."""
+        chosen, weights, _tokens = sequences(self.network_name, self.layer)
+        return dispatch(chosen, weights, self.experts, self.rule), chosen
 
-
-@live_panel
-def live_capacity(page: Page, network: str) -> None:
-    left, right = st.columns([3, 2], gap="medium")
-    sent, chosen, experts = dispatched(page, network)
-    with left:
-        figure = dropped_figure(page, network, sent)
-        live_figure(
-            figure, f"{page.name}_dropped", _("For every token, how many of its experts had no room")
+    def stage(self) -> Stage:
+        sent, chosen = self.dispatched()
+        return Stage(
+            [
+                Plot(
+                    "dropped",
+                    dropped_figure(self, sent),
+                    _("For every token, how many of its experts had no room"),
+                    width=1.5,
+                ),
+                Plot(
+                    "places",
+                    places_figure(self, sent, chosen),
+                    _("Routes of each expert that found a place, and those dropped"),
+                ),
+            ]
         )
-    with right:
-        live_figure(
-            places_figure(page, sent, chosen, experts),
-            f"{page.name}_places",
-            _("Routes of each expert that found a place, and those dropped"),
+
+    def below(self) -> None:
+        note(self, "capacity")
+        sent, chosen = self.dispatched()
+        rule = self.rule
+        size = chosen.shape[1] if rule.scope == "sequence" else chosen.shape[0] * chosen.shape[1]
+        st.latex(
+            rf"C=\mathrm{{{rule.rounding}}}\left("
+            rf"\frac{{{rule.factor:g}\times {chosen.shape[-1]}\times {size}}}{{{self.experts}}}"
+            rf"\right)={sent.capacity}"
+        )
+        measures(sent, chosen)
+        take_with_you(
+            self,
+            lambda: dropped_table(self, sent),
+            lambda: dropped_figure(self, sent),
+            snippet(self.network_name, self.layer, rule),
         )
 
 
-def dropped_figure(page: Page, network: str, sent: Dispatch) -> go.Figure:
-    names = [domain_label(name) for name in corpora(network) for _row in range(EACH)]
-    rows = [f"{index} {name}" for index, name in enumerate(names)]
-    tokens = sequences(network, st.session_state[f"{page.name}_layer"])[2]
-    return dropped_tokens(sent.dropped.numpy(), rows, tokens, sent.kept.shape[-1])
+def row_names(view: Capacity) -> list[str]:
+    """The sequences, each by number and domain."""
+    names = [domain_label(name) for name in corpora(view.network_name) for _row in range(EACH)]
+    return [f"{index} {name}" for index, name in enumerate(names)]
 
 
-def places_figure(
-    page: Page, sent: Dispatch, chosen: Int[Tensor, "rows tokens slots"], experts: int
-) -> go.Figure:
+def dropped_figure(view: Capacity, sent: Dispatch) -> go.Figure:
+    tokens = sequences(view.network_name, view.layer)[2]
+    return dropped_tokens(sent.dropped.numpy(), row_names(view), tokens, sent.kept.shape[-1])
+
+
+def dropped_table(view: Capacity, sent: Dispatch) -> pd.DataFrame:
+    return pd.DataFrame(np.asarray(sent.dropped), index=pd.Index(row_names(view), name="sequence"))
+
+
+def places_figure(view: Capacity, sent: Dispatch, chosen: Int[Tensor, "rows tokens slots"]) -> go.Figure:
+    experts = view.experts
     total = expert_load(chosen, experts).numpy()
     kept = expert_load(chosen[sent.kept][:, None], experts).numpy()
-    scopes = len(chosen) if rule_now(page).scope == "sequence" else 1
+    scopes = len(chosen) if view.scope == "sequence" else 1
     return grouped_bars(
         {_("found a place"): kept, _("dropped"): total - kept},
         names_of(experts),
@@ -140,35 +161,17 @@ def places_figure(
     )
 
 
-@panel
-def capacity_said(page: Page, network: str) -> None:
-    """The same in numbers, once the slider rests."""
-    sent, chosen, experts = dispatched(page, network)
-    rule = rule_now(page)
-    routes = chosen.numel()
-    size = chosen.shape[1] if rule.scope == "sequence" else chosen.shape[0] * chosen.shape[1]
-    st.latex(
-        rf"C=\mathrm{{{rule.rounding}}}\left(\frac{{{rule.factor:g}\times {chosen.shape[-1]}\times {size}}}"
-        rf"{{{experts}}}\right)={sent.capacity}"
-    )
-    one, two, three = st.columns(3)
+def measures(sent: Dispatch, chosen: Int[Tensor, "rows tokens slots"]) -> None:
+    """How much is dropped, in three numbers."""
+    first, second, third = st.columns(3)
     dropped = int((~sent.kept).sum())
-    one.metric(_("Routes dropped"), f"{dropped / routes:.1%}")
-    two.metric(_("Tokens that lose an expert"), f"{float((sent.dropped > 0).float().mean()):.1%}")
+    first.metric(_("Routes dropped"), f"{dropped / chosen.numel():.1%}")
+    second.metric(_("Tokens that lose an expert"), f"{float((sent.dropped > 0).float().mean()):.1%}")
     lost = float((sent.dropped == chosen.shape[-1]).float().mean())
-    three.metric(
+    third.metric(
         _("Tokens that lose all"),
         f"{lost:.1%}",
         help=_("Only the residual stream and a shared expert serve them."),
-    )
-    page.note("capacity")
-    figure = dropped_figure(page, network, sent)
-    layer = st.session_state[f"{page.name}_layer"]
-    take_with_you(
-        f"{page.name}_capacity",
-        lambda: pd.DataFrame(np.asarray(sent.dropped)),
-        lambda: figure,
-        snippet(network, layer, rule),
     )
 
 
@@ -179,7 +182,6 @@ def snippet(network: str, layer: int, rule: CapacityRule) -> str:
 from models.moe.capacity import CapacityRule, dispatch
 from models.networks.domains import domain_samples
 from models.networks.loading import load
-from models.moe.evaluation import expert_count
 from models.moe.routing import route_corpus
 
 network = load({network!r})

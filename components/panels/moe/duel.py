@@ -1,6 +1,7 @@
 """The balancer duel: the same network, data and seed, balanced in three ways; and any other mixture."""
 
 import json
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -9,38 +10,47 @@ import streamlit as st
 
 from components.figures.attention import lines
 from components.figures.moe import duel as duel_figure
-from components.live.figure import live_figure
-from components.old_controls import choose
-from components.old_page import Page, take_with_you
-from components.panels import panel
+from components.lesson_parts import note
 from components.panels.moe.source import balancing_label, domain_label, figures
-from components.words import _
+from components.settings import View, one_of, text
+from components.stage import Plot, Stage
+from components.takeaway import take_with_you
+from components.words import _, mark
 from models.networks.catalogue import EMBEDDED, MIXTURES, available, find
 
 
-@panel
-def balancer_duel(page: Page) -> None:
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        measured_on = choose(
-            _("Measured on"), ("samples", "held_out"), f"{page.name}_measured",
-            lambda name: _("the samples, now") if name == "samples" else _("held-out text, on record"),
-            default="samples", style="segments",
-        )  # fmt: skip
-        other = st.text_input(
-            _("A further mixture of experts (hub id or folder)"),
-            placeholder="owner/name",
-            key=f"{page.name}_further",
-            bind="query-params",
-            width=340,
-        )
-    shipped = {entry.name for entry in available()}
-    names = [name for name in reversed(MIXTURES) if name in shipped]
-    if other:
-        names.append(find(other).name)
-    rows = pd.concat([rows_of(name, measured_on) for name in names], ignore_index=True)
-    left, right = st.columns([3, 2], gap="medium")
-    with left:
-        points = duel_figure(
+def measured_label(name: str) -> str:
+    return _("the samples, now") if name == "samples" else _("held-out text, on record")
+
+
+@dataclass(frozen=True)
+class BalancerDuel(View):
+    """The same network, data and seed, balanced in three ways; and any other mixture."""
+
+    page, name = "moe", "duel"
+    measured: str = one_of(
+        ("samples", "held_out"), label=mark("Measured on"), label_of=measured_label, style="radio"
+    )
+    further: str = text(
+        "",
+        label=mark("A further mixture of experts (hub id or folder)"),
+        placeholder="owner/name",
+        most=300,
+    )
+
+    @property
+    def names(self) -> list[str]:
+        """The networks that are compared. Raises InputError on a typed one that cannot be."""
+        shipped = {entry.name for entry in available()}
+        names = [name for name in reversed(MIXTURES) if name in shipped]
+        return [*names, find(self.further).name] if self.further else names
+
+    def rows(self) -> pd.DataFrame:
+        return pd.concat([rows_of(name, self.measured) for name in self.names], ignore_index=True)
+
+    def points(self) -> go.Figure:
+        rows = self.rows()
+        return duel_figure(
             {
                 balancing_label(str(name)): (part["violation"].to_numpy(), part["loss"].to_numpy())
                 for name, part in rows.groupby("network", sort=False)
@@ -49,17 +59,23 @@ def balancer_duel(page: Page) -> None:
             _("MaxVio, mean over layers (0 is balance)"),
             _("Loss (nats per character)"),
         )
-        live_figure(points, f"{page.name}_duel", _("Loss against MaxVio for each network and domain"))
-    with right:
-        live_figure(
-            layer_figure(names, measured_on),
-            f"{page.name}_violations",
-            _("MaxVio over all domains, layer by layer"),
+
+    def stage(self) -> Stage:
+        by_layer = layer_figure(self.names, self.measured)
+        return Stage(
+            [
+                Plot(
+                    "duel", self.points(), _("Loss against MaxVio for each network and domain"), width=1.4
+                ),
+                Plot("violations", by_layer, _("MaxVio over all domains, layer by layer")),
+            ]
         )
-    page.note("duel")
-    shown = shown_table(rows)
-    st.dataframe(shown, hide_index=True)
-    take_with_you(f"{page.name}_duel", lambda: rows, lambda: points, snippet(names))
+
+    def below(self) -> None:
+        note(self, "duel")
+        rows = self.rows()
+        st.dataframe(shown_table(rows), hide_index=True)
+        take_with_you(self, lambda: rows.set_index("network"), self.points, snippet(self.names))
 
 
 def rows_of(network: str, measured_on: str) -> pd.DataFrame:

@@ -1,5 +1,8 @@
 """Node-limited routing: groups, how many of them a token may use, and what is lost by it."""
 
+from dataclasses import dataclass
+from functools import lru_cache
+
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
@@ -9,87 +12,98 @@ from transformers import DeepseekV3Config
 from transformers.models.deepseek_v3.modeling_deepseek_v3 import DeepseekV3TopkRouter
 
 from components.figures.moe_load import expert_grid, measure_bars, pair_matrix
-from components.live.figure import live_figure
-from components.live.old_slider import live_slider
-from components.old_controls import choose, whole_number
-from components.old_page import Check, Page, checked_against, take_with_you
-from components.panels import live_panel, panel
-from components.words import _
+from components.lesson_parts import note
+from components.panels.moe.source import Seeds
+from components.settings import number, one_of, slider
+from components.stage import Plot, Stage
+from components.takeaway import Check, checked_against, take_with_you
+from components.words import _, mark
 from models.moe.lab import RoutingMeasures, groups_used, measure, skewed_logits
 from models.moe.routers import Grouping, Routing, score_kept, sigmoid_routing
 
 TOKENS, BLOCKS = 8_192, 64
 EXPERTS = (32, 64, 128, 256)
-LIVE = ("live_groups",)
-SETTLED = (*LIVE, "groups_said")
 
 
-@panel
-def node_limited(page: Page) -> None:
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        experts = choose(
-            _("Experts N"), EXPERTS, f"{page.name}_experts", str, default=256, style="segments"
+@dataclass(frozen=True)
+class NodeLimited(Seeds):
+    """Groups of experts, how many of them a token may use, and what is lost by it."""
+
+    page, name = "moe", "groups"
+    experts: int = one_of(EXPERTS, 256, label=mark("Experts N"))
+    groups: int = one_of((1, 2, 4, 8, 16), 8, label=mark("Groups D"), beside=True)
+    chosen: int = number(1, 16, 8, label=mark("Chosen K"))
+    kept: int = slider(
+        1,
+        lambda view: view.groups,
+        lambda view: min(4, view.groups),
+        1,
+        whole=True,
+        label=mark("Groups a token may use, M"),
+    )
+    skew: float = slider(
+        0.0,
+        2.0,
+        0.3,
+        label=mark("Preference for some experts"),
+        help=mark("Deviation of the experts' mean logits; those of tokens have deviation 1."),
+    )
+
+    @property
+    def grouping(self) -> Grouping:
+        """Raises InputError where the groups hold too few experts."""
+        Grouping(self.groups, self.groups).check(self.experts, self.chosen)
+        return Grouping(self.groups, self.kept)
+
+    @property
+    def logits(self) -> torch.Tensor:
+        return logits_of(self.experts, round(self.skew, 2), self.seed)
+
+    def routed(self) -> tuple[Routing, torch.Tensor]:
+        """The restricted routing, and the unrestricted choice of experts."""
+        routing = sigmoid_routing(self.logits, self.chosen, grouping=self.grouping)
+        return routing, routing.scores.topk(self.chosen, dim=-1).indices
+
+    def stage(self) -> Stage:
+        routing, free = self.routed()
+        measured = measure(routing, self.groups)
+        blocks = in_blocks(measured.together, BLOCKS)
+        top = 4 * TOKENS * (self.chosen / self.experts) ** 2  # four times what chance would give
+        together = pair_matrix(
+            blocks, max(top, 1e-6), _("Expert (in blocks)"), _("tokens in common"), height=330
         )
-        groups = choose(
-            _("Groups D"), (1, 2, 4, 8, 16), f"{page.name}_groups", str, default=8, style="segments"
+        grid = expert_grid(measured.load.numpy(), self.groups)
+        return Stage(
+            [
+                Plot("grid", grid, _("Load of every expert, one row for each group"), width=1.2),
+                Plot("together", together, _("Tokens that two experts have in common")),
+                Plot(
+                    "measures",
+                    measures_figure(measured, routing, free, self.groups),
+                    _("All measures of this routing"),
+                    width=1.2,
+                ),
+            ]
         )
-        whole_number(_("Chosen K"), 1, 16, f"{page.name}_chosen", 8, width=120)
-        whole_number(_("Seed"), 0, 9_999, f"{page.name}_seed", 0, width=120)
-    left, right = st.columns(2, gap="medium")
-    with left:
-        live_slider(
-            _("Groups a token may use, M"), f"{page.name}_kept", 1, groups, min(4, groups), 1,
-            live=LIVE, settled=SETTLED,
-        )  # fmt: skip
-    with right:
-        live_slider(
-            _("Preference for some experts"), f"{page.name}_skew", 0.0, 2.0, 0.3, 0.01,
-            help=_("Deviation of the experts' mean logits; those of tokens have deviation 1."),
-            live=LIVE, settled=SETTLED,
-        )  # fmt: skip
-    chosen = st.session_state[f"{page.name}_chosen"]
-    Grouping(groups, groups).check(experts, chosen)
-    live_groups(page, experts, groups)
-    groups_said(page, experts, groups)
 
-
-def routed_now(page: Page, experts: int, groups: int) -> tuple[Routing, torch.Tensor, Grouping]:
-    """The restricted routing, and the unrestricted choice of experts.
-
-    Raises InputError where the groups hold too few experts.
-    """
-    state = st.session_state
-    chosen, seed = state[f"{page.name}_chosen"], state[f"{page.name}_seed"]
-    skew = round(state.get(f"{page.name}_skew", 0.3), 2)
-    kept = min(groups, max(1, round(state.get(f"{page.name}_kept", 4))))
-    grouping = Grouping(groups, kept)
-    logits = skewed_logits(TOKENS, experts, skew, seed)
-    routing = sigmoid_routing(logits, chosen, grouping=grouping)
-    return routing, routing.scores.topk(chosen, dim=-1).indices, grouping
-
-
-@live_panel
-def live_groups(page: Page, experts: int, groups: int) -> None:
-    routing, free, _grouping = routed_now(page, experts, groups)
-    found = measure(routing, groups)
-    left, middle, right = st.columns([4, 3, 4], gap="medium")
-    with left:
-        figure = expert_grid(found.load.numpy(), groups)
-        live_figure(figure, f"{page.name}_grid", _("Load of every expert, one row for each group"))
-    with middle:
-        blocks = in_blocks(found.together, BLOCKS)
-        top = 4 * TOKENS * (routing.chosen.shape[1] / experts) ** 2  # four times what chance would give
-        live_figure(
-            pair_matrix(blocks, max(top, 1e-6), _("Expert (in blocks)"), _("tokens in common"), height=330),
-            f"{page.name}_together",
-            _("Tokens that two experts have in common"),
+    def below(self) -> None:
+        """What every M keeps, and the comparison with transformers' router."""
+        note(self, "groups")
+        routing, free = self.routed()
+        rows = by_kept(self, free)
+        st.dataframe(rows, hide_index=True)
+        checked_against([Check("transformers DeepseekV3TopkRouter", difference(self), 1e-6)])
+        take_with_you(
+            self,
+            lambda: rows.set_index("M"),
+            lambda: expert_grid(measure(routing, self.groups).load.numpy(), self.groups),
+            snippet(self.experts, self.chosen, round(self.skew, 2), self.seed, self.grouping),
         )
-    with right:
-        live_figure(
-            measures_figure(found, routing, free, groups),
-            f"{page.name}_measures",
-            _("All measures of this routing"),
-        )
+
+
+@lru_cache(maxsize=4)  # M does not move them
+def logits_of(experts: int, skew: float, seed: int) -> torch.Tensor:
+    return skewed_logits(TOKENS, experts, skew, seed)
 
 
 def in_blocks(together: torch.Tensor, most: int) -> np.ndarray:
@@ -121,23 +135,9 @@ def measures_figure(found: RoutingMeasures, routing: Routing, free: torch.Tensor
     )
 
 
-@panel
-def groups_said(page: Page, experts: int, groups: int) -> None:
-    """What every M keeps, and the comparison with transformers' router."""
-    routing, free, grouping = routed_now(page, experts, groups)
-    page.note("groups")
-    rows = by_kept(page, experts, groups, free)
-    st.dataframe(rows, hide_index=True)
-    checked_against([Check("transformers DeepseekV3TopkRouter", difference(page, experts, grouping), 1e-6)])
-    figure = expert_grid(measure(routing, groups).load.numpy(), groups)
-    take_with_you(f"{page.name}_groups", lambda: rows, lambda: figure, snippet(page, experts, grouping))
-
-
-def by_kept(page: Page, experts: int, groups: int, free: torch.Tensor) -> pd.DataFrame:
+def by_kept(view: NodeLimited, free: torch.Tensor) -> pd.DataFrame:
     """Score kept, groups used and balance for every M that holds enough experts."""
-    chosen = free.shape[1]
-    skew = round(st.session_state.get(f"{page.name}_skew", 0.3), 2)
-    logits = skewed_logits(TOKENS, experts, skew, st.session_state[f"{page.name}_seed"])
+    experts, groups, chosen, logits = view.experts, view.groups, view.chosen, view.logits
     rows = []
     for kept in range(1, groups + 1):
         if kept * (experts // groups) < chosen:
@@ -157,15 +157,17 @@ def by_kept(page: Page, experts: int, groups: int, free: torch.Tensor) -> pd.Dat
     return pd.DataFrame(rows)
 
 
-def difference(page: Page, experts: int, grouping: Grouping) -> float:
+def difference(view: NodeLimited) -> float:
     """Largest difference of weights on 256 of the tokens; infinite where another expert is chosen."""
-    chosen = st.session_state[f"{page.name}_chosen"]
-    skew = round(st.session_state.get(f"{page.name}_skew", 0.3), 2)
-    logits = skewed_logits(TOKENS, experts, skew, st.session_state[f"{page.name}_seed"])[:256]
+    experts, chosen, grouping, logits = view.experts, view.chosen, view.grouping, view.logits[:256]
     config = DeepseekV3Config(
-        hidden_size=experts, n_routed_experts=experts, num_experts_per_tok=chosen,
-        n_group=grouping.groups, topk_group=grouping.kept, routed_scaling_factor=1.0,
-    )  # fmt: skip
+        hidden_size=experts,
+        n_routed_experts=experts,
+        num_experts_per_tok=chosen,
+        n_group=grouping.groups,
+        topk_group=grouping.kept,
+        routed_scaling_factor=1.0,
+    )
     router = DeepseekV3TopkRouter(config)
     with torch.no_grad():
         router.weight.copy_(torch.eye(experts))  # the tokens are their own logits
@@ -176,11 +178,8 @@ def difference(page: Page, experts: int, grouping: Grouping) -> float:
     return float((mine - theirs).abs().max()) if torch.equal(mine > 0, theirs > 0) else float("inf")
 
 
-def snippet(page: Page, experts: int, grouping: Grouping) -> str:
+def snippet(experts: int, chosen: int, skew: float, seed: int, grouping: Grouping) -> str:
     """Python that repeats the numbers of the row of this M."""
-    state = st.session_state
-    skew = round(state.get(f"{page.name}_skew", 0.3), 2)
-    chosen, seed = state[f"{page.name}_chosen"], state[f"{page.name}_seed"]
     return f"""from models.moe.routers import Grouping, score_kept, sigmoid_routing
 from models.moe.lab import measure, skewed_logits
 

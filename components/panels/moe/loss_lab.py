@@ -1,5 +1,6 @@
 """The auxiliary loss put to the test: drag f and P; pool the layers, and watch collapse disappear."""
 
+from dataclasses import dataclass
 from typing import get_args
 
 import pandas as pd
@@ -11,78 +12,110 @@ from torch import Tensor
 from transformers.models.mixtral.modeling_mixtral import load_balancing_loss_func
 
 from components.figures.moe import grouped_bars, load_table, names_of
-from components.live.figure import live_figure
-from components.live.old_slider import live_slider
-from components.old_controls import choose, whole_number
-from components.old_page import Check, Page, checked_against, take_with_you
-from components.panels import live_panel, panel
-from components.words import _
+from components.lesson_parts import note
+from components.settings import View, number, one_of, slider
+from components.stage import Plot, Stage
+from components.takeaway import Check, checked_against, take_with_you
+from components.words import _, mark
 from models.moe.balance import Convention, balanced_value, expert_load, load_balancing_loss, mean_score
 from models.moe.lab import collapsing_layers, probability_range, tokens_to_order
 from models.moe.routers import check_counts, softmax_routing
 
 CONVENTIONS: tuple[Convention, ...] = get_args(Convention)
 TOKENS, SEED, TOP = 400, 0, 8.0
-LIVE = ("live_loss",)
-SETTLED = (*LIVE, "loss_said")
 
 
-@panel
-def loss_lab(page: Page) -> None:
-    name = page.name
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        choose(_("Experts N"), (2, 4, 8, 16), f"{name}_loss_experts", str, default=8, style="segments")
-        whole_number(_("Chosen K"), 1, 8, f"{name}_loss_chosen", 2, width=120)
-        whole_number(_("Layers"), 1, 16, f"{name}_loss_layers", 4, width=120)
-    one, two, three = st.columns(3, gap="medium")
-    with one:
-        live_slider(
-            _("f₀: share of tokens that use expert 0"), f"{name}_share", 0.0, 1.0, 0.9, 0.01,
-            live=LIVE, settled=SETTLED,
-        )  # fmt: skip
-    with two:
-        live_slider(
-            _("P₀: its mean probability"), f"{name}_probability", 0.0, 1.0, 0.13, 0.01,
-            live=LIVE, settled=SETTLED,
-        )  # fmt: skip
-    with three:
-        live_slider(
-            _("Collapse of each layer"), f"{name}_collapse", 0.0, 1.0, 1.0, 0.01, live=LIVE, settled=SETTLED
+@dataclass(frozen=True)
+class LossTested(View):
+    """Drag f and P; pool the layers, and watch collapse disappear from the loss."""
+
+    page, name = "moe", "loss"
+    share: float = slider(0.0, 1.0, 0.9, label=mark("f₀: share of tokens that use expert 0"))
+    probability: float = slider(0.0, 1.0, 0.13, label=mark("P₀: its mean probability"))
+    collapse: float = slider(0.0, 1.0, 1.0, label=mark("Collapse of each layer"))
+    experts: int = one_of((2, 4, 8, 16), 8, key="loss_experts", label=mark("Experts N"))
+    chosen: int = number(1, 8, 2, key="loss_chosen", label=mark("Chosen K"), beside=True)
+    layers: int = number(1, 16, 4, key="loss_layers", label=mark("Layers"))
+
+    def dragged(self) -> tuple[Float[Tensor, " experts"], Float[Tensor, " experts"]]:
+        """F (sums to K) and P (sums to 1): expert 0 as dragged, the others alike.
+
+        Raises InputError where K exceeds N.
+        """
+        check_counts(self.experts, self.chosen)
+        others = max(1, self.experts - 1)
+        fraction = torch.full((self.experts,), (self.chosen - self.share) / others)
+        given = torch.full((self.experts,), (1 - self.probability) / others)
+        fraction[0], given[0] = self.share, self.probability
+        return fraction, given
+
+    def values(self) -> dict[Convention, float]:
+        """The loss of each convention on the dragged f and P."""
+        fraction, given = self.dragged()
+        return {c: float(load_balancing_loss(fraction, given, c, self.chosen)) for c in CONVENTIONS}
+
+    def layer_logits(self) -> Float[Tensor, "layers tokens experts"]:
+        return collapsing_layers(self.layers, self.experts, self.chosen, self.collapse, TOKENS, SEED)
+
+    def stage(self) -> Stage:
+        dragged = dragged_figure(self)
+        shares, pooled, alone = of_layers(self.layer_logits(), self.chosen)
+        names = [_("layer {layer}").format(layer=index) for index in range(self.layers)]
+        return Stage(
+            [
+                Plot("dragged", dragged, _("f and P of every expert")),
+                Plot(
+                    "layers",
+                    load_table(shares.numpy(), names, names_of(self.experts), _("Expert"), height=330),
+                    _("Load of each expert in each layer"),
+                ),
+            ],
+            [
+                Plot("values", values_figure(self), _("The loss by convention")),
+                Plot(
+                    "pooled",
+                    pooled_figure(self, pooled, alone),
+                    _("The loss with layers pooled, and layer by layer"),
+                ),
+            ],
         )
-    check_counts(*shape(page)[:2])
-    live_loss(page)
-    loss_said(page)
+
+    def below(self) -> None:
+        """The arithmetic, and transformers' own function on tokens that have this f and P."""
+        note(self, "loss")
+        arithmetic(self)
+        rows = table(self)
+        st.dataframe(rows, hide_index=True)
+        checked_against(checks(self))
+        fraction, given = self.dragged()
+        take_with_you(
+            self, lambda: rows, lambda: dragged_figure(self), snippet(fraction, given, self.chosen)
+        )
 
 
-def shape(page: Page) -> tuple[int, int, int]:
-    """N, K and layers. K is refused in models/ where it exceeds N."""
-    state, name = st.session_state, page.name
-    return state[f"{name}_loss_experts"], state[f"{name}_loss_chosen"], state[f"{name}_loss_layers"]
+def arithmetic(view: LossTested) -> None:
+    """Σ f·P and what each convention makes of it."""
+    fraction, given = view.dragged()
+    total, values = float((fraction * given).sum()), view.values()
+    st.latex(
+        rf"\begin{{aligned}}\textstyle\sum_i f_iP_i&={float(fraction[0]):.2f}\times{float(given[0]):.2f}\\"
+        rf"&\quad+{view.experts - 1}\times{float(fraction[-1]):.4f}\times{float(given[-1]):.4f}\\"
+        rf"&={total:.4f}\\"
+        rf"N\textstyle\sum f_iP_i&={values['transformers']:.4f}\quad(\text{{transformers}})\\"
+        rf"\tfrac{{N}}{{K}}\textstyle\sum f_iP_i&={values['switch']:.4f}\quad(\text{{Switch, DeepSeek}})"
+        r"\end{aligned}"
+    )
 
 
-def dragged(page: Page) -> tuple[Float[Tensor, " experts"], Float[Tensor, " experts"]]:
-    """F (sums to K) and P (sums to 1): expert 0 as dragged, the others alike."""
-    experts, chosen, _layers = shape(page)
-    share = st.session_state.get(f"{page.name}_share", 0.9)
-    probability = st.session_state.get(f"{page.name}_probability", 0.13)
-    others = max(1, experts - 1)
-    fraction = torch.full((experts,), (chosen - share) / others)
-    given = torch.full((experts,), (1 - probability) / others)
-    fraction[0], given[0] = share, probability
-    return fraction, given
-
-
-def values(page: Page) -> dict[Convention, float]:
-    """The loss of each convention on the dragged f and P."""
-    chosen = shape(page)[1]
-    fraction, given = dragged(page)
-    return {c: float(load_balancing_loss(fraction, given, c, chosen)) for c in CONVENTIONS}
-
-
-def layer_logits(page: Page) -> Float[Tensor, "layers tokens experts"]:
-    experts, chosen, layers = shape(page)
-    collapse = st.session_state.get(f"{page.name}_collapse", 1.0)
-    return collapsing_layers(layers, experts, chosen, collapse, TOKENS, SEED)
+def pooled_figure(view: LossTested, pooled: float, alone: float) -> go.Figure:
+    return grouped_bars(
+        {_("transformers' convention"): torch.tensor([pooled, alone]).numpy()},
+        [_("layers pooled"), _("layer by layer, mean")],
+        "",
+        _("Loss"),
+        top=max(TOP, 1.1 * view.experts),
+        line=(view.chosen, _("balanced value")),
+    )
 
 
 def of_layers(
@@ -100,36 +133,9 @@ def of_layers(
     return torch.stack(shares), float(value), float(torch.stack(each).mean())
 
 
-@live_panel
-def live_loss(page: Page) -> None:
-    experts, chosen, layers = shape(page)
-    shares, pooled, alone = of_layers(layer_logits(page), chosen)
-    left, right = st.columns(2, gap="medium")
-    with left:
-        live_figure(dragged_figure(page), f"{page.name}_dragged", _("f and P of every expert"))
-        live_figure(values_figure(page), f"{page.name}_values", _("The loss by convention"))
-    with right:
-        live_figure(
-            load_table(shares.numpy(), [_("layer {layer}").format(layer=index) for index in range(layers)],
-                       names_of(experts), _("Expert"), height=330),
-            f"{page.name}_layers",
-            _("Load of each expert in each layer"),
-        )  # fmt: skip
-        figure = grouped_bars(
-            {_("transformers' convention"): torch.tensor([pooled, alone]).numpy()},
-            [_("layers pooled"), _("layer by layer, mean")],
-            "",
-            _("Loss"),
-            top=max(TOP, 1.1 * experts),
-            line=(chosen, _("balanced value")),
-            height=290,
-        )
-        live_figure(figure, f"{page.name}_pooled", _("The loss with layers pooled, and layer by layer"))
-
-
-def dragged_figure(page: Page) -> go.Figure:
-    fraction, given = dragged(page)
-    chosen = shape(page)[1]
+def dragged_figure(view: LossTested) -> go.Figure:
+    fraction, given = view.dragged()
+    chosen = view.chosen
     series = {
         _("f ÷ K: share of routes"): (fraction / chosen).numpy(),
         _("P: mean probability"): given.numpy(),
@@ -137,9 +143,8 @@ def dragged_figure(page: Page) -> go.Figure:
     return grouped_bars(series, names_of(len(given)), _("Expert"), _("Share"), top=1.0, height=330)
 
 
-def values_figure(page: Page) -> go.Figure:
-    chosen = shape(page)[1]
-    found = values(page)
+def values_figure(view: LossTested) -> go.Figure:
+    chosen, found = view.chosen, view.values()
     return grouped_bars(
         {
             _("with this f and P"): torch.tensor(list(found.values())).numpy(),
@@ -153,37 +158,16 @@ def values_figure(page: Page) -> go.Figure:
     )
 
 
-@panel
-def loss_said(page: Page) -> None:
-    """The arithmetic, and transformers' own function on tokens that have this f and P."""
-    experts = shape(page)[0]
-    fraction, given = dragged(page)
-    total = float((fraction * given).sum())
-    found = values(page)
-    st.latex(
-        rf"\begin{{aligned}}\textstyle\sum_i f_iP_i&={float(fraction[0]):.2f}\times{float(given[0]):.2f}\\"
-        rf"&\quad+{experts - 1}\times{float(fraction[-1]):.4f}\times{float(given[-1]):.4f}\\&={total:.4f}\\"
-        rf"N\textstyle\sum f_iP_i&={found['transformers']:.4f}\quad(\text{{transformers}})\\"
-        rf"\tfrac{{N}}{{K}}\textstyle\sum f_iP_i&={found['switch']:.4f}\quad(\text{{Switch, DeepSeek}})"
-        r"\end{aligned}"
-    )
-    page.note("loss")
-    rows = table(page)
-    st.dataframe(rows, hide_index=True)
-    checked_against(checks(page))
-    take_with_you(f"{page.name}_loss", lambda: rows, lambda: dragged_figure(page), snippet(page))
-
-
-def checks(page: Page) -> list[Check]:
+def checks(view: LossTested) -> list[Check]:
     """Both halves of the view, through the function that transformers trains with."""
-    experts, chosen, layers = shape(page)
-    logits = layer_logits(page)
+    experts, chosen, layers = view.experts, view.chosen, view.layers
+    logits = view.layer_logits()
     _shares, pooled, alone = of_layers(logits, chosen)
     theirs = float(load_balancing_loss_func(tuple(logits), experts, chosen))
     each = sum(float(load_balancing_loss_func((layer,), experts, chosen)) for layer in logits) / layers
     pooled_words = _("transformers load_balancing_loss_func, layers pooled and each alone")
     found = [Check(pooled_words, max(abs(pooled - theirs), abs(alone - each)), 1e-4)]
-    fraction, given = dragged(page)
+    fraction, given = view.dragged()
     if experts == chosen:
         return found  # every token uses every expert: there is no share to drag
     low, high = probability_range(float(fraction[0]), experts, chosen)
@@ -197,17 +181,17 @@ def checks(page: Page) -> list[Check]:
     rows = tokens_to_order(float(fraction[0]), float(given[0]), experts, chosen)
     value = float(load_balancing_loss_func((rows.clamp(min=1e-30).log(),), experts, chosen))
     words = _("transformers load_balancing_loss_func on {tokens} tokens that have this f and P")
-    return [Check(words.format(tokens=len(rows)), abs(value - values(page)["transformers"]), 1e-3), *found]
+    return [Check(words.format(tokens=len(rows)), abs(value - view.values()["transformers"]), 1e-3), *found]
 
 
-def table(page: Page) -> pd.DataFrame:
-    experts, chosen, _layers = shape(page)
+def table(view: LossTested) -> pd.DataFrame:
+    experts, chosen = view.experts, view.chosen
     names: dict[Convention, str] = {
         "switch": "Switch",
         "deepseek": "DeepSeek",
         "transformers": "transformers",
     }
-    found = values(page)
+    found = view.values()
     return pd.DataFrame(
         {
             _("Convention"): [names[c] for c in CONVENTIONS],
@@ -220,10 +204,8 @@ def table(page: Page) -> pd.DataFrame:
     )
 
 
-def snippet(page: Page) -> str:
+def snippet(fraction: Tensor, given: Tensor, chosen: int) -> str:
     """Python that repeats the values."""
-    fraction, given = dragged(page)
-    chosen = shape(page)[1]
     return f"""import torch
 
 from models.moe.balance import load_balancing_loss

@@ -1,5 +1,8 @@
 """Real routing: tokens coloured by expert, one token's gate, load by domain, an expert silenced."""
 
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
@@ -7,87 +10,136 @@ import streamlit as st
 import torch
 
 from components.figures.moe import gate_bars, load_table, names_of, token_tiles
-from components.live.figure import live_figure
-from components.old_controls import choose
-from components.old_page import Check, Page, checked_against, take_with_you
-from components.panels import panel
-from components.panels.moe.source import corpora, domain_label, figures, routed
-from components.panels.network.text import Choice
-from components.words import _
+from components.lesson_parts import note
+from components.panels.moe.source import (
+    OnLayer,
+    beginning,
+    corpora,
+    domain_label,
+    domain_or_own,
+    figures,
+    routed,
+)
+from components.panels.network.reading import YOURS, ReadsText
+from components.settings import one_of, several
+from components.settings import text as text_field
+from components.stage import Plot, Row, Stage
+from components.takeaway import Check, checked_against, take_with_you
+from components.words import _, mark
 from models.moe.balance import expert_load, group_load
 from models.moe.routing import (
-    LayerRouting,
     RoutedText,
     Silenced,
     difference_from_rule,
     routers,
     selection_bias,
 )
+from models.networks.domains import domain_samples
 from models.networks.loading import load
 
 COLUMNS, MOST_TILES = 12, 144
 
 
-@panel
-def route(page: Page, choice: Choice) -> None:
-    text = routed(choice.network, choice.text)
-    layer, groups, silenced = controls(page, text)
-    token = token_now(page, text)
-    left, right = st.columns([3, 2], gap="medium")
-    with left:
-        tiles = tiles_figure(text, layer, token)
+def token_options(view: "Routes") -> range:
+    return range(min(view.text_routes().tokens_shown, MOST_TILES))
 
-        def choose_token(click: dict) -> None:
-            index = int(click["y"]) * COLUMNS + int(click["x"])
-            st.session_state[f"{page.name}_token"] = min(index, text.tokens_shown - 1)
 
+def device_counts(view: "Routes") -> list[int]:
+    """Divisors of the number of experts, all of them first."""
+    divisors = [count for count in range(1, view.experts + 1) if view.experts % count == 0]
+    return list(reversed(divisors[1:])) or [1]
+
+
+def device_names(view: "Routes") -> Callable[[int], str]:
+    def name(count: int) -> str:
+        return _("expert") if count == view.experts else _("{count} devices").format(count=count)
+
+    return name
+
+
+def token_names(view: "Routes") -> Callable[[int], str]:
+    labels = view.text_routes().labels
+    return lambda index: f"{index} · {labels[index]}"
+
+
+def all_experts(view: "Routes") -> list[str]:
+    """Experts as "layer.expert"."""
+    return [f"{row}.{column}" for row in range(view.routed_layers) for column in range(view.experts)]
+
+
+@dataclass(frozen=True)
+class Routes(OnLayer, ReadsText):
+    """Tokens coloured by expert, one token's gate, load by domain, an expert silenced."""
+
+    page, name = "moe", "route"
+    passage: str = one_of(
+        lambda view: [*domain_samples(), YOURS],
+        label=mark("Passage"),
+        label_of=domain_or_own,
+        place="head",
+        kept=True,
+    )
+    text: str = text_field(
+        lambda view: beginning("prose" if view.passage == YOURS else view.passage),
+        label=mark("Text"),
+        lines=5,
+        place="head",
+        kept=True,
+        follows="passage",
+    )
+    devices: int = one_of(
+        device_counts, lambda view: view.experts, label=mark("Load by"), names_in=device_names
+    )
+    token: int = one_of(token_options, 5, label=mark("Token"), names_in=token_names)
+    silenced: tuple[str, ...] = several(all_experts, label=mark("Silenced experts (layer.expert)"))
+
+    @property
+    def silenced_pairs(self) -> Silenced:
+        pairs = (name.split(".") for name in self.silenced)
+        return frozenset((int(router), int(expert)) for router, expert in pairs)
+
+    def text_routes(self) -> RoutedText:
+        """The routes of the text. Raises InputError."""
+        return routed(self.network_name, self.text)
+
+    def stage(self) -> Stage:
+        routes = self.text_routes()
         alt = _("The text in tiles, each with the expert that weighs most in layer {layer}").format(
-            layer=layer
+            layer=self.layer
         )
-        live_figure(tiles, f"{page.name}_tiles", alt, choose_token)
-        tokens_said(text)
-    with right:
-        gate(page, choice, text.layers[layer], layer, token, silenced)
-    page.note("route")
-    loads(page, choice, text, layer, groups)
-    page.note("load")
-    losses(choice, silenced)
-    checked_against([rule_check(choice, text, layer)])
-    take_with_you(page.name, lambda: table(text, layer), lambda: tiles, snippet(choice, layer, silenced))
-
-
-def controls(page: Page, text: RoutedText) -> tuple[int, int, Silenced]:
-    """Layer, device groups and silenced experts."""
-    experts, layers = text.layers[0].experts, len(text.layers)
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        layer = choose(
-            _("Layer"), range(layers), f"{page.name}_layer", str, default=page.default("layer"),
-            style="segments" if layers <= 8 else "select",
-        )  # fmt: skip
-        divisors = [count for count in range(1, experts + 1) if experts % count == 0]
-        groups = choose(
-            _("Load by"), list(reversed(divisors[1:])) or [1], f"{page.name}_devices",
-            lambda count: _("expert") if count == experts else _("{count} devices").format(count=count),
-            default=experts, width=160,
-        )  # fmt: skip
-        silenced = st.multiselect(
-            _("Silenced experts (layer.expert)"),
-            [f"{row}.{column}" for row in range(layers) for column in range(experts)],
-            key=f"{page.name}_silenced",
-            bind="query-params",
-            placeholder=_("none"),
-            width=260,
+        said = _("Scores of all experts for token {token}").format(token=self.token)
+        loaded = _("Load of each expert or device in layer {layer}, by domain").format(layer=self.layer)
+        return Stage(
+            Row(
+                [
+                    Plot(
+                        "tiles", tiles_figure(routes, self.layer, self.token), alt, self.clicked, width=1.5
+                    ),
+                    Plot("gate", gate_figure(self, routes), said),
+                ],
+                height=1.7,
+            ),
+            Row([Plot("load", load_figure(self, routes), loaded)]),
         )
-        choose(
-            _("Token"), range(min(text.tokens_shown, MOST_TILES)), f"{page.name}_token",
-            lambda index: f"{index} · {text.labels[index]}", default=page.default("token"), width=180,
-        )  # fmt: skip
-    pairs = (name.split(".") for name in silenced)
-    return layer, groups, frozenset((int(router), int(expert)) for router, expert in pairs)
 
+    def clicked(self, click: dict) -> "Routes":
+        index = int(click["y"]) * COLUMNS + int(click["x"])
+        return replace(self, token=min(index, self.text_routes().tokens_shown - 1))
 
-def token_now(page: Page, text: RoutedText) -> int:
-    return min(st.session_state[f"{page.name}_token"], text.tokens_shown - 1)
+    def below(self) -> None:
+        routes = self.text_routes()
+        note(self, "route")
+        tokens_said(routes)
+        gate_arithmetic(self, routes)
+        note(self, "load")
+        losses(self.network_name, self.silenced_pairs)
+        checked_against([rule_check(self.network_name, routes, self.layer)])
+        take_with_you(
+            self,
+            lambda: table(routes, self.layer),
+            lambda: tiles_figure(routes, self.layer, self.token),
+            snippet(self.network_name, self.text, self.layer, self.silenced_pairs),
+        )
 
 
 def tokens_said(text: RoutedText) -> None:
@@ -96,7 +148,7 @@ def tokens_said(text: RoutedText) -> None:
         words = _("The first {shown} of {total} tokens are shown; the text was cut there.")
     else:
         words = _("{shown} tokens")
-    st.caption(words.format(shown=shown, total=text.tokens_total))
+    st.markdown(words.format(shown=shown, total=text.tokens_total))
 
 
 def tiles_figure(text: RoutedText, layer: int, token: int) -> go.Figure:
@@ -106,29 +158,33 @@ def tiles_figure(text: RoutedText, layer: int, token: int) -> go.Figure:
     return token_tiles(labels, first, COLUMNS, token, height=16 + 40 * rows)
 
 
-def gate(
-    page: Page, choice: Choice, layer: LayerRouting, index: int, token: int, silenced: Silenced
-) -> None:
-    """One token's scores over all experts, and the arithmetic of its weights."""
-    bias = selection_bias(load(choice.network))[index]
-    logits = layer.logits[token]
-    scores = logits.softmax(-1) if bias is None else logits.sigmoid()
-    silent = frozenset(expert for router, expert in silenced if router == index)
-    chosen = layer.chosen[token]
-    figure = gate_bars(
+def scores_of(view: Routes, routes: RoutedText) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """One token's scores over all experts, and the bias that its choice adds; None where there is none."""
+    bias = selection_bias(load(view.network_name))[view.layer]
+    logits = routes.layers[view.layer].logits[view.token]
+    return (logits.softmax(-1) if bias is None else logits.sigmoid()), bias
+
+
+def gate_figure(view: Routes, routes: RoutedText) -> go.Figure:
+    scores, bias = scores_of(view, routes)
+    silent = frozenset(expert for router, expert in view.silenced_pairs if router == view.layer)
+    return gate_bars(
         scores.numpy(),
-        chosen.numpy(),
+        routes.layers[view.layer].chosen[view.token].numpy(),
         None if bias is None else (scores + bias).numpy(),
         silent,
-        height=360,
     )
-    live_figure(
-        figure, f"{page.name}_gate", _("Scores of all experts for token {token}").format(token=token)
-    )
+
+
+def gate_arithmetic(view: Routes, routes: RoutedText) -> None:
+    """The weights of one token's experts, with their numbers."""
+    scores, bias = scores_of(view, routes)
+    layer = routes.layers[view.layer]
+    chosen = layer.chosen[view.token]
     rule = r"\mathrm{softmax}(z)" if bias is None else r"\sigma(z)"
     terms = " \\\\ ".join(
         rf"g_{{{int(expert)}}}&={float(weight):.4f}\quad (s={float(scores[expert]):.4f})"
-        for expert, weight in zip(chosen[:8], layer.weights[token][:8], strict=True)
+        for expert, weight in zip(chosen[:8], layer.weights[view.token][:8], strict=True)
     )
     st.latex(
         rf"\begin{{aligned}} s&={rule},\quad \textstyle\sum_{{i\in K}} s_i="
@@ -136,24 +192,24 @@ def gate(
     )
 
 
-def loads(page: Page, choice: Choice, text: RoutedText, layer: int, groups: int) -> None:
+def load_figure(view: Routes, text: RoutedText) -> go.Figure:
     """Load of this text and of each domain's sample, in units of the mean."""
-    experts = text.layers[layer].experts
-    rows = {_("this text"): text.layers[layer].chosen}
-    rows |= {domain_label(name): corpus.chosen[layer] for name, corpus in corpora(choice.network).items()}
-    load_of = [group_load(expert_load(chosen, experts), groups) for chosen in rows.values()]
+    experts = text.layers[view.layer].experts
+    rows = {_("this text"): text.layers[view.layer].chosen}
+    rows |= {
+        domain_label(name): corpus.chosen[view.layer] for name, corpus in corpora(view.network_name).items()
+    }
+    load_of = [group_load(expert_load(chosen, experts), view.devices) for chosen in rows.values()]
     together = torch.stack([load / load.sum() for load in load_of[1:]]).mean(0)
     values = torch.stack([*load_of, together]).numpy()
-    title = _("Expert") if groups == experts else _("Device")
-    figure = load_table(values, [*rows, _("all domains")], names_of(groups), title)
-    alt = _("Load of each expert or device in layer {layer}, by domain").format(layer=layer)
-    live_figure(figure, f"{page.name}_load", alt)
+    title = _("Expert") if view.devices == experts else _("Device")
+    return load_table(values, [*rows, _("all domains")], names_of(view.devices), title)
 
 
-def losses(choice: Choice, silenced: Silenced) -> None:
+def losses(network: str, silenced: Silenced) -> None:
     """Loss of every domain as it is, and with the silenced experts."""
-    before = figures(choice.network)
-    after = figures(choice.network, silenced) if silenced else before
+    before = figures(network)
+    after = figures(network, silenced) if silenced else before
     columns = st.columns(len(before.domains))
     for column, name, was, now in zip(columns, before.domains, before.loss, after.loss, strict=True):
         column.metric(
@@ -164,10 +220,10 @@ def losses(choice: Choice, silenced: Silenced) -> None:
         )
 
 
-def rule_check(choice: Choice, text: RoutedText, layer: int) -> Check:
+def rule_check(network: str, text: RoutedText, layer: int) -> Check:
     """The weights that transformers' router gave, against models.moe.routers on the same logits."""
-    router = type(routers(load(choice.network))[layer]).__name__
-    difference = difference_from_rule(load(choice.network), layer, text.layers[layer])
+    router = type(routers(load(network))[layer]).__name__
+    difference = difference_from_rule(load(network), layer, text.layers[layer])
     return Check(f"transformers {router}", difference, 1e-6)
 
 
@@ -178,15 +234,16 @@ def table(text: RoutedText, layer: int) -> pd.DataFrame:
     for slot in range(found.chosen.shape[1]):
         columns[f"expert_{slot}"] = found.chosen[:, slot].numpy()
         columns[f"weight_{slot}"] = found.weights[:, slot].numpy().astype(np.float32)
-    return pd.DataFrame(columns)
+    return pd.DataFrame(columns).rename_axis("position")
 
 
-def snippet(choice: Choice, layer: int, silenced: Silenced) -> str:
+def snippet(network: str, text: str, layer: int, silenced: Silenced) -> str:
     """Python that repeats the routes and the loss."""
-    return f"""from models.networks.loading import load
+    return f"""from models.networks.domains import domain_samples
+from models.networks.loading import load
 from models.moe.routing import route_text
 
-text = route_text(load({choice.network!r}), {choice.text!r}, frozenset({sorted(silenced)!r}))
+text = route_text(load({network!r}), {text!r}, frozenset({sorted(silenced)!r}))
 layer = text.layers[{layer}]
 print(layer.chosen)
 print(layer.weights)

@@ -1,6 +1,7 @@
 """Parameters and FLOPs of published mixtures: in all, and those that one token uses."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -8,11 +9,11 @@ import streamlit as st
 import torch
 
 from components.figures.moe import grouped_bars
-from components.live.figure import live_figure
-from components.old_controls import choose, whole_number
-from components.old_page import Page, take_with_you
-from components.panels import panel
-from components.words import _
+from components.lesson_parts import note
+from components.settings import View, one_of, slider
+from components.stage import Plot, Stage
+from components.takeaway import take_with_you
+from components.words import _, mark
 from models.moe.sizes import PUBLISHED, MixtureSize, published_size, with_chosen
 
 
@@ -21,36 +22,61 @@ def size_of(name: str) -> MixtureSize:
     return published_size(name)
 
 
-@panel
-def sizes(page: Page) -> None:
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        changed = choose(
-            _("Change K of"), list(PUBLISHED), f"{page.name}_published", str, default="DeepSeek-V3",
-            style="segments",
-        )  # fmt: skip
-        own = size_of(changed)
-        chosen = whole_number(
-            _("to"), 1, own.experts, f"{page.name}_active", own.chosen, width=120,
-            help=_("Its own: {chosen} of {experts}").format(chosen=own.chosen, experts=own.experts),
-        )  # fmt: skip
-    found = {name: size_of(name) for name in PUBLISHED}
-    found[changed] = with_chosen(own, chosen)
-    left, right = st.columns(2, gap="medium")
-    figure = parameter_figure(found)
-    with left:
-        live_figure(figure, f"{page.name}_parameters", _("Parameters in all and active, for each network"))
-    with right:
-        live_figure(flop_figure(found), f"{page.name}_flops", _("FLOPs of a token, mixture and dense"))
-    size = found[changed]
-    st.latex(
-        r"\begin{aligned}\text{active}"
-        rf"&={size.total:,}\\&\quad-{size.routed:,}\\&\quad+{size.mixture_layers}\times{size.chosen}\times"
-        rf"{size.expert_parameters:,}\\&={size.active:,}\end{{aligned}}"
+def own_size(view: "Sizes") -> MixtureSize:
+    return size_of(view.published)
+
+
+@dataclass(frozen=True)
+class Sizes(View):
+    """Parameters and FLOPs of published mixtures: in all, and those that one token uses."""
+
+    page, name = "moe", "sizes"
+    published: str = one_of(tuple(PUBLISHED), "DeepSeek-V3", label=mark("Change K of"), style="radio")
+    active: int = slider(
+        1,
+        lambda view: own_size(view).experts,
+        lambda view: own_size(view).chosen,
+        1,
+        whole=True,
+        label=mark("Experts that a token uses, K"),
     )
-    page.note("sizes")
-    rows = table(found)
-    st.dataframe(rows, hide_index=True)
-    take_with_you(f"{page.name}_sizes", lambda: rows, lambda: figure, snippet(changed, chosen))
+
+    def sizes(self) -> dict[str, MixtureSize]:
+        sizes = {name: size_of(name) for name in PUBLISHED}
+        return sizes | {self.published: with_chosen(own_size(self), self.active)}
+
+    def stage(self) -> Stage:
+        sizes = self.sizes()
+        return Stage(
+            [
+                Plot(
+                    "parameters",
+                    parameter_figure(sizes),
+                    _("Parameters in all and active, for each network"),
+                ),
+                Plot("flops", flop_figure(sizes), _("FLOPs of a token, mixture and dense")),
+            ]
+        )
+
+    def below(self) -> None:
+        note(self, "sizes")
+        sizes = self.sizes()
+        size, own = sizes[self.published], own_size(self)
+        st.markdown(
+            _("{name} itself uses {chosen} of {experts} experts.").format(
+                name=self.published, chosen=own.chosen, experts=own.experts
+            )
+        )
+        st.latex(
+            r"\begin{aligned}\text{active}"
+            rf"&={size.total:,}\\&\quad-{size.routed:,}\\&\quad+{size.mixture_layers}\times{size.chosen}\times"
+            rf"{size.expert_parameters:,}\\&={size.active:,}\end{{aligned}}"
+        )
+        rows = table(sizes)
+        st.dataframe(rows, hide_index=True)
+        take_with_you(
+            self, lambda: rows, lambda: parameter_figure(sizes), snippet(self.published, self.active)
+        )
 
 
 def parameter_figure(found: dict[str, MixtureSize]) -> go.Figure:

@@ -5,28 +5,17 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from components.old_page import Page
-from components.panels.network.text import Choice, choose_network, choose_text
-from components.words import _
-from models.moe.evaluation import MixtureFigures, figures_of
+from components.panels.network.reading import OTHER, YOURS, ReadsNetwork, network_label
+from components.settings import View, number, one_of
+from components.words import _, mark
+from models.moe.evaluation import MixtureFigures, expert_count, figures_of
 from models.moe.routing import RoutedCorpus, RoutedText, Silenced, route_corpus, route_text, routers
-from models.networks.catalogue import MIXTURES, Entry, available
+from models.networks.catalogue import MIXTURES, available, find
 from models.networks.domains import domain_samples
 from models.networks.loading import load
 
 EXCERPT = 320  # characters of a domain that the page begins with
 KEPT = 12
-
-
-@dataclass(frozen=True)
-class DomainText:
-    """The beginning of a domain's sample, as a text to choose."""
-
-    name: str
-    excerpt: str
-
-    def title(self, _language: str) -> str:
-        return domain_label(self.name)
 
 
 def domain_label(name: str) -> str:
@@ -43,25 +32,57 @@ def balancing_label(network: str) -> str:
     return labels.get(network, network)
 
 
-def choose_source(page: Page) -> Choice:
-    """Network and text. Raises InputError on a network that cannot be."""
-    offered = [DomainText(name, _beginning(text)) for name, text in domain_samples().items()]
-    return choose_text(page, mixtures(), offered)
+def mixtures(_view: object = None) -> list[str]:
+    """Mixtures that ship with Loupe, and "another one"."""
+    return [*(entry.name for entry in available() if entry.name in MIXTURES), OTHER]
 
 
-def choose_mixture(page: Page) -> str:
-    """The network alone, for views that read the samples of the domains."""
-    with st.container(width=420):
-        return choose_network(page, mixtures())
-
-
-def mixtures() -> list[Entry]:
-    return [entry for entry in available() if entry.name in MIXTURES]
-
-
-def _beginning(text: str) -> str:
-    part = text[:EXCERPT]
+def beginning(domain: str) -> str:
+    """The first words of a domain's sample."""
+    part = domain_samples()[domain][:EXCERPT]
     return part[: max(part.rfind("\n"), part.rfind(" ")) + 1].rstrip()
+
+
+def domain_or_own(name: str) -> str:
+    return _("your own text") if name == YOURS else domain_label(name)
+
+
+@dataclass(frozen=True)
+class ReadsMixture(ReadsNetwork):
+    """A view on a mixture of experts that a person chooses."""
+
+    network: str = one_of(
+        mixtures, MIXTURES[0], label=mark("Network"), label_of=network_label, place="head", kept=True
+    )
+
+    @property
+    def network_name(self) -> str:
+        """The mixture that is read. Raises InputError on a typed one that cannot be."""
+        if self.network != OTHER:
+            return self.network
+        return find(self.other).name if self.other else MIXTURES[0]
+
+
+@dataclass(frozen=True)
+class Seeds(View):
+    """A view on something random."""
+
+    seed: int = number(0, 9_999, 0, label=mark("Seed"), place="more")
+
+
+@dataclass(frozen=True)
+class OnLayer(ReadsMixture):
+    """A layer of the mixture, which several views share."""
+
+    layer: int = one_of(lambda view: range(view.routed_layers), 1, label=mark("Layer"), style="segments")
+
+    @property
+    def routed_layers(self) -> int:
+        return len(routers(load(self.network_name)))
+
+    @property
+    def experts(self) -> int:
+        return expert_count(load(self.network_name))
 
 
 @st.cache_resource(max_entries=KEPT, show_spinner=False)

@@ -1,9 +1,11 @@
 """Do experts specialise by domain, by token? Who works with whom? Each beside its null."""
 
-from functools import partial
+from dataclasses import dataclass
+from functools import lru_cache, partial
 
 import numpy as np
 import pandas as pd
+import plotly.graph_objects as go
 import streamlit as st
 import torch
 from jaxtyping import Int
@@ -11,12 +13,12 @@ from torch import Tensor
 
 from components.figures.moe import against_chance, names_of
 from components.figures.moe_load import pair_matrix
-from components.live.figure import live_figure
-from components.old_controls import choose, whole_number
-from components.old_page import Page, take_with_you
-from components.panels import panel
-from components.panels.moe.source import corpora, domain_label
-from components.words import _
+from components.lesson_parts import note
+from components.panels.moe.source import OnLayer, corpora, domain_label
+from components.settings import number
+from components.stage import Plot, Stage
+from components.takeaway import take_with_you
+from components.words import _, mark
 from models.moe.evaluation import expert_count
 from models.moe.specialisation import (
     coactivation_share,
@@ -30,50 +32,72 @@ from models.networks.loading import load
 DRAWS, SEED = 20, 0
 
 
-@panel
-def specialise(page: Page, network: str) -> None:
+@dataclass(frozen=True)
+class Routed:
+    """All domains' samples as one: routes of a layer, token ids, and the domain of each token."""
+
+    names: tuple[str, ...]
+    chosen: Int[Tensor, "tokens slots"]
+    ids: Int[Tensor, " tokens"]
+    domains: Int[Tensor, " tokens"]
+
+
+def routed_samples(network: str, layer: int) -> Routed:
     parts = corpora(network)
-    experts = expert_count(load(network))
-    layers = len(next(iter(parts.values())).chosen)
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        layer = choose(
-            _("Layer"), range(layers), f"{page.name}_layer", str, default=page.default("layer"),
-            style="segments" if layers <= 8 else "select",
-        )  # fmt: skip
-        least = whole_number(
-            _("Count tokens seen at least … times"), 1, 100, f"{page.name}_least", 10, width=260
-        )
-    chosen = torch.cat([corpus.chosen[layer] for corpus in parts.values()])
-    ids = torch.cat([corpus.token_ids for corpus in parts.values()])
-    domains = torch.cat([torch.full((len(c.token_ids),), i) for i, c in enumerate(parts.values())])
-    left, right = st.columns([3, 2], gap="medium")
-    with left:
-        measure = partial(domain_specialisation, domains=domains, experts=experts, kinds=len(parts))
-        values = measure(chosen)
-        null = null_distribution(measure, chosen, DRAWS, SEED)
-        figure = against_chance(
-            values.numpy(),
-            null.numpy(),
-            names_of(experts),
-            _("Expert"),
-            _("Information on the domain (nats)"),
-        )
-        live_figure(figure, f"{page.name}_special", _("Domain specialisation of each expert beside chance"))
-        page.note("specialise")
-    with right:
+    return Routed(
+        tuple(parts),
+        torch.cat([corpus.chosen[layer] for corpus in parts.values()]),
+        torch.cat([corpus.token_ids for corpus in parts.values()]),
+        torch.cat([torch.full((len(c.token_ids),), i) for i, c in enumerate(parts.values())]),
+    )
+
+
+@lru_cache(maxsize=32)
+def beside_chance(network: str, layer: int) -> tuple[Tensor, Tensor]:
+    """Domain specialisation of each expert, and the same of shuffled routes."""
+    found, experts = routed_samples(network, layer), expert_count(load(network))
+    measure = partial(domain_specialisation, domains=found.domains, experts=experts, kinds=len(found.names))
+    return measure(found.chosen), null_distribution(measure, found.chosen, DRAWS, SEED)
+
+
+@dataclass(frozen=True)
+class Specialists(OnLayer):
+    """Do experts specialise by domain, by token? Who works with whom? Each beside its null."""
+
+    page, name = "moe", "specialise"
+    least: int = number(1, 100, 10, label=mark("Count tokens seen at least … times"))
+
+    def special_figure(self) -> go.Figure:
+        values, null = beside_chance(self.network_name, self.layer)
+        title = _("Information on the domain (nats)")
+        return against_chance(values.numpy(), null.numpy(), names_of(self.experts), _("Expert"), title)
+
+    def stage(self) -> Stage:
+        chosen, experts = routed_samples(self.network_name, self.layer).chosen, self.experts
         together = coactivation_share(chosen, experts).numpy()
         top = float(np.max(together * (1 - np.eye(experts))))
         pairs = pair_matrix(together, max(top, 0.01), _("Expert"), _("share of its tokens"))
-        live_figure(
-            pairs, f"{page.name}_pairs", _("Of the tokens of one expert, the share that uses another")
+        said = _("Domain specialisation of each expert beside chance")
+        return Stage(
+            [
+                Plot("special", self.special_figure(), said, width=1.4),
+                Plot("pairs", pairs, _("Of the tokens of one expert, the share that uses another")),
+            ]
         )
-        by_chance = (chosen.shape[1] - 1) / max(1, experts - 1)
-        words = _("By chance, with even load: {share}.").format(share=f"{by_chance:.3f}")
-        st.caption(words)
-    tokens(chosen[:, 0], ids, experts, least)
-    shares = share_table(chosen, domains, experts, list(parts))
-    st.dataframe(shares, hide_index=True)
-    take_with_you(f"{page.name}_specialise", lambda: shares, lambda: figure, snippet(network, layer))
+
+    def below(self) -> None:
+        note(self, "specialise")
+        samples, experts = routed_samples(self.network_name, self.layer), self.experts
+        by_chance = (samples.chosen.shape[1] - 1) / max(1, experts - 1)
+        words = _(
+            "Right: of the tokens that use the row's expert, the share that also uses the column's; "
+            "by chance, with even load: {share}."
+        )
+        st.markdown(words.format(share=f"{by_chance:.3f}"))
+        tokens(samples.chosen[:, 0], samples.ids, experts, self.least)
+        shares = share_table(samples.chosen, samples.domains, experts, list(samples.names))
+        st.dataframe(shares, hide_index=True)
+        take_with_you(self, lambda: shares, self.special_figure, snippet(self.network_name, self.layer))
 
 
 def tokens(first: Int[Tensor, " tokens"], ids: Int[Tensor, " tokens"], experts: int, least: int) -> None:

@@ -1,6 +1,6 @@
 """Live training of a small mixture-of-experts layer, whose balancing can be turned while it runs."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -14,12 +14,11 @@ import streamlit as st
 from components import work
 from components.figures.moe import curves_over_time, load_over_time
 from components.figures.style import pale
-from components.live.figure import live_figure
-from components.live.old_slider import live_slider
-from components.old_controls import choose, whole_number
-from components.old_page import Page, take_with_you
-from components.panels import panel
-from components.words import _
+from components.lesson_parts import note
+from components.settings import View, flag, number, one_of, slider
+from components.stage import Block, Plot, Row, Stage, show
+from components.takeaway import take_with_you
+from components.words import _, mark
 from models.moe.layer_training import (
     BALANCINGS,
     ROUTERS,
@@ -46,18 +45,6 @@ class Turned:
     knobs: Knobs
 
 
-def turned(page: Page) -> Turned:
-    return st.session_state.setdefault(f"{page.name}_turned", Turned(knobs_now(page)))
-
-
-def training(page: Page) -> None:
-    """The knobs, and the run that they may be turned in."""
-    if turned(page).knobs != knobs_now(page):  # a scene or an answer has set them, and shows what they do
-        work.forget(f"{page.name}_layer")
-    knobs(page)
-    layer_training(page)
-
-
 def balancing_name(balancing: Balancing) -> str:
     return {
         "none": _("none"),
@@ -78,78 +65,130 @@ def router_name(router: Router) -> str:
     }[router]
 
 
-@panel
-def knobs(page: Page) -> None:
-    """What may be turned in the middle of a run; the run reads them before every step."""
-    name = page.name
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        choose(
-            _("Router"), ROUTERS, f"{name}_router", router_name, default="sigmoid", width=220,
-            help=_(
-                "Experts that choose their tokens, and a hash of the token, leave nothing to balance: "
-                "there neither a loss nor the bias does anything."
-            ),
-        )  # fmt: skip
-        choose(_("Balancing"), BALANCINGS, f"{name}_balancing", balancing_name, default="sign", width=220)
-        st.toggle(
-            _("Freeze the bias (γ = 0)"), key=f"{name}_frozen", bind="query-params",
-            help=_("The bias stays as it is; DeepSeek-V3 ends its training so."),
-        )  # fmt: skip
-    one, two, three, four = st.columns(4, gap="medium")
-    with one:
-        live_slider(
-            _("Weight α of the loss"), f"{name}_alpha", 1e-3, 10.0, 0.1, log=True, step=1e-4,
-            help=_("Used with one of the three auxiliary losses only."),
-        )  # fmt: skip
-    with two:
-        live_slider(
-            _("Bias update rate γ"), f"{name}_gamma", 1e-4, 1.0, 0.01, log=True, step=1e-5,
-            help=_("Used with the bias only."),
-        )  # fmt: skip
-    with three:
-        live_slider(
-            _("Push towards expert 0"), f"{name}_push", 0.0, 8.0, 0.0, 0.1,
-            help=_("Added to its logit: a disturbance. At 8 nearly every token goes there."),
-        )  # fmt: skip
-    with four:
-        live_slider(
-            _("Weight of the z-loss"), f"{name}_z_weight", 0.0, 0.1, 0.0, 0.001,
-            help=_("Holds the router's logits small, and balances nothing."),
-        )  # fmt: skip
-    turned(page).knobs = knobs_now(page)
+def acts_on(*balancings: Balancing) -> Callable[["TrainLayer"], str]:
+    """Why a knob does nothing now; empty where it acts."""
+    return lambda view: "" if view.balancing in balancings else mark("Acts with another balancing only.")
 
 
-def knobs_now(page: Page) -> Knobs:
-    state, name = st.session_state, page.name
-    return Knobs(
-        state.get(f"{name}_balancing", "sign"),
-        state.get(f"{name}_alpha", 0.1),
-        state.get(f"{name}_gamma", 0.01),
-        state.get(f"{name}_frozen", False),
-        state.get(f"{name}_push", 0.0),
-        state.get(f"{name}_router", "sigmoid"),
-        state.get(f"{name}_z_weight", 0.0),
+def has_balancing(view: "TrainLayer") -> str:
+    return "" if view.router in ("sigmoid", "softmax") else mark("This router leaves nothing to balance.")
+
+
+@dataclass(frozen=True)
+class TrainLayer(View):
+    """A small mixture-of-experts layer trained live, whose balancing can be turned while it runs."""
+
+    page, name = "moe", "train"
+    push: float = slider(
+        0.0,
+        8.0,
+        0.0,
+        0.1,
+        live=False,
+        label=mark("Push towards expert 0"),
+        help=mark("Added to its logit: a disturbance. At 8 nearly every token goes there."),
     )
-
-
-@panel
-def layer_training(page: Page) -> None:
-    """Load, MaxVio and loss over the steps so far; before a start, of a whole run with these knobs."""
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        count = choose(
-            _("Steps"), LENGTHS, f"{page.name}_steps", "{:,}".format, default=STEPS, style="segments",
-            help=_("A longer run leaves time to turn knobs."),
-        )  # fmt: skip
-        seed = whole_number(_("Seed"), 0, 9_999, f"{page.name}_run_seed", 0, width=120)
-    settings, now = LayerSettings(seed=seed), turned(page)
-    run = work.run(
-        f"{page.name}_layer",
-        (count, settings),
-        lambda: LayerTraining(settings).run(lambda: now.knobs, count),
-        count,
-        done=lambda last: last.step if isinstance(last, Step) else count,
+    gamma: float = slider(
+        1e-4,
+        1.0,
+        0.01,
+        1e-5,
+        log=True,
+        live=False,
+        label=mark("Bias update rate γ"),
+        help=mark("Used with the bias only."),
+        off=acts_on("sign", "proportional"),
     )
-    work.stage(run, partial(draw, page, count), recorded=lambda: finished(settings, knobs_now(page)))
+    alpha: float = slider(
+        1e-3,
+        10.0,
+        0.1,
+        1e-4,
+        log=True,
+        live=False,
+        label=mark("Weight α of the loss"),
+        help=mark("Used with one of the three auxiliary losses only."),
+        off=acts_on("loss", "sequence", "device"),
+    )
+    z_weight: float = slider(
+        0.0,
+        0.1,
+        0.0,
+        0.001,
+        live=False,
+        label=mark("Weight of the z-loss"),
+        help=mark("Holds the router's logits small, and balances nothing."),
+        place="more",
+    )
+    router: Router = one_of(
+        ROUTERS,
+        "sigmoid",
+        label=mark("Router"),
+        label_of=router_name,
+        help=mark(
+            "Experts that choose their tokens, and a hash of the token, leave nothing to balance: "
+            "there neither a loss nor the bias does anything."
+        ),
+    )
+    balancing: Balancing = one_of(
+        BALANCINGS, "sign", label=mark("Balancing"), label_of=balancing_name, off=has_balancing
+    )
+    frozen: bool = flag(
+        label=mark("Freeze the bias (γ = 0)"),
+        help=mark("The bias stays as it is; DeepSeek-V3 ends its training so."),
+    )
+    steps: int = one_of(
+        LENGTHS,
+        label=mark("Steps"),
+        label_of="{:,}".format,
+        place="more",
+        help=mark("A longer run leaves time to turn knobs."),
+    )
+    run_seed: int = number(0, 9_999, 0, label=mark("Seed"), place="more")
+
+    @property
+    def knobs(self) -> Knobs:
+        return Knobs(
+            self.balancing, self.alpha, self.gamma, self.frozen, self.push, self.router, self.z_weight
+        )
+
+    def run(self) -> work.Run[Step | Outcome]:
+        """The session's run of this length and seed; it reads the knobs before every step."""
+        settings, count, turned = LayerSettings(seed=self.run_seed), self.steps, turned_of_session()
+        turned.knobs = self.knobs
+        return work.run(
+            "moe_layer",
+            (count, settings),
+            lambda: LayerTraining(settings).run(lambda: turned.knobs, count),
+            count,
+            done=lambda last: last.step if isinstance(last, Step) else count,
+        )
+
+    def stage(self) -> Stage:
+        return Stage(Block(self.draw_run))
+
+    def draw_run(self) -> None:
+        work.stage(self.run(), partial(draw, self), recorded=self.recorded)
+
+    def recorded(self) -> Sequence[Step | Outcome]:
+        return finished(LayerSettings(seed=self.run_seed), self.knobs)
+
+    def below(self) -> None:
+        """What came of the run, and what to take along."""
+        note(self, "training")
+        results = self.run().results
+        seen, total = (results, self.steps) if results else (self.recorded(), STEPS)
+        say(seen)
+        steps = steps_of(seen)
+        if steps:
+            take_with_you(
+                self, lambda: step_table(steps), lambda: load_figure(steps, total), snippet(steps)
+            )
+
+
+def turned_of_session() -> Turned:
+    """The knobs as this session has them, for the thread of its run."""
+    return st.session_state.setdefault("moe_turned", Turned(Knobs()))
 
 
 def steps_of(seen: Sequence[Step | Outcome]) -> list[Step]:
@@ -163,29 +202,30 @@ def finished(settings: LayerSettings, knobs: Knobs) -> Sequence[Step | Outcome]:
         return list(LayerTraining(settings).run(lambda: knobs))
 
 
-def draw(page: Page, count: int, seen: Sequence[Step | Outcome], *, faint: bool = False) -> None:
-    """Three figures on axes that stay, and words; a recorded run has STEPS steps."""
-    steps, total = steps_of(seen), STEPS if faint else count
-    load = pale(load_figure(steps, total), faint)
-    live_figure(load, f"{page.name}_load_time", _("Load of each expert over the training steps"))
-    left, right = st.columns(2, gap="medium")
+def draw(view: TrainLayer, seen: Sequence[Step | Outcome], *, faint: bool = False) -> None:
+    """Load, MaxVio and loss over the steps so far, on axes that stay; a recorded run has STEPS steps."""
+    steps, total = steps_of(seen), STEPS if faint else view.steps
     every = total // POINTS
     violation = np.array([step.max_violation for step in steps[::every]], np.float32)
+    loss = np.array([step.loss for step in steps[::every]], np.float32)
     turned = [late.step for early, late in pairwise(steps) if early.knobs != late.knobs]
-    with left:
-        figure = curves_over_time(
-            {_("MaxVio of the batch"): violation}, every, total, _("MaxVio of the batch"),
-            top=1.0 if not len(violation) else max(2.0, min(TOP_VIOLATION, float(violation.max()) * 1.05)),
-            turned=turned,
-        )  # fmt: skip
-        live_figure(pale(figure, faint), f"{page.name}_violation_time", _("MaxVio over the training steps"))
-    with right:
-        loss = np.array([step.loss for step in steps[::every]], np.float32)
-        figure = curves_over_time(
-            {_("loss of the task"): loss}, every, total, _("Loss, as a share of its start"), 1.2, turned
-        )
-        live_figure(pale(figure, faint), f"{page.name}_loss_time", _("Loss over the training steps"))
-    say(page, seen, total)
+    top = max(2.0, min(TOP_VIOLATION, float(violation.max()) * 1.05)) if len(violation) else 1.0
+    said = _("MaxVio of the batch")
+    over = curves_over_time({said: violation}, every, total, said, top=top, turned=turned)
+    task = curves_over_time(
+        {_("loss of the task"): loss}, every, total, _("Loss, as a share of its start"), 1.2, turned
+    )
+    load = pale(load_figure(steps, total), faint)
+    show(
+        Stage(
+            Row([Plot("load_time", load, _("Load of each expert over the training steps"))], height=1.2),
+            [
+                Plot("violation_time", pale(over, faint), _("MaxVio over the training steps")),
+                Plot("loss_time", pale(task, faint), _("Loss over the training steps")),
+            ],
+        ),
+        view.page,
+    )
 
 
 def load_figure(steps: list[Step], total: int) -> go.Figure:
@@ -200,7 +240,7 @@ def load_figure(steps: list[Step], total: int) -> go.Figure:
     return load_over_time(table, every, total)
 
 
-def say(page: Page, seen: Sequence[Step | Outcome], total: int) -> None:
+def say(seen: Sequence[Step | Outcome]) -> None:
     """With which knobs, and what came of it on tokens that were not trained on."""
     steps = steps_of(seen)
     if not steps:
@@ -219,26 +259,19 @@ def say(page: Page, seen: Sequence[Step | Outcome], total: int) -> None:
         z_weight=f"{last.z_weight:.3g}",
         z=f"{steps[-1].z:.2f}",
     )
-    st.caption(words)
+    st.markdown(words)
     outcome = seen[-1]
     if isinstance(outcome, Outcome):
         late = float(np.mean([step.max_violation for step in steps[-100:]]))
         metrics = {
             _("MaxVio_global, on 4,096 new tokens"): f"{outcome.max_violation:.3f}",
             _("The same of 4 devices of 4 experts"): f"{outcome.device_violation:.3f}",
-            _("Loss on them, as a share of answering 0"): f"{outcome.loss:.4f}",
+            _("Loss on them ÷ loss of answering 0"): f"{outcome.loss:.4f}",
             _("MaxVio of the batch, mean of the last 100"): f"{late:.3f}",
             _("New tokens that no expert took"): f"{outcome.left_out:.1%}",
         }
         for column, (label, value) in zip(st.columns(len(metrics)), metrics.items(), strict=True):
             column.metric(label, value)
-    page.note("training")
-    take_with_you(
-        f"{page.name}_training",
-        lambda: step_table(steps),
-        lambda: load_figure(steps, total),
-        snippet(steps),
-    )
 
 
 def step_table(steps: list[Step]) -> pd.DataFrame:
@@ -248,7 +281,7 @@ def step_table(steps: list[Step]) -> pd.DataFrame:
         | {f"load_{expert}": int(count) for expert, count in enumerate(s.load)}
         for s in steps
     ]
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).set_index("step")
 
 
 def snippet(steps: list[Step]) -> str:

@@ -135,9 +135,19 @@ class ChangesHead(PicksPair):
 
 
 def next_token_plot(
-    network: str, base: Trace, changed: Trace, name: str, *, width: float = 1.0, count: int = TOP_TOKENS
+    network: str,
+    base: Trace,
+    changed: Trace,
+    name: str,
+    *,
+    width: float = 1.0,
+    count: int = TOP_TOKENS,
+    names: tuple[str, str] | None = None,
 ) -> Plot | None:
-    """The likeliest next tokens of both passes; None where the network is an encoder."""
+    """The likeliest next tokens of both passes; None where the network is an encoder.
+
+    ``names`` say what is before and what after; a few tokens stand in a low figure.
+    """
     if base.logits is None or changed.logits is None:
         return None
     change = compare_next_token(base.logits[-1], changed.logits[-1], count)
@@ -149,6 +159,8 @@ def next_token_plot(
         change.after[shown].numpy(),
         changed=changed is not base,
         kl=change.kl,
+        names=names,
+        is_low=count < TOP_TOKENS,
     )
     return Plot(name, figure, _("Probabilities of the next token"), width=width, rest=150)
 

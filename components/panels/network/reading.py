@@ -2,6 +2,7 @@
 
 import html
 from dataclasses import dataclass
+from typing import Any
 
 import streamlit as st
 
@@ -138,7 +139,9 @@ class ReadsText(ReadsNetwork):
         """The passage whose excerpt the text is; "your own" for any other text, which is never lost."""
         state, keys = st.session_state, self.keys()
         widget, own = f"{keys['passage']}_widget", f"{keys['text']}_own"
-        state[widget] = self.passage if self.text == excerpt(self.passage) else YOURS
+        offered: Any = self.controls()["passage"]
+        is_passage = self.text == self.controls()["text"].default_of(self)
+        state[widget] = self.passage if is_passage else YOURS
 
         def take() -> None:
             chosen = state[keys["passage"]] = state[widget]
@@ -149,8 +152,8 @@ class ReadsText(ReadsNetwork):
 
         st.selectbox(
             _("Passage"),
-            self.controls()["passage"].options_of(self),  # type: ignore[attr-defined]  # it is a OneOf
-            format_func=passage_label,
+            offered.options_of(self),
+            format_func=offered.label_of,
             key=widget,
             on_change=take,
         )

@@ -1,19 +1,23 @@
 """One step taken apart: gradient, state, direction, preconditioner, decay and the resulting Δ."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pandas as pd
 import streamlit as st
 
+from components import controls
 from components.figures.optimizers import parts_of_step
+from components.lesson_parts import note
 from components.live.figure import live_figure
-from components.old_controls import whole_number
-from components.old_page import Check, Page, checked_against
-from components.panels import panel
-from components.panels.optimizers.setup import Setup
-from components.panels.optimizers.walks import Walk, step_now, walks, with_sliders
+from components.panels.optimizers.walks import Walk
+from components.takeaway import Check, checked_against
 from components.words import _
 from models.optimizers.steps import Step, difference_from_library, explain_step
 from models.optimizers.trajectories import KINDS, Choice
+
+if TYPE_CHECKING:
+    from components.panels.optimizers.paths import Paths
 
 TOLERANCE = 1e-6
 FORMULAS = {
@@ -44,17 +48,12 @@ FORMULAS = {
 }
 
 
-@panel
-def step_anatomy(page: Page, setup: Setup) -> None:
+def step_anatomy(view: "Paths", walk: Walk) -> None:
     """The scrubbed step of the optimizer whose settings are open, checked against the library's."""
-    setup = with_sliders(page, setup)
-    kind = st.session_state.get(f"{page.name}_tune", setup.kinds[-1])
-    kind = kind if kind in setup.kinds else setup.kinds[-1]
-    walk = next(walk for walk in walks(page, setup) if walk.choice.kind == kind)
+    kind = walk.choice.kind
     st.markdown("##### " + _("One step of {name}, taken apart").format(name=KINDS[kind].label))
-    last = max(1, walk.path.last)
-    step = min(step_now(page, setup), last)
-    step = whole_number(_("Step"), 1, last, f"{page.name}_step", min(20, last), width=140)
+    controls.draw(view, "step", width=140)
+    step = min(view.step, max(1, walk.path.last))
     explained = explain_step(walk.path, walk.choice, step)
     left, right = st.columns([2, 3], gap="medium")
     with left:
@@ -62,9 +61,9 @@ def step_anatomy(page: Page, setup: Setup) -> None:
         st.latex(arithmetic(explained))
     with right:
         figure = parts_of_step({"g": explained.gradient.numpy(), **direction_and_delta(explained)})
-        live_figure(figure, f"{page.name}_parts", _("Gradient, direction and step, by coordinate"))
+        live_figure(figure, f"{view.page}_parts", _("Gradient, direction and step, by coordinate"))
     st.dataframe(parts_table(explained), hide_index=True)
-    page.note("anatomy")
+    note(view, "anatomy")
     checked_against([step_check(walk, step)])
 
 

@@ -1,5 +1,8 @@
 """The learning-rate basin: what each optimizer reaches at forty learning rates, default or tuned."""
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
@@ -7,81 +10,86 @@ import streamlit as st
 
 from components.figures.optimizer_curves import Curve, curves
 from components.figures.optimizers import SMALLEST, place_of
-from components.live.figure import live_figure
-from components.old_controls import choose
-from components.old_page import Check, Page, checked_against, take_with_you
-from components.panels import panel
-from components.panels.optimizers.setup import Setup, choice_now, choose_setup, path_of, with_rate
-from components.words import _
-from models.optimizers.learning_rates import Basin, basin, rates_between
-from models.optimizers.surfaces import SurfaceChoice, surface
-from models.optimizers.trajectories import KINDS, Choice, Run
+from components.lesson_parts import note
+from components.panels.optimizers.settings import Setup, WalksOnSurface
+from components.panels.optimizers.walks import COUNT, HIGH, LOW, basin_of, path_of, swept, with_rate
+from components.settings import one_of
+from components.stage import Plot, Stage
+from components.takeaway import Check, checked_against, take_with_you
+from components.words import _, mark
+from models.optimizers.learning_rates import Basin
+from models.optimizers.trajectories import KINDS, Choice
 
-LOW, HIGH, COUNT = 1e-5, 10.0, 40
-SLOW_COUNT = 13  # learning rates of optimizers that cannot run as one batch
 WITHIN = 10.0
 
 
-@st.cache_resource(max_entries=128, show_spinner=False)
-def basin_of(choice: SurfaceChoice, start: tuple[float, float], optimizer: Choice, run: Run) -> Basin:
-    count = COUNT if KINDS[optimizer.kind].is_elementwise else SLOW_COUNT
-    return basin(surface(choice), start, optimizer, rates_between(LOW, HIGH, count), run)
+def compared_label(compared: str) -> str:
+    return _("at the library's default rate") if compared == "torch" else _("each at its best rate")
 
 
-def tuned_rate(choice: SurfaceChoice, start: tuple[float, float], optimizer: Choice, run: Run) -> float:
-    """The learning rate of the basin's lowest point. The optimizer's own rate plays no part in it."""
-    return basin_of(choice, start, with_rate(optimizer, KINDS[optimizer.kind].rate), run).best_rate
+@dataclass(frozen=True)
+class LearningRateBasin(WalksOnSurface):
+    """The last loss against the learning rate, and the runs at the rates that are marked."""
 
+    page, name = "optimizers", "basin"
+    sweeps_rates: ClassVar[bool] = True
+    compare: str = one_of(("torch", "tuned"), label=mark("Compare"), label_of=compared_label, style="radio")
 
-@panel
-def learning_rate_basin(page: Page) -> None:
-    setup = choose_setup(page, ())
-    which = choose(
-        _("Compare"),
-        ("torch", "tuned"),
-        f"{page.name}_compare",
-        lambda name: _("at the library's default rate") if name == "torch" else _("each at its best rate"),
-        default="torch",
-        style="segments",
-    )
-    basins = {
-        kind: basin_of(
-            setup.surface, setup.start, with_rate(choice_now(page, kind), KINDS[kind].rate), setup.run
+    @property
+    def choices(self) -> list[Choice]:
+        """The chosen optimizers, as a sweep takes them."""
+        return [swept(self.choice_of(kind)) for kind in self.chosen]
+
+    def basins(self, setup: Setup) -> dict[str, Basin]:
+        return {
+            choice.kind: basin_of(setup.surface, setup.start, choice, setup.run) for choice in self.choices
+        }
+
+    def stage(self) -> Stage:
+        setup = self.setup
+        basins = self.basins(setup)
+        runs = run_figure(setup, self.choices, basins, self.compare)
+        return Stage(
+            [
+                Plot(
+                    "basin",
+                    basin_figure(basins, self.compare),
+                    _("Last loss against learning rate for each optimizer"),
+                    width=1.2,
+                ),
+                Plot("runs", runs, _("Loss against the step at the marked learning rates")),
+            ]
         )
-        for kind in setup.kinds
-    }
-    left, right = st.columns([3, 2], gap="medium")
-    with left:
-        figure = basin_figure(basins, which)
-        live_figure(figure, f"{page.name}_basin", _("Last loss against learning rate for each optimizer"))
-    with right:
-        live_figure(
-            run_figure(page, setup, basins, which),
-            f"{page.name}_runs",
-            _("Loss against the step at the marked learning rates"),
+
+    def below(self) -> None:
+        setup = self.setup
+        basins = self.basins(setup)
+        note(self, "basin")
+        st.dataframe(basin_table(basins), hide_index=True)
+        checked_against([basin_check(setup, self.choices, basins)])
+        take_with_you(
+            self,
+            lambda: losses_table(basins),
+            lambda: basin_figure(basins, self.compare),
+            snippet(setup, self.choices),
         )
-    page.note("basin")
-    rows = basin_table(basins)
-    st.dataframe(rows, hide_index=True)
-    checked_against([basin_check(page, setup, basins)])
-    take_with_you(f"{page.name}_basin", lambda: losses_table(basins), lambda: figure, snippet(page, setup))
 
 
-def rate_of(kind: str, found: Basin, which: str) -> float:
-    return KINDS[kind].rate if which == "torch" else found.best_rate
+def rate_of(kind: str, sweep: Basin, which: str) -> float:
+    return KINDS[kind].rate if which == "torch" else sweep.best_rate
 
 
 def basin_figure(basins: dict[str, Basin], which: str) -> go.Figure:
     lines = []
-    for kind, found in basins.items():
-        losses = found.losses.clamp(min=SMALLEST).numpy()
-        mark = int((found.rates / rate_of(kind, found, which)).log().abs().argmin())
+    for kind, sweep in basins.items():
+        losses = sweep.losses.clamp(min=SMALLEST).numpy()
+        mark = int((sweep.rates / rate_of(kind, sweep, which)).log().abs().argmin())
         losses = np.where(np.isfinite(losses), losses, np.nan)
         lines.append(
             Curve(
                 KINDS[kind].label,
                 place_of(kind),
-                found.rates.numpy(),
+                sweep.rates.numpy(),
                 losses,
                 mark if np.isfinite(losses[mark]) else None,
             )
@@ -93,38 +101,45 @@ def basin_figure(basins: dict[str, Basin], which: str) -> go.Figure:
         x_log=True,
         y_log=True,
         x_range=(np.log10(LOW) - 0.1, np.log10(HIGH) + 0.1),
-        y_range=(-12.3, 4),
-        height=480,
+        y_range=y_range_of(basins),
     )
 
 
-def run_figure(page: Page, setup: Setup, basins: dict[str, Basin], which: str) -> go.Figure:
+def y_range_of(basins: dict[str, Basin]) -> tuple[float, float]:
+    """Decades that hold every basin and the runs: from below the lowest point to 10⁴."""
+    lowest = min(sweep.losses.clamp(min=SMALLEST).min().item() for sweep in basins.values())
+    return (max(-12.3, float(np.log10(lowest)) - 0.7), 4.0)
+
+
+def run_figure(setup: Setup, choices: list[Choice], basins: dict[str, Basin], which: str) -> go.Figure:
+    """The loss of one run each, at the learning rates that are marked in the basins."""
     lines = []
     made = setup.made
-    for kind, found in basins.items():
-        choice = with_rate(choice_now(page, kind), rate_of(kind, found, which))
+    for swept_choice in choices:
+        kind = swept_choice.kind
+        choice = with_rate(swept_choice, rate_of(kind, basins[kind], which))
         path = path_of(setup.surface, setup.start, choice, setup.run)
         losses = (path.losses - (made.lowest or 0.0)).clamp(min=SMALLEST).numpy()
-        name = f"{KINDS[kind].label} {choice.rate:.2g}"
+        name = f"{KINDS[kind].label} η={choice.rate:.2g}"
         if path.diverged_at is not None:
             name += " " + _("(diverged at step {step})").format(step=path.diverged_at)
         lines.append(Curve(name, place_of(kind), np.arange(len(losses)), losses))
-    return curves(lines, _("Step"), _("Loss"), y_log=True, y_range=(-12.3, 4), height=480)
+    return curves(lines, _("Step"), _("Loss"), y_log=True, y_range=y_range_of(basins))
 
 
 def basin_table(basins: dict[str, Basin]) -> pd.DataFrame:
     rows = []
-    for kind, found in basins.items():
-        at_default = int((found.rates / KINDS[kind].rate).log().abs().argmin())
+    for kind, sweep in basins.items():
+        at_default = int((sweep.rates / KINDS[kind].rate).log().abs().argmin())
         rows.append(
             {
                 _("Optimizer"): KINDS[kind].label,
                 _("Default rate"): f"{KINDS[kind].rate:g}",
-                _("Loss near it"): f"{found.losses[at_default].item():.3g}",
-                _("Best rate"): f"{found.best_rate:.2g}",
-                _("Loss there"): f"{found.losses[found.best].item():.3g}",
-                _("Decades within ten times the best"): f"{found.width(WITHIN):.1f}",
-                _("Diverged"): f"{found.diverged.double().mean().item():.0%}",
+                _("Loss near it"): f"{sweep.losses[at_default].item():.3g}",
+                _("Best rate"): f"{sweep.best_rate:.2g}",
+                _("Loss there"): f"{sweep.losses[sweep.best].item():.3g}",
+                _("Decades within 10 × the best"): f"{sweep.width(WITHIN):.1f}",
+                _("Diverged"): f"{sweep.diverged.double().mean().item():.0%}",
             }
         )
     return pd.DataFrame(rows)
@@ -132,26 +147,26 @@ def basin_table(basins: dict[str, Basin]) -> pd.DataFrame:
 
 def losses_table(basins: dict[str, Basin]) -> pd.DataFrame:
     return pd.concat(
-        pd.DataFrame({"optimizer": kind, "rate": found.rates.numpy(), "loss": found.losses.numpy()})
-        for kind, found in basins.items()
+        pd.DataFrame({"optimizer": kind, "rate": sweep.rates.numpy(), "loss": sweep.losses.numpy()})
+        for kind, sweep in basins.items()
     )
 
 
-def basin_check(page: Page, setup: Setup, basins: dict[str, Basin]) -> Check:
+def basin_check(setup: Setup, choices: list[Choice], basins: dict[str, Basin]) -> Check:
     """The best run of each batch, run again by itself."""
     differences = []
-    for kind, found in basins.items():
-        choice = with_rate(choice_now(page, kind), found.best_rate)
+    for swept_choice in choices:
+        sweep = basins[swept_choice.kind]
+        choice = with_rate(swept_choice, sweep.best_rate)
         path = path_of(setup.surface, setup.start, choice, setup.run)
         alone = path.losses[-1].item() - (setup.made.lowest or 0.0)
-        differences.append(abs(alone - found.losses[found.best].item()))
+        differences.append(abs(alone - sweep.losses[sweep.best].item()))
     return Check(_("each optimizer's best run, run again one at a time"), max(differences), 1e-6)
 
 
-def snippet(page: Page, setup: Setup) -> str:
+def snippet(setup: Setup, swept_choices: list[Choice]) -> str:
     """Python that repeats the curves."""
-    found = [with_rate(choice_now(page, kind), KINDS[kind].rate) for kind in setup.kinds]
-    choices = ",\n    ".join(map(repr, found))
+    choices = ",\n    ".join(map(repr, swept_choices))
     run = repr(setup.run).replace("inf", 'float("inf")')
     return f"""from models.optimizers.learning_rates import basin, rates_between
 from models.optimizers.trajectories import Choice, Run

@@ -1,9 +1,8 @@
 """Pre-LN and Post-LN by depth: gradients at the start, and training with and without warm-up."""
 
 from collections.abc import Sequence
-from dataclasses import replace
-from functools import partial
-from itertools import islice
+from dataclasses import dataclass
+from functools import lru_cache, partial
 
 import numpy as np
 import pandas as pd
@@ -13,68 +12,92 @@ import streamlit as st
 from components import work
 from components.figures.optimizer_curves import Curve, curves
 from components.figures.style import pale
-from components.live.figure import live_figure
-from components.live.old_slider import live_slider, slider_value
-from components.old_controls import whole_number
-from components.old_page import Page, checked_against, take_with_you
-from components.panels import live_panel, panel
-from components.panels.optimizers.training import checks
-from components.words import _
-from models.optimizers.schedules import Schedule
-from models.optimizers.training_lab import NORMS, Progress, Training, gradient_norms_at_start, side_by_side
+from components.lesson_parts import note
+from components.panels.optimizers.settings import Seeded
+from components.panels.optimizers.training import BUTTONS, checks
+from components.settings import slider
+from components.stage import Block, Plot, Stage, show
+from components.takeaway import checked_against, take_with_you
+from components.words import _, mark
+from models.optimizers.recorded import DEPTH_STEPS, DEPTH_WARMUP, FIRST_FOUR, four_of, recorded
+from models.optimizers.training_lab import Progress, Training, gradient_norms_at_start, side_by_side
 
-STEPS, WARMUP, PREVIEW = 100, 50, 10
-LIVE = ("norms_at_start",)
-SETTLED = (*LIVE, "four_runs")
+DEPTHS = (2, 6, 12, 24)  # layers, in the table
+LOOKS = {("pre", 0): 0, ("pre", DEPTH_WARMUP): 6, ("post", 0): 1, ("post", DEPTH_WARMUP): 7}
 
 
-@panel
-def norm_and_depth(page: Page) -> None:
-    name = page.name
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        live_slider(_("Layers"), f"{name}_depth", 1, 24, 8, 1, live=LIVE, settled=SETTLED)
-        live_slider(
-            _("Learning rate η (Adam)"),
-            f"{name}_depth_rate",
-            1e-4,
-            0.03,
-            3e-3,
-            log=True,
-            settled=("four_runs",),
+@dataclass(frozen=True)
+class NormAndDepth(Seeded):
+    """How much gradient reaches each layer, and four trainings at the same learning rate."""
+
+    page, name = "optimizers", "depth"
+    depth: int = slider(1, 24, 8, 1, label=mark("Layers"))
+    depth_rate: float = slider(1e-4, 0.03, 3e-3, log=True, label=mark("Learning rate η (Adam)"), live=False)
+
+    @property
+    def trainings(self) -> tuple[Training, ...]:
+        """Pre-LN and Post-LN, each without and with warm-up."""
+        return four_of(self.depth, self.depth_rate, self.seed)
+
+    def stage(self) -> Stage:
+        return Stage(
+            [
+                Plot(
+                    "at_start",
+                    start_figure(self.depth, self.seed),
+                    _("Gradient norm of every layer before the first step, Pre-LN and Post-LN"),
+                ),
+                Block(self.draw_run),
+            ]
         )
-        whole_number(_("Seed"), 0, 9_999, f"{name}_seed", 0, width=110)
-    left, right = st.columns(2, gap="medium")
-    with left:
-        norms_at_start(page)
-    with right:
-        four_runs(page)
-    page.note("depth")
-    at_start_table(page)
+
+    def draw_run(self) -> None:
+        trainings = self.trainings
+        run = work.run(
+            "optimizers_depth",
+            trainings,
+            lambda: side_by_side(list(trainings)),
+            DEPTH_STEPS,
+            cumulative=True,
+        )
+        work.stage(run, partial(draw, trainings), recorded=lambda: [recorded_four(trainings)[1]])
+
+    def below(self) -> None:
+        note(self, "depth")
+        rows = table(self.seed)
+        st.dataframe(rows, hide_index=True)
+        checked_against(checks(Training(norm="post", layers=self.depth, seed=self.seed)))
+        take_with_you(
+            self, lambda: rows, lambda: start_figure(self.depth, self.seed), snippet(self.trainings)
+        )
 
 
-def depth_now(page: Page) -> tuple[int, int]:
-    layers = round(slider_value(f"{page.name}_depth", 1, 24, 8))
-    return layers, st.session_state.get(f"{page.name}_seed", 0)
+def recorded_four(trainings: tuple[Training, ...]) -> tuple[tuple[Training, ...], list[list[Progress]]]:
+    """What is shown before a start: these trainings, or the first four that were recorded."""
+    shown = trainings if all(recorded(training) for training in trainings) else FIRST_FOUR
+    return shown, [recorded(training) or [] for training in shown]
 
 
-@st.cache_data(max_entries=256, show_spinner=False)
+def draw(
+    trainings: tuple[Training, ...], results: Sequence[list[list[Progress]]], *, faint: bool = False
+) -> None:
+    """The four losses so far; nothing before the first step."""
+    shown = recorded_four(trainings)[0] if faint else trainings
+    losses = results[-1] if results else [[] for _training in shown]
+    figure = pale(runs_figure(shown, losses), faint)
+    alt = _("Loss of four runs: Pre-LN and Post-LN, with warm-up and without")
+    show(Stage(Plot("four", figure, alt), reserved=BUTTONS), "optimizers")
+
+
+@lru_cache(maxsize=256)
 def norms_of(norm: str, layers: int, seed: int) -> np.ndarray:
     return gradient_norms_at_start(norm, layers, seed).numpy()
 
 
-@live_panel
-def norms_at_start(page: Page) -> None:
-    live_figure(
-        start_figure(*depth_now(page)),
-        f"{page.name}_at_start",
-        _("Gradient norm of every layer before the first step, Pre-LN and Post-LN"),
-    )
-
-
 def start_figure(layers: int, seed: int) -> go.Figure:
     lines = [
-        Curve(label, place, np.arange(1, layers + 1), norms_of(norm, layers, seed))
-        for norm, place, label in (("pre", 0, "Pre-LN"), ("post", 1, "Post-LN"))
+        Curve(label, LOOKS[norm, 0], np.arange(1, layers + 1), norms_of(norm, layers, seed))
+        for norm, label in (("pre", "Pre-LN"), ("post", "Post-LN"))
     ]
     return curves(
         lines,
@@ -82,20 +105,7 @@ def start_figure(layers: int, seed: int) -> go.Figure:
         _("Gradient norm before the first step"),
         x_range=(0.5, 24.5),
         y_range=(0, 1.8),
-        height=460,
     )
-
-
-def trainings(page: Page) -> list[Training]:
-    """Pre-LN and Post-LN, each without and with warm-up."""
-    layers, seed = depth_now(page)
-    rate = slider_value(f"{page.name}_depth_rate", 1e-4, 0.03, 3e-3)
-    plain = Training("adam", rate, layers=layers, steps=STEPS, seed=seed)
-    return [
-        replace(plain, norm=norm, schedule=Schedule(warmup=warmup))
-        for norm in NORMS
-        for warmup in (0, WARMUP)
-    ]
 
 
 def label_of(run: Training) -> str:
@@ -105,45 +115,25 @@ def label_of(run: Training) -> str:
     return _("{norm}, warm-up {steps}").format(norm=norm, steps=run.schedule.warmup)
 
 
-@panel
-def four_runs(page: Page) -> None:
-    asked = trainings(page)
-    run = work.run(f"{page.name}_depth", tuple(asked), lambda: side_by_side(asked), STEPS, cumulative=True)
-    work.stage(run, partial(draw, page, asked), recorded=lambda: [preview(tuple(asked))])
-
-
-def draw(
-    page: Page, asked: list[Training], seen: Sequence[list[list[Progress]]], *, faint: bool = False
-) -> None:
-    """The four losses so far; nothing before the first step."""
-    losses = seen[-1] if seen else [[] for _run in asked]
-    live_figure(
-        pale(runs_figure(asked, losses), faint),
-        f"{page.name}_four",
-        _("Loss of four runs: Pre-LN and Post-LN, with warm-up and without"),
-    )
-
-
-@st.cache_resource(max_entries=16, show_spinner=False)
-def preview(asked: tuple[Training, ...]) -> list[list[Progress]]:
-    """The first steps of runs that nobody has started yet."""
-    *_earlier, last = islice(side_by_side(list(asked)), PREVIEW)
-    return last
-
-
-def runs_figure(asked: list[Training], seen: list[list[Progress]]) -> go.Figure:
-    places = {("pre", 0): 0, ("pre", WARMUP): 6, ("post", 0): 1, ("post", WARMUP): 7}
+def runs_figure(trainings: tuple[Training, ...], results: list[list[Progress]]) -> go.Figure:
     lines = [
         Curve(
-            label_of(run),
-            places[run.norm, run.schedule.warmup],
+            label_of(training),
+            LOOKS[training.norm, training.schedule.warmup],
             np.arange(len(progress)),
-            np.array([one.loss for one in progress], dtype=np.float32),
+            np.array([step.loss for step in progress], dtype=np.float32),
         )
-        for run, progress in zip(asked, seen, strict=True)
+        for training, progress in zip(trainings, results, strict=True)
     ]
     return curves(
-        lines, _("Step"), _("Loss (nats a character)"), x_range=(0, STEPS), y_range=(1.5, 6), height=400
+        lines,
+        _("Step"),
+        _("Loss (nats per character)"),
+        x_range=(0, DEPTH_STEPS),
+        y_range=(1.5, 6),
+        title=_("depth {layers}, η = {rate}").format(
+            layers=trainings[0].layers, rate=f"{trainings[0].rate:.2g}"
+        ),
     )
 
 
@@ -152,10 +142,9 @@ def ratio_at(layers: int, seed: int) -> float:
     return float(norms_of("post", layers, seed)[-1] / norms_of("pre", layers, seed)[-1])
 
 
-@panel
-def at_start_table(page: Page) -> None:
-    layers, seed = depth_now(page)
-    rows = pd.DataFrame(
+def table(seed: int) -> pd.DataFrame:
+    """The last layer's gradient before the first step, at four depths."""
+    return pd.DataFrame(
         [
             {
                 _("Layers"): depth,
@@ -163,20 +152,15 @@ def at_start_table(page: Page) -> None:
                 _("Post-LN: last layer"): f"{norms_of('post', depth, seed)[-1]:.3f}",
                 "Post-LN ÷ Pre-LN": f"{ratio_at(depth, seed):.2f}",
             }
-            for depth in (2, 6, 12, 24)
+            for depth in DEPTHS
         ]
     )
-    st.dataframe(rows, hide_index=True)
-    checked_against(checks(Training(norm="post", layers=layers, seed=seed)))
-    take_with_you(
-        f"{page.name}_depth", lambda: rows, lambda: start_figure(layers, seed), snippet(trainings(page))
-    )
 
 
-def snippet(asked: list[Training]) -> str:
+def snippet(trainings: tuple[Training, ...]) -> str:
     """Python that repeats both figures."""
-    layers, seed = asked[0].layers, asked[0].seed
-    runs = ",\n    ".join(map(repr, asked))
+    layers, seed = trainings[0].layers, trainings[0].seed
+    runs = ",\n    ".join(map(repr, trainings))
     return f"""from models.optimizers.schedules import Schedule
 from models.optimizers.training_lab import Training, gradient_norms_at_start, train
 

@@ -1,6 +1,7 @@
 """A matrix to learn: SGD, Adam and Muon, and what Newton–Schulz does to an update's singular values."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -10,12 +11,12 @@ import torch
 
 from components.figures.optimizer_curves import Curve, curves, matrix_heatmaps
 from components.figures.optimizers import place_of
-from components.live.figure import live_figure
-from components.live.old_slider import live_slider, slider_value
-from components.old_controls import choose, whole_number
-from components.old_page import Check, Page, checked_against, take_with_you
-from components.panels import live_panel, panel
-from components.words import _
+from components.lesson_parts import note
+from components.panels.optimizers.settings import Seeded
+from components.settings import one_of, slider
+from components.stage import Plot, Row, Stage
+from components.takeaway import Check, checked_against, take_with_you
+from components.words import _, mark
 from models.optimizers.learning_rates import rates_between
 from models.optimizers.matrix_problem import (
     OPTIMIZERS,
@@ -33,7 +34,8 @@ STEPS, NEWTON_SCHULZ = 150, 5
 SIZES = (2, 4, 8, 16, 32)
 COSINE = Schedule("cosine")
 LABELS = {"sgd": "SGD", "momentum": "Nesterov", "adam": "Adam", "muon": "Muon"}
-LIVE = ("matrix_step",)
+PLAIN = 11  # the look of singular values: grey, without dashes
+PLACES = {kind: place_of("nesterov" if kind == "momentum" else kind) for kind in LABELS}
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,153 +46,151 @@ class Tuned:
     run: MatrixRun
 
 
-@st.cache_resource(max_entries=64, show_spinner=False)
+@lru_cache(maxsize=64)
 def tuned(problem: MatrixProblem, kind: str) -> Tuned:
     rate = best_rate(problem, kind, rates_between(1e-3, 10.0, 9), STEPS, COSINE)
     return Tuned(rate, matrix_run(problem, kind, rate, STEPS, COSINE))
 
 
-@panel
-def matrices(page: Page) -> None:
-    name = page.name
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        rows, columns = (
-            choose(label, SIZES, f"{name}_{key}", str, default=8, width=110)
-            for label, key in ((_("Rows"), "rows"), (_("Columns"), "columns"))
-        )
-        spread = choose(
-            _("Strongest ÷ weakest input"),
-            (1.0, 3.0, 10.0, 30.0, 100.0),
-            f"{name}_spread",
-            lambda value: f"{value:g}",
-            default=30.0,
-            style="segments",
-        )
-        turned = choose(
-            _("Inputs lie"),
-            ("turned", "along"),
-            f"{name}_inputs",
-            lambda way: _("turned") if way == "turned" else _("along the axes"),
-            default="turned",
-            style="segments",
-        )
-        seed = whole_number(_("Seed"), 0, 9_999, f"{name}_seed", 0, width=110)
-    problem = MatrixProblem(rows, columns, spread, turned == "turned", seed)
-    live_slider(
-        _("Step"), f"{name}_matrix_step", 1, STEPS, 20, 1, live=LIVE, settled=(*LIVE, "matrix_numbers")
+def inputs_label(inputs: str) -> str:
+    return _("turned") if inputs == "turned" else _("along the axes")
+
+
+@dataclass(frozen=True)
+class Matrices(Seeded):
+    """Four optimizers on a matrix to learn, and what Muon does to its momentum's singular values."""
+
+    page, name = "optimizers", "matrices"
+    matrix_step: int = slider(1, STEPS, 20, 1, label=mark("Step"))
+    rows: int = one_of(SIZES, 8, label=mark("Rows"))
+    columns: int = one_of(SIZES, 8, label=mark("Columns"), beside=True)
+    spread: float = one_of(
+        (1.0, 3.0, 10.0, 30.0, 100.0),
+        30.0,
+        label=mark("Strongest ÷ weakest input"),
+        label_of=lambda value: f"{value:g}",
     )
-    found = {kind: tuned(problem, kind) for kind in OPTIMIZERS}
-    matrix_step(page, found)
-    page.note("matrices")
-    matrix_numbers(page, problem, found)
-
-
-def step_now(page: Page) -> int:
-    return round(slider_value(f"{page.name}_matrix_step", 1, STEPS, 20))
-
-
-@live_panel
-def matrix_step(page: Page, found: dict[str, Tuned]) -> None:
-    step = step_now(page)
-    first, second, third = st.columns(3, gap="small")
-    with first:
-        live_figure(loss_figure(found, step), f"{page.name}_matrix_loss", _("Loss against the step"))
-    with second:
-        live_figure(
-            values_figure(found, step),
-            f"{page.name}_values",
-            _("Singular values of the update of each optimizer"),
-        )
-    with third:
-        live_figure(
-            schulz_figure(found["muon"].run, step),
-            f"{page.name}_schulz",
-            _("Singular values of Muon's momentum through the Newton–Schulz steps"),
-        )
-    iteration = newton_schulz(momentum_matrix(found["muon"].run, step), NEWTON_SCHULZ)
-    points = (0, 1, 2, NEWTON_SCHULZ)
-    pictures = {_("after {steps} steps").format(steps=k): iteration.matrices[k].numpy() for k in points}
-    live_figure(
-        matrix_heatmaps(pictures, 1.0),
-        f"{page.name}_pictures",
-        _("Muon's momentum matrix before and after Newton–Schulz steps"),
-        rest=150,
+    inputs: str = one_of(
+        ("turned", "along"), label=mark("Inputs lie"), label_of=inputs_label, style="segments"
     )
 
+    @property
+    def problem(self) -> MatrixProblem:
+        return MatrixProblem(self.rows, self.columns, self.spread, self.inputs == "turned", self.seed)
 
-def loss_figure(found: dict[str, Tuned], step: int) -> go.Figure:
+    def runs(self) -> dict[str, Tuned]:
+        return {kind: tuned(self.problem, kind) for kind in OPTIMIZERS}
+
+    def stage(self) -> Stage:
+        runs, step = self.runs(), self.matrix_step
+        iteration = newton_schulz(momentum_matrix(runs["muon"].run, step), NEWTON_SCHULZ)
+        pictures = {
+            _("after {steps} steps").format(steps=done): iteration.matrices[done].numpy()
+            for done in (0, 1, 2, NEWTON_SCHULZ)
+        }
+        return Stage(
+            Row(
+                [
+                    Plot(
+                        "values",
+                        values_figure(runs, step),
+                        _("Singular values of the update of each optimizer"),
+                    ),
+                    Plot(
+                        "schulz",
+                        schulz_figure(iteration.singular_values),
+                        _("Singular values of Muon's momentum through the Newton–Schulz steps"),
+                    ),
+                    Plot("matrix_loss", loss_figure(runs, step), _("Loss against the step")),
+                ],
+                height=3,
+            ),
+            Row(
+                [
+                    Plot(
+                        "pictures",
+                        matrix_heatmaps(pictures, 1.0),
+                        _("Muon's momentum matrix before and after Newton–Schulz steps"),
+                        rest=150,
+                    )
+                ],
+                height=2,
+            ),
+        )
+
+    def below(self) -> None:
+        runs, step = self.runs(), self.matrix_step
+        note(self, "matrices")
+        st.latex(
+            r"X\leftarrow 3.4445\,X-4.775\,(XX^\top)X+2.0315\,(XX^\top)^2X"
+            r"\quad\Leftrightarrow\quad\sigma\leftarrow 3.4445\,\sigma-4.775\,\sigma^3+2.0315\,\sigma^5"
+        )
+        rows = table(runs, step)
+        st.dataframe(rows, hide_index=True)
+        checked_against(checks(self.problem, runs, step))
+        take_with_you(
+            self, lambda: rows, lambda: loss_figure(runs, step), snippet(self.problem, rates_of(runs))
+        )
+
+
+def rates_of(runs: dict[str, Tuned]) -> dict[str, float]:
+    return {kind: tuned_run.rate for kind, tuned_run in runs.items()}
+
+
+def loss_figure(runs: dict[str, Tuned], step: int) -> go.Figure:
     lines = [
         Curve(
-            f"{LABELS[kind]} η={one.rate:.2g}",
-            place_of(kind),
+            f"{LABELS[kind]} η={tuned_run.rate:.2g}",
+            PLACES[kind],
             np.arange(STEPS + 1),
-            one.run.losses.clamp(min=1e-12).numpy(),
+            tuned_run.run.losses.clamp(min=1e-12).numpy(),
         )
-        for kind, one in found.items()
+        for kind, tuned_run in runs.items()
     ]
-    return curves(lines, _("Step"), _("Loss"), y_log=True, y_range=(-8, 3), x_now=step, height=400)
+    return curves(lines, _("Step"), _("Loss"), y_log=True, y_range=(-8, 3), x_now=step)
 
 
-def values_figure(found: dict[str, Tuned], step: int) -> go.Figure:
+def values_figure(runs: dict[str, Tuned], step: int) -> go.Figure:
     """Each optimizer's singular values as shares of its largest: how many directions move at all."""
     lines = []
-    for kind, one in found.items():
-        values = torch.linalg.svdvals(one.run.updates[step - 1])
+    for kind, tuned_run in runs.items():
+        values = torch.linalg.svdvals(tuned_run.run.updates[step - 1])
         shares = (values / values[0].clamp(min=1e-30)).clamp(min=1e-8)
-        lines.append(Curve(LABELS[kind], place_of(kind), np.arange(1, len(shares) + 1), shares.numpy()))
+        lines.append(Curve(LABELS[kind], PLACES[kind], np.arange(1, len(shares) + 1), shares.numpy()))
     return curves(
         lines,
-        _("Singular value number"),
+        _("Singular value i"),
         _("Share of the largest"),
         y_log=True,
         y_range=(-6, 0.2),
-        height=400,
     )
 
 
-def schulz_figure(run: MatrixRun, step: int) -> go.Figure:
-    iteration = newton_schulz(momentum_matrix(run, step), NEWTON_SCHULZ)
-    lines = [
-        Curve(f"σ{number + 1}", 0, np.arange(NEWTON_SCHULZ + 1), values.abs().clamp(min=1e-6).numpy())
-        for number, values in enumerate(iteration.singular_values.T)
-    ]
+def schulz_figure(singular_values: torch.Tensor) -> go.Figure:
+    """Each singular value [steps + 1, values] through the iteration; one look, as they are one matrix's."""
+    done = np.arange(len(singular_values))
+    lines = [Curve("", PLAIN, done, values.abs().clamp(min=1e-6).numpy()) for values in singular_values.T]
     return curves(
         lines,
         _("Newton–Schulz steps done"),
-        _("Singular value"),
+        _("Singular values of Muon's momentum"),
         y_log=True,
         y_range=(-5, 0.4),
-        y_line=(1.0, "1"),
-        height=400,
-    ).update_layout(showlegend=False)
-
-
-@panel
-def matrix_numbers(page: Page, problem: MatrixProblem, found: dict[str, Tuned]) -> None:
-    step = step_now(page)
-    st.latex(
-        r"X\leftarrow 3.4445\,X-4.775\,(XX^\top)X+2.0315\,(XX^\top)^2X"
-        r"\quad\Leftrightarrow\quad\sigma\leftarrow 3.4445\,\sigma-4.775\,\sigma^3+2.0315\,\sigma^5"
-    )
-    rows = table(found, step)
-    st.dataframe(rows, hide_index=True)
-    checked_against(checks(problem, found, step))
-    take_with_you(
-        f"{page.name}_matrices", lambda: rows, lambda: loss_figure(found, step), snippet(problem, found)
+        y_line=(1.0, ""),
     )
 
 
-def table(found: dict[str, Tuned], step: int) -> pd.DataFrame:
+def table(runs: dict[str, Tuned], step: int) -> pd.DataFrame:
     rows = []
-    for kind, one in found.items():
-        values = torch.linalg.svdvals(one.run.updates[step - 1])
+    for kind, tuned_run in runs.items():
+        values = torch.linalg.svdvals(tuned_run.run.updates[step - 1])
         share = float((values > 0.1 * values[0]).double().mean())
         rows.append(
             {
                 _("Optimizer"): LABELS[kind],
-                _("Best rate"): f"{one.rate:.2g}",
-                _("Loss after step {step}").format(step=step): f"{one.run.losses[step]:.3g}",
-                _("Last loss"): f"{one.run.losses[-1]:.3g}",
+                _("Best rate"): f"{tuned_run.rate:.2g}",
+                _("Loss after step {step}").format(step=step): f"{tuned_run.run.losses[step]:.3g}",
+                _("Last loss"): f"{tuned_run.run.losses[-1]:.3g}",
                 _("Largest singular value of the update ÷ η"): f"{values[0]:.3g}",
                 _("smallest"): f"{values[-1]:.3g}",
                 _("above a tenth of the largest"): f"{share:.0%}",
@@ -199,13 +199,13 @@ def table(found: dict[str, Tuned], step: int) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def checks(problem: MatrixProblem, found: dict[str, Tuned], step: int) -> list[Check]:
+def checks(problem: MatrixProblem, runs: dict[str, Tuned], step: int) -> list[Check]:
     """Muon's step with ours, and a bare loop of torch's Adam with the run that is shown."""
-    muon = found["muon"].run
+    muon = runs["muon"].run
     ours = newton_schulz(momentum_matrix(muon, step), NEWTON_SCHULZ, torch.bfloat16).matrices[-1]
     wide = max(1.0, problem.rows / problem.columns) ** 0.5
     weights = torch.zeros(problem.rows, problem.columns, dtype=torch.float64, requires_grad=True)
-    optimizer = build("adam", [weights], found["adam"].rate)
+    optimizer = build("adam", [weights], runs["adam"].rate)
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
     for _step in range(STEPS):
         optimizer.zero_grad()
@@ -213,7 +213,7 @@ def checks(problem: MatrixProblem, found: dict[str, Tuned], step: int) -> list[C
         optimizer.step()
         scheduler.step()
     last = problem.loss(weights.detach())
-    gap = abs(last - found["adam"].run.losses[-1]).item()
+    gap = abs(last - runs["adam"].run.losses[-1]).item()
     return [
         Check(
             _("torch.optim.Muon's update ÷ η, in bfloat16"),
@@ -224,9 +224,8 @@ def checks(problem: MatrixProblem, found: dict[str, Tuned], step: int) -> list[C
     ]
 
 
-def snippet(problem: MatrixProblem, found: dict[str, Tuned]) -> str:
+def snippet(problem: MatrixProblem, rates: dict[str, float]) -> str:
     """Python that repeats the loss curves."""
-    rates = {kind: one.rate for kind, one in found.items()}
     return f"""from models.optimizers.matrix_problem import MatrixProblem, matrix_run
 from models.optimizers.schedules import Schedule
 

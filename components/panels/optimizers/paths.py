@@ -1,84 +1,97 @@
 """Paths on a surface: chosen optimizers side by side, scrubbed in the browser."""
 
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
-import streamlit as st
 
 from components.figures import optimizers as figures
 from components.figures.optimizers import Path
-from components.live.figure import Drawn, live_figure
-from components.old_page import Page, take_with_you
-from components.panels import live_panel, panel
+from components.lesson_parts import note
+from components.live.figure import Drawn
 from components.panels.optimizers.anatomy import step_anatomy
-from components.panels.optimizers.setup import Setup, choose_setup, tune
-from components.panels.optimizers.walks import Walk, step_now, walks, with_sliders
-from components.words import _
+from components.panels.optimizers.settings import Setup, WalksOnSurface, surface_label
+from components.panels.optimizers.walks import Walk, walks
+from components.settings import number
+from components.stage import Click, Plot, Stage
+from components.takeaway import take_with_you
+from components.words import _, mark
 from models.optimizers.surfaces import SurfaceChoice, distance_to_minimum, grid_axes, on_grid, surface
 from models.optimizers.trajectories import KINDS
 
 CELLS = 161
-LIVE = ("optimizer_paths",)
-SETTLED = ("optimizer_paths", "step_anatomy", "take_paths")
 
 
-@panel
-def paths(page: Page) -> None:
-    setup = choose_setup(page, LIVE)
-    tune(page, setup.kinds, LIVE, SETTLED)
-    optimizer_paths(page, setup)
-    page.note("paths")
-    step_anatomy(page, setup)
-    take_paths(page, setup)
+@dataclass(frozen=True)
+class Paths(WalksOnSurface):
+    """Contour and curves; the slider inside the first moves the markers of both without the server."""
 
+    page, name = "optimizers", "paths"
+    step: int = number(1, lambda view: view.steps, 20, label=mark("Step"), place="none")
 
-@live_panel
-def optimizer_paths(page: Page, setup: Setup) -> None:
-    """Contour and curves; the slider inside the first moves both without the server."""
-    setup = with_sliders(page, setup)
-    shown = drawn_paths(setup, walks(page, setup))
-    step = step_now(page, setup)
-    left, right = st.columns([3, 2], gap="small")
-
-    def begin_here(click: dict) -> None:
-        st.session_state[f"{page.name}_start"] = f"{click['x']:.3g}, {click['y']:.3g}"
-        st.rerun()
-
-    def come_to_rest(name: str) -> None:
-        st.session_state[f"{page.name}_step"] = int(name)
-        st.rerun(("step_anatomy",))
-
-    with left:
-        contour = contour_figure(setup, shown, step)
-        scrubbing = figures.contour_scrubbing(contour, shown, setup.run.steps, step)
+    def stage(self) -> Stage:
+        setup = self.setup
+        shown = drawn_paths(setup, walks(self, setup))
+        names = ", ".join(path.label for path in shown)
         alt = _("Paths of {names} on the surface {surface}").format(
-            names=", ".join(path.label for path in shown), surface=setup.surface.name
+            names=names, surface=surface_label(self.surface)
         )
-        live_figure(Drawn.of(contour, scrubbing), f"{page.name}_contour", alt, begin_here, come_to_rest)
-    with right:
-        _curve(page, setup, shown, step, "loss", _("Loss against the step"))
-        if shown[0].distances is not None:
-            _curve(page, setup, shown, step, "distance", _("Distance to the minimum against the step"))
+        return Stage(
+            [
+                Plot(
+                    "contour",
+                    self.contour(setup, shown),
+                    alt,
+                    self.begin_here,
+                    self.come_to_rest,
+                    width=1.35,
+                    least=320,
+                ),
+                Plot("loss", self.progress(setup, shown), _("Loss and distance against the step")),
+            ]
+        )
+
+    def contour(self, setup: Setup, shown: list[Path]) -> Drawn:
+        figure = contour_figure(setup, shown, self.step, has_scrubber=True)
+        return Drawn.of(figure, figures.contour_scrubbing(figure, shown, setup.run.steps, self.step))
+
+    def progress(self, setup: Setup, shown: list[Path]) -> Drawn:
+        limits = None
+        if setup.made.lowest is None:
+            values, _axes = grid_of(setup.surface)
+            limits = (float(values.min()), float(values.max()))
+        figure = figures.progress_curves(shown, self.step, limits)
+        return Drawn.of(figure, figures.progress_scrubbing(figure, setup.run.steps))
+
+    def begin_here(self, click: Click) -> "Paths":
+        return replace(self, start=f"{click['x']:.3g}, {click['y']:.3g}")
+
+    def come_to_rest(self, frame: str) -> "Paths":
+        return replace(self, step=max(1, int(frame)))
+
+    def below(self) -> None:
+        setup = self.setup
+        walked = walks(self, setup)
+        note(self, "paths")
+        step_anatomy(self, next(walk for walk in walked if walk.choice.kind == self.tune))
+        take_with_you(
+            self,
+            lambda: table(walked),
+            lambda: figure_to_take(setup, walked, self.step),
+            snippet(setup, walked),
+        )
 
 
-def _curve(page: Page, setup: Setup, shown: list[Path], step: int, of: str, alt: str) -> None:
-    limits = None
-    if setup.made.lowest is None:
-        values, _axes = grid_of(setup.surface)
-        limits = (float(values.min()), float(values.max()))
-    figure = figures.loss_curves(shown, step, of, limits)
-    drawn = Drawn.of(figure, figures.loss_scrubbing(figure, setup.run.steps))
-    live_figure(drawn, f"{page.name}_{of}", alt)
-
-
-def drawn_paths(setup: Setup, found: list[Walk]) -> list[Path]:
+def drawn_paths(setup: Setup, walked: list[Walk]) -> list[Path]:
     made = setup.made
     lowest = made.lowest or 0.0
-    result = []
-    for walk in found:
+    shown = []
+    for walk in walked:
         positions = walk.path.positions
         distances = distance_to_minimum(made, positions)
-        result.append(
+        shown.append(
             Path(
                 f"{KINDS[walk.choice.kind].label} η={walk.choice.rate:.2g}",
                 figures.place_of(walk.choice.kind),
@@ -86,50 +99,50 @@ def drawn_paths(setup: Setup, found: list[Walk]) -> list[Path]:
                 (walk.path.losses - lowest).numpy(),
                 None if distances is None else distances.numpy(),
                 walk.path.diverged_at,
+                KINDS[walk.choice.kind].label,
             )
         )
-    return result
+    return shown
 
 
-@st.cache_data(max_entries=64, show_spinner=False)
+@lru_cache(maxsize=64)
 def grid_of(choice: SurfaceChoice) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
+    """The surface's values [y, x] over its window, and both axes."""
     made = surface(choice)
     x, y = grid_axes(made.window, CELLS)
     return on_grid(made, CELLS).numpy(), (x.numpy(), y.numpy())
 
 
-def contour_figure(setup: Setup, shown: list[Path], step: int) -> go.Figure:
+def contour_figure(setup: Setup, shown: list[Path], step: int, *, has_scrubber: bool = False) -> go.Figure:
     values, axes = grid_of(setup.surface)
     made = setup.made
-    return figures.contour_paths(values, axes, made.minima, shown, step, made.is_log)
+    return figures.contour_paths(
+        values, axes, made.minima, shown, step, made.is_log, has_scrubber=has_scrubber
+    )
 
 
-@panel
-def take_paths(page: Page, setup: Setup) -> None:
-    setup = with_sliders(page, setup)
-    found = walks(page, setup)
-
-    def table() -> pd.DataFrame:
-        frames = [
-            pd.DataFrame(walk.path.positions.numpy(), columns=["x", "y"]).assign(
-                optimizer=walk.choice.kind, step=range(len(walk.path.positions)), f=walk.path.losses.numpy()
-            )
-            for walk in found
-        ]
-        return pd.concat(frames)
-
-    def figure() -> go.Figure:
-        shown, step = drawn_paths(setup, found), step_now(page, setup)
-        contour = contour_figure(setup, shown, step)
-        scrubbing = figures.contour_scrubbing(contour, shown, setup.run.steps, step)
-        return go.Figure(scrubbing.put_into(contour.to_dict()))
-
-    take_with_you(page.name, table, figure, snippet(setup, found))
+def table(walked: list[Walk]) -> pd.DataFrame:
+    """Every step of every path."""
+    frames = [
+        pd.DataFrame(walk.path.positions.numpy(), columns=["x", "y"]).assign(
+            optimizer=walk.choice.kind, step=range(len(walk.path.positions)), f=walk.path.losses.numpy()
+        )
+        for walk in walked
+    ]
+    return pd.concat(frames)
 
 
-def snippet(setup: Setup, found: list[Walk]) -> str:
+def figure_to_take(setup: Setup, walked: list[Walk], step: int) -> go.Figure:
+    """The contour with its scrubber."""
+    shown = drawn_paths(setup, walked)
+    contour = contour_figure(setup, shown, step, has_scrubber=True)
+    scrubbing = figures.contour_scrubbing(contour, shown, setup.run.steps, step)
+    return go.Figure(scrubbing.put_into(contour.to_dict()))
+
+
+def snippet(setup: Setup, shown: list[Walk]) -> str:
     """Python that repeats the last position of every path."""
-    choices = ",\n    ".join(repr(walk.choice) for walk in found)
+    choices = ",\n    ".join(repr(walk.choice) for walk in shown)
     run = repr(setup.run).replace("inf", 'float("inf")')
     return f"""from models.optimizers.trajectories import Choice, Run, trajectory
 from models.optimizers.schedules import Schedule

@@ -1,6 +1,7 @@
 """The same ravine, turned: which optimizers notice that its axes are not those of the parameters?"""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -9,165 +10,137 @@ import streamlit as st
 import torch
 
 from components.figures import optimizers as figures
-from components.figures.optimizer_curves import Curve, curves
+from components.figures.optimizer_curves import NeededSteps, needed_steps
 from components.figures.optimizers import Path, place_of
-from components.live.figure import live_figure
-from components.live.old_slider import live_slider
-from components.old_controls import choose
-from components.old_page import Check, Page, checked_against, take_with_you
-from components.panels import live_panel, panel
+from components.lesson_parts import note
 from components.panels.optimizers.paths import grid_of
-from components.panels.optimizers.setup import choose_kinds, path_of
-from components.words import _
+from components.panels.optimizers.settings import ChoosesOptimizers
+from components.panels.optimizers.walks import path_of
+from components.settings import one_of, slider
+from components.stage import Plot, Stage
+from components.takeaway import Check, checked_against, take_with_you
+from components.words import _, mark
 from models.optimizers.conditioning import NEVER, Rotations, rotations, turned_start
 from models.optimizers.learning_rates import rates_between
 from models.optimizers.surfaces import SurfaceChoice
 from models.optimizers.trajectories import KINDS, Choice, Run, default
 
 CONDITIONS = (1.0, 3.0, 10.0, 30.0, 100.0)
-ANGLES = tuple(range(0, 91, 5))
+EVERY = 5  # degrees
+ANGLES = tuple(range(0, 91, EVERY))
 STEPS, TOLERANCE, RATES = 500, 1e-6, 30
 CHECKED = 60  # steps: near the minimum, optimizers that see signs turn rounding into different steps
+WITHOUT_BATCH = ("sgd", "adam")  # shown where none of the chosen can run as one batch
 
 
-@dataclass(frozen=True, eq=False)
-class Turned:
-    """What every optimizer needs at each angle."""
-
-    condition: float
-    found: dict[str, Rotations]
-
-
-@st.cache_resource(max_entries=64, show_spinner=False)
+@lru_cache(maxsize=64)
 def turned(choice: Choice, condition: float) -> Rotations:
     angles = torch.tensor(ANGLES, dtype=torch.float64)
     return rotations(choice, condition, angles, rates_between(1e-4, 10.0, RATES), TOLERANCE, STEPS)
 
 
-@panel
-def rotation(page: Page) -> None:
-    kinds = [kind for kind in choose_kinds(page) if KINDS[kind].is_elementwise]
-    kinds = kinds or ["sgd", "adam"]
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        condition = choose(
-            _("Condition number κ"),
-            CONDITIONS,
-            f"{page.name}_kappa",
-            lambda value: f"{value:g}",
-            default=30.0,
-            style="segments",
+@dataclass(frozen=True)
+class Rotation(ChoosesOptimizers):
+    """Paths on a ravine that is turned, and the steps that each optimizer needs at every angle."""
+
+    page, name = "optimizers", "rotation"
+    angle: float = slider(0.0, 90.0, 45.0, float(EVERY), unit="°", label=mark("Rotation"))
+    kappa: float = one_of(
+        CONDITIONS,
+        30.0,
+        label=mark("Condition number κ"),
+        label_of=lambda value: f"{value:g}",
+    )
+
+    @property
+    def number(self) -> int:
+        """The index of the angle."""
+        return round(self.angle / EVERY)
+
+    @property
+    def by_kind(self) -> dict[str, Rotations]:
+        """What each optimizer needs at each angle; those that cannot run as one batch are left out."""
+        kinds = [kind for kind in self.chosen if KINDS[kind].is_elementwise] or WITHOUT_BATCH
+        return {kind: turned(default(kind), self.kappa) for kind in kinds}
+
+    def stage(self) -> Stage:
+        by_kind = self.by_kind
+        return Stage(
+            [
+                Plot("turned", ravine_figure(self, by_kind), _("Paths on the turned ravine")),
+                Plot(
+                    "needed",
+                    needed_figure(by_kind, self.number),
+                    _("Steps to the tolerance against the angle of the ravine"),
+                ),
+            ]
         )
-        live_slider(
-            _("Rotation"),
-            f"{page.name}_angle",
-            0.0,
-            90.0,
-            45.0,
-            5.0,
-            unit="°",
-            live=("turned_ravine",),
-            settled=("turned_ravine", "rotation_table"),
+
+    def below(self) -> None:
+        by_kind = self.by_kind
+        note(self, "rotation")
+        rows = table(by_kind, self.number)
+        st.dataframe(rows, hide_index=True)
+        checked_against([bare_check(self, by_kind)])
+        take_with_you(
+            self,
+            lambda: rows,
+            lambda: needed_figure(by_kind, self.number),
+            snippet(list(by_kind), self.kappa),
         )
-    everything = Turned(condition, {kind: turned(default(kind), condition) for kind in kinds})
-    turned_ravine(page, everything)
-    page.note("rotation")
-    rotation_table(page, everything)
 
 
-def angle_now(page: Page) -> int:
-    """The index of the angle on the slider."""
-    return round(st.session_state[f"{page.name}_angle"] / 5)
-
-
-@live_panel
-def turned_ravine(page: Page, everything: Turned) -> None:
-    number = angle_now(page)
-    left, right = st.columns(2, gap="medium")
-    with left:
-        live_figure(
-            needed_figure(everything, number),
-            f"{page.name}_needed",
-            _("Steps to the tolerance against the angle of the ravine"),
+def ravine_figure(view: Rotation, by_kind: dict[str, Rotations]) -> go.Figure:
+    shown = [
+        Path(
+            KINDS[kind].label, place_of(kind), result.paths[:, view.number].numpy(), np.zeros(1), None, None
         )
-    with right:
-        shown = [
-            Path(
-                KINDS[kind].label,
-                place_of(kind),
-                found.paths[:, number].numpy(),
-                np.zeros(1),
-                None,
-                None,
-            )
-            for kind, found in everything.found.items()
-        ]
-        values, axes = grid_of(SurfaceChoice("ravine", everything.condition, float(ANGLES[number])))
-        figure = figures.contour_paths(values, axes, ((0.0, 0.0),), shown, STEPS, True, height=480)
-        live_figure(figure, f"{page.name}_turned", _("Paths on the turned ravine"))
+        for kind, result in by_kind.items()
+    ]
+    values, axes = grid_of(SurfaceChoice("ravine", view.kappa, float(ANGLES[view.number])))
+    return figures.contour_paths(values, axes, ((0.0, 0.0),), shown, STEPS, True)
 
 
-def needed_figure(everything: Turned, number: int) -> go.Figure:
+def needed_figure(by_kind: dict[str, Rotations], number: int) -> go.Figure:
     lines = []
-    for kind, found in everything.found.items():
-        needed = found.steps_needed.numpy().astype(float)
+    for kind, result in by_kind.items():
+        needed = result.steps_needed.numpy().astype(float)
         needed[needed == NEVER] = np.nan
-        mark = number if np.isfinite(needed[number]) else None
-        lines.append(Curve(KINDS[kind].label, place_of(kind), np.array(ANGLES), needed, mark))
-    return curves(
-        lines,
-        _("Angle of the ravine (degrees)"),
-        _("Steps until f ≤ {tolerance}").format(tolerance="10⁻⁶"),
-        x_range=(-2, 92),
-        y_range=(0, STEPS),
-        x_now=ANGLES[number],
-        height=480,
-    )
+        lines.append(NeededSteps(KINDS[kind].label, place_of(kind), needed))
+    return needed_steps(lines, np.array(ANGLES, dtype=float), number, STEPS, "10⁻⁶")
 
 
-@panel
-def rotation_table(page: Page, everything: Turned) -> None:
-    number = angle_now(page)
-    rows = table(everything, number)
-    st.dataframe(rows, hide_index=True)
-    checked_against([bare_check(everything, number)])
-    take_with_you(
-        f"{page.name}_rotation",
-        lambda: rows,
-        lambda: needed_figure(everything, number),
-        snippet(everything),
-    )
-
-
-def table(everything: Turned, number: int) -> pd.DataFrame:
+def table(by_kind: dict[str, Rotations], number: int) -> pd.DataFrame:
     never = _("not within {steps}").format(steps=STEPS)
 
     def shown(count: int) -> str:
         return never if count == NEVER else str(count)
 
     rows = []
-    for kind, found in everything.found.items():
-        counts = found.steps_needed.tolist()
+    for kind, result in by_kind.items():
+        counts = result.steps_needed.tolist()
         rows.append(
             {
                 _("Optimizer"): KINDS[kind].label,
-                _("Rate, tuned at 0°"): f"{found.rate:.3g}",
+                _("Rate, tuned at 0°"): f"{result.rate:.3g}",
                 _("Steps at 0°"): shown(counts[0]),
                 _("Steps at {angle}°").format(angle=ANGLES[number]): shown(counts[number]),
-                _("Notices"): _("no") if len(set(counts)) == 1 else _("yes"),
+                _("Turns matter?"): _("no") if len(set(counts)) == 1 else _("yes"),
             }
         )
     return pd.DataFrame(rows)
 
 
-def bare_check(everything: Turned, number: int) -> Check:
+def bare_check(view: Rotation, by_kind: dict[str, Rotations]) -> Check:
     """Each path at this angle, run again by torch's own optimizer without a batch."""
+    number = view.number
     angle = float(ANGLES[number])
-    choice = SurfaceChoice("ravine", everything.condition, angle)
+    choice = SurfaceChoice("ravine", view.kappa, angle)
     x, y = turned_start(torch.tensor([angle]))[0].tolist()
     differences = []
-    for kind, found in everything.found.items():
-        alone = path_of(choice, (x, y), Choice(kind, found.rate), Run(CHECKED))
-        gap = (alone.positions - found.paths[: CHECKED + 1, number]).nan_to_num().abs().max()
+    for kind, result in by_kind.items():
+        alone = path_of(choice, (x, y), Choice(kind, result.rate), Run(CHECKED))
+        gap = (alone.positions - result.paths[: CHECKED + 1, number]).nan_to_num().abs().max()
         differences.append(gap.item())
     return Check(
         _("the library's optimizers one at a time, first {steps} steps").format(steps=CHECKED),
@@ -176,7 +149,7 @@ def bare_check(everything: Turned, number: int) -> Check:
     )
 
 
-def snippet(everything: Turned) -> str:
+def snippet(kinds: list[str], condition: float) -> str:
     """Python that repeats the curves."""
     return f"""import torch
 
@@ -185,8 +158,8 @@ from models.optimizers.learning_rates import rates_between
 from models.optimizers.trajectories import default
 
 angles = torch.arange(0, 91, 5, dtype=torch.float64)
-for kind in {list(everything.found)!r}:
+for kind in {kinds!r}:
     rates = rates_between(1e-4, 10.0, {RATES})
-    found = rotations(default(kind), {everything.condition!r}, angles, rates, {TOLERANCE!r}, {STEPS})
+    found = rotations(default(kind), {condition!r}, angles, rates, {TOLERANCE!r}, {STEPS})
     print(kind, found.rate, found.steps_needed.tolist())
 """

@@ -1,8 +1,8 @@
 """A small transformer trained live: loss, gradient norm by layer, sharpness against its limit."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 
 import numpy as np
 import pandas as pd
@@ -14,16 +14,17 @@ from components import work
 from components.figures.optimizer_curves import Curve, curves
 from components.figures.optimizers import place_of
 from components.figures.style import pale
-from components.live.figure import live_figure
-from components.live.old_slider import live_slider, slider_value
-from components.old_controls import choose, whole_number
-from components.old_page import Check, Page, checked_against, take_with_you
-from components.panels import panel
-from components.panels.optimizers.setup import schedule_label
-from components.words import _
+from components.lesson_parts import note
+from components.panels.optimizers.settings import Seeded, kind_label, schedule_label
+from components.settings import number, one_of, slider
+from components.stage import Block, Plot, Stage, show
+from components.takeaway import Check, checked_against, take_with_you
+from components.words import _, mark
+from models.optimizers.recorded import FIRST, SHARPNESS_EVERY, recorded
 from models.optimizers.schedules import SHAPES, Schedule
 from models.optimizers.training_lab import (
     CONTEXT,
+    NORMS,
     ROWS,
     WIDTH,
     Progress,
@@ -38,178 +39,168 @@ from models.optimizers.training_lab import (
 from models.optimizers.trajectories import KINDS
 
 TRAINABLE = (*(kind for kind in KINDS if kind != "lbfgs"), "muon")
-SHARPNESS_EVERY = 10
 EARLIER_KEPT = 4
-PREVIEW = 20  # steps that are shown before a run is started
+BUTTONS = 52  # pixels of the line with Start
+LAYER_LOOKS = 18  # the first look that is no optimizer's
 
 
-def kind_label(kind: str) -> str:
-    return "Muon" if kind == "muon" else KINDS[kind].label
-
-
-@panel
-def training(page: Page) -> None:
-    name = page.name
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        choose(_("Optimizer"), TRAINABLE, f"{name}_trained", kind_label, default="adam", width=190)
-        live_slider(
-            _("Learning rate η"), f"{name}_training_rate", 1e-5, 3.0, 3e-3, log=True,
-            settled=("training_run",),
-        )  # fmt: skip
-        choose(
-            _("Layer norm"), ("pre", "post"), f"{name}_norm", norm_label, default="pre", style="segments"
-        )
-        whole_number(_("Layers"), 1, 12, f"{name}_layers", 2, width=100)
-        whole_number(_("Steps"), 10, 1000, f"{name}_training_steps", 200, width=110)
-        choose(
-            _("Schedule"),
-            SHAPES,
-            f"{name}_training_schedule",
-            schedule_label,
-            default="constant",
-            width=150,
-        )
-        whole_number(_("Warm-up steps"), 0, 500, f"{name}_training_warmup", 0, width=130)
-        choose(
-            _("Batches"),
-            ("fresh", "fixed"),
-            f"{name}_batches",
-            lambda way: _("a new one each step") if way == "fresh" else _("always the same one"),
-            default="fresh",
-            style="segments",
-        )
-        whole_number(_("Seed"), 0, 9_999, f"{name}_seed", 0, width=110)
-    training_run(page)
-    page.note("training")
+def trained_label(kind: str) -> str:
+    return "Muon" if kind == "muon" else kind_label(kind)
 
 
 def norm_label(norm: str) -> str:
     return _("before (Pre-LN)") if norm == "pre" else _("after (Post-LN)")
 
 
-def training_now(page: Page) -> Training:
-    """The run that the controls describe."""
-    state, name = st.session_state, page.name
-    return Training(
-        state[f"{name}_trained"],
-        slider_value(f"{name}_training_rate", 1e-5, 3.0, 3e-3),
-        state[f"{name}_norm"],
-        state[f"{name}_layers"],
-        state[f"{name}_training_steps"],
-        Schedule(state[f"{name}_training_schedule"], state[f"{name}_training_warmup"]),
-        state[f"{name}_batches"] == "fixed",
-        SHARPNESS_EVERY,
-        state[f"{name}_seed"],
+def batches_label(batches: str) -> str:
+    return _("a new one each step") if batches == "fresh" else _("always the same one")
+
+
+@dataclass(frozen=True)
+class TrainsNetwork(Seeded):
+    """A small transformer that is trained before one's eyes."""
+
+    page, name = "optimizers", "training"
+    training_rate: float = slider(1e-5, 3.0, 3e-3, log=True, label=mark("Learning rate η"), live=False)
+    trained: str = one_of(TRAINABLE, "adam", label=mark("Optimizer"), label_of=trained_label)
+    batches: str = one_of(("fresh", "fixed"), label=mark("Batches"), label_of=batches_label)
+    norm: str = one_of(NORMS, label=mark("Layer norm"), label_of=norm_label)
+    layers: int = number(1, 12, 2, label=mark("Layers"))
+    training_steps: int = number(10, 1000, 200, label=mark("Steps"), beside=True)
+    training_schedule: str = one_of(
+        SHAPES, "constant", label=mark("Schedule"), label_of=schedule_label, place="more"
     )
+    training_warmup: int = number(0, 500, 0, label=mark("Warm-up steps"), place="more")
+
+    @property
+    def training(self) -> Training:
+        """The run that the controls describe."""
+        return Training(
+            self.trained,
+            self.training_rate,
+            self.norm,
+            self.layers,
+            self.training_steps,
+            Schedule(self.training_schedule, self.training_warmup),
+            self.batches == "fixed",
+            SHARPNESS_EVERY,
+            self.seed,
+        )
+
+    def run(self) -> work.Run[Progress]:
+        training = self.training
+        return work.run("optimizers_training", training, lambda: train(training), training.steps)
+
+    def stage(self) -> Stage:
+        return Stage(Block(self.draw_run))
+
+    def draw_run(self) -> None:
+        run, training = self.run(), self.training
+        work.stage(
+            run, partial(draw, training, run), recorded=lambda: recorded(recorded_for(training)) or []
+        )
+
+    def below(self) -> None:
+        note(self, "training")
+        training = self.training
+        results: Sequence[Progress] = self.run().results
+        if not results:
+            training = recorded_for(training)
+            results = recorded(training) or []
+        checked_against(checks(self.training))
+        take_with_you(
+            self,
+            lambda: table(results),
+            lambda: loss_figure(training, results, {}),
+            snippet(self.training),
+        )
 
 
-@panel
-def training_run(page: Page) -> None:
-    asked = training_now(page)
-    run = work.run(f"{page.name}_training", asked, lambda: train(asked), asked.steps)
-    work.stage(run, partial(draw, page, asked, run), recorded=lambda: preview(asked))
+def recorded_for(training: Training) -> Training:
+    """The settings of what is shown before a start: these, or those of the first run that was recorded."""
+    return training if recorded(training) is not None else FIRST
 
 
 def draw(
-    page: Page, asked: Training, run: work.Run[Progress], seen: Sequence[Progress], *, faint: bool = False
+    training: Training, run: work.Run[Progress], results: Sequence[Progress], *, faint: bool = False
 ) -> None:
-    """Loss, gradient norms and sharpness against the step, the checks, and what to take along."""
-    figures = {
-        "training_loss": (loss_figure(page, asked, seen), _("Loss against the step")),
-        "norms": (norms_figure(asked, seen), _("Gradient norm of each layer against the step")),
-        "sharpness": (sharpness_figure(asked, seen), _("Sharpness and its limit against the step")),
-    }
-    for column, (name, (figure, alt)) in zip(st.columns(3, gap="small"), figures.items(), strict=True):
-        with column:
-            live_figure(pale(figure, faint), f"{page.name}_{name}", alt)
-    if seen and seen[-1].diverged:
-        st.error(
-            _("The loss was no finite number at step {step}: this run diverged.").format(step=seen[-1].step)
-        )
-    if run.finished:
-        _remember(page, asked, seen)
-    checked_against(checks(asked))
-    take_with_you(
-        f"{page.name}_training",
-        lambda: table(seen),
-        lambda: loss_figure(page, asked, seen),
-        snippet(asked),
-    )
-
-
-@st.cache_resource(max_entries=16, show_spinner=False)
-def preview(asked: Training) -> list[Progress]:
-    """The first steps of a run that nobody has started yet."""
-    return list(islice(train(asked), PREVIEW))
-
-
-def _remember(page: Page, asked: Training, seen: Sequence[Progress]) -> None:
-    """The last finished runs stay in the picture, faintly, to compare with."""
-    earlier = st.session_state.setdefault(f"{page.name}_earlier", {})
-    earlier[asked] = np.array([progress.loss for progress in seen], dtype=np.float32)
-    while len(earlier) > EARLIER_KEPT:
-        del earlier[next(iter(earlier))]
-
-
-def loss_figure(page: Page, asked: Training, seen: Sequence[Progress]) -> go.Figure:
-    lines = [
-        Curve(_earlier_label(run), place_of(run.kind), np.arange(len(losses)), losses, is_faint=True)
-        for run, losses in st.session_state.get(f"{page.name}_earlier", {}).items()
-        if run != asked
+    """Loss, gradient norms and sharpness against the step."""
+    shown = recorded_for(training) if faint else training
+    earlier = earlier_runs()
+    losses = loss_figure(shown, results, {run: past for run, past in earlier.items() if run != shown})
+    plots = [
+        Plot("training_loss", pale(losses, faint), _("Loss against the step")),
+        Plot(
+            "norms",
+            pale(norms_figure(shown, results), faint),
+            _("Gradient norm of each layer against the step"),
+        ),
+        Plot(
+            "sharpness",
+            pale(sharpness_figure(shown, results), faint),
+            _("Sharpness and its limit against the step"),
+        ),
     ]
-    losses = np.array([progress.loss for progress in seen], dtype=np.float32)
-    lines.append(
-        Curve(
-            f"{kind_label(asked.kind)} η={asked.rate:.2g}",
-            place_of(asked.kind),
-            np.arange(len(losses)),
-            losses,
-        )
-    )
+    show(Stage(plots, reserved=BUTTONS), "optimizers")
+    if results and results[-1].diverged:
+        step = results[-1].step
+        st.error(_("The loss was no finite number at step {step}: this run diverged.").format(step=step))
+    if run.finished:
+        earlier[training] = np.array([progress.loss for progress in results], dtype=np.float32)
+        while len(earlier) > EARLIER_KEPT:
+            del earlier[next(iter(earlier))]
+
+
+def earlier_runs() -> dict[Training, np.ndarray]:
+    """Losses of the last finished runs of this session, which stay in the picture to compare with."""
+    runs: dict[Training, np.ndarray] = st.session_state.setdefault("optimizers_earlier", {})
+    return runs
+
+
+def loss_figure(
+    training: Training, results: Sequence[Progress], earlier: dict[Training, np.ndarray]
+) -> go.Figure:
+    """The loss so far, over the last finished runs."""
+    lines = [
+        Curve(run_label(run), place_of(run.kind), np.arange(len(losses)), losses, is_faint=True)
+        for run, losses in earlier.items()
+    ]
+    losses = np.array([progress.loss for progress in results], dtype=np.float32)
+    lines.append(Curve(run_label(training), place_of(training.kind), np.arange(len(losses)), losses))
     return curves(
-        lines,
-        _("Step"),
-        _("Loss (nats a character)"),
-        x_range=(0, asked.steps),
-        y_range=(0, 5),
-        height=420,
+        lines, _("Step"), _("Loss (nats per character)"), x_range=(0, training.steps), y_range=(0, 5)
     )
 
 
-def _earlier_label(run: Training) -> str:
+def run_label(run: Training) -> str:
+    """Optimizer and learning rate, and what else is not as at first."""
     norm = "" if run.norm == "pre" else " Post-LN"
     warmup = f" ⇡{run.schedule.warmup}" if run.schedule.warmup else ""
-    return f"{kind_label(run.kind)} η={run.rate:.2g}{norm}{warmup}"
+    return f"{trained_label(run.kind)} η={run.rate:.2g}{norm}{warmup}"
 
 
-def norms_figure(asked: Training, seen: Sequence[Progress]) -> go.Figure:
-    steps = np.array([progress.step for progress in seen])
+def norms_figure(training: Training, results: Sequence[Progress]) -> go.Figure:
+    steps = np.array([progress.step for progress in results])
     lines = []
-    for layer in range(asked.layers):
-        values = np.array([float(progress.gradient_norms[layer]) for progress in seen])
+    for layer in range(training.layers):
+        values = np.array([float(progress.gradient_norms[layer]) for progress in results])
         name = _("layer {number}").format(number=layer + 1)
-        lines.append(Curve(name, layer, steps, np.maximum(values, 1e-8)))
+        lines.append(Curve(name, LAYER_LOOKS + layer, steps, np.maximum(values, 1e-8)))
     return curves(
-        lines,
-        _("Step"),
-        _("Gradient norm"),
-        x_range=(0, asked.steps),
-        y_log=True,
-        y_range=(-3, 2.5),
-        height=420,
+        lines, _("Step"), _("Gradient norm"), x_range=(0, training.steps), y_log=True, y_range=(-3, 2.5)
     )
 
 
-def sharpness_figure(asked: Training, seen: Sequence[Progress]) -> go.Figure:
-    measured = [progress for progress in seen if progress.sharpness is not None]
+def sharpness_figure(training: Training, results: Sequence[Progress]) -> go.Figure:
+    measured = [progress for progress in results if progress.sharpness is not None]
     values = np.array([progress.sharpness for progress in measured], dtype=np.float64)
-    limit = sharpness_limit(asked)
+    limit = sharpness_limit(training)
     top = np.log10(max([10.0, limit or 0.0, *values])) + 0.7
     return curves(
         [
             Curve(
                 _("sharpness"),
-                place_of(asked.kind),
+                place_of(training.kind),
                 np.array([progress.step for progress in measured]),
                 np.maximum(values, 1e-3),
                 mark=len(values) - 1 if len(values) else None,
@@ -217,29 +208,28 @@ def sharpness_figure(asked: Training, seen: Sequence[Progress]) -> go.Figure:
         ],
         _("Step"),
         _("Largest eigenvalue of the Hessian"),
-        x_range=(0, asked.steps),
+        x_range=(0, training.steps),
         y_log=True,
         y_range=(-1, top),
-        y_line=None if limit is None else (limit, limit_label(asked, limit)),
-        height=420,
+        y_line=None if limit is None else (limit, limit_label(training, limit)),
     )
 
 
-def limit_label(asked: Training, limit: float) -> str:
-    formula = {"sgd": "2/η", "momentum": "(2+2β)/η"}.get(asked.kind, "(2+2β₁)/((1−β₁)η)")
+def limit_label(training: Training, limit: float) -> str:
+    formula = {"sgd": "2/η", "momentum": "(2+2β)/η"}.get(training.kind, "(2+2β₁)/((1−β₁)η)")
     return f"{formula} = {limit:.3g}"
 
 
-def checks(asked: Training) -> list[Check]:
+def checks(training: Training) -> list[Check]:
     """The first batch again, by other functions of torch."""
-    net = network(asked)
-    ids = batch(torch.Generator().manual_seed(asked.seed))
+    net = network(training)
+    ids = batch(torch.Generator().manual_seed(training.seed))
     log_probabilities = net(ids[:, :-1]).log_softmax(-1)
     loss = -log_probabilities.gather(-1, ids[:, 1:, None]).mean()
     loss.backward()
     norms = torch.stack([_norm_of(layer) for layer in net.layers])
-    gap = (norms - gradient_norms_at_start(asked.norm, asked.layers, asked.seed)).abs().max()
-    again = loss_on(network(asked), ids)
+    gap = (norms - gradient_norms_at_start(training.norm, training.layers, training.seed)).abs().max()
+    again = loss_on(network(training), ids)
     return [
         Check(_("the first loss with log_softmax and gather"), abs(loss - again).item(), 1e-5),
         Check(_("gradient norms with torch.nn.utils.get_total_norm"), gap.item(), 1e-4),
@@ -251,21 +241,21 @@ def _norm_of(layer: torch.nn.Module) -> torch.Tensor:
     return torch.nn.utils.get_total_norm(gradients)
 
 
-def table(seen: Sequence[Progress]) -> pd.DataFrame:
+def table(results: Sequence[Progress]) -> pd.DataFrame:
     rows = [
         {"step": p.step, "loss": p.loss, "rate": p.rate, "sharpness": p.sharpness}
         | {f"gradient_norm_{layer + 1}": float(norm) for layer, norm in enumerate(p.gradient_norms)}
-        for p in seen
+        for p in results
     ]
     return pd.DataFrame(rows)
 
 
-def snippet(asked: Training) -> str:
+def snippet(training: Training) -> str:
     """Python that repeats the run."""
     return f"""from models.optimizers.schedules import Schedule
 from models.optimizers.training_lab import Training, train
 
 # width {WIDTH}, batches of {ROWS} × {CONTEXT} characters
-for progress in train({asked!r}):
+for progress in train({training!r}):
     print(progress.step, progress.loss, progress.gradient_norms.tolist(), progress.sharpness)
 """

@@ -1,5 +1,8 @@
 """Generalised advantage estimation: rewards and a critic's values to advantages, step by step."""
 
+from dataclasses import dataclass
+from functools import lru_cache
+
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
@@ -7,42 +10,28 @@ import streamlit as st
 import torch
 
 from components.figures.curves import Curve, curves
-from components.figures.policy import grouped_bars
-from components.live.figure import live_figure
-from components.live.old_slider import live_slider, slider_value
-from components.old_controls import text_field
-from components.old_page import Check, Page, checked_against, take_with_you
-from components.panels import live_panel, panel
-from components.words import _
+from components.figures.policy import grouped_bars, round_limits
+from components.lesson_parts import note
+from components.settings import View, slider, text
+from components.stage import Plot, Stage
+from components.takeaway import Check, checked_against, take_with_you
+from components.words import _, mark
 from models.errors import InputError
 from models.policy.gae import advantages, temporal_differences, whitened
 from models.tables import numbers, parse_grid
 
-LIVE = ("gae_live",)
-SETTLED = (*LIVE, "gae_facts")
 MOST_STEPS = 64
 LAMBDAS = np.linspace(0, 1, 41)
+SIDES = ("top", "bottom", "top")  # of a step's marker, where its number stands
+MIDDLE = 0.5  # λ from which the numbers stand on the left
+FIRST_OF_STEPS = 3  # place of the steps' colours: the bars beside them have the first three
 
 
-@panel
-def generalised_advantages(page: Page) -> None:
-    name = page.name
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        text_field(_("Rewards r by step"), f"{name}_gae_rewards", page.default("gae_rewards"), width=330)
-        text_field(_("The critic's values V"), f"{name}_gae_values", page.default("gae_values"), width=330)
-        live_slider("γ", f"{name}_discount", 0.0, 1.0, 1.0, 0.01, live=LIVE, settled=SETTLED)
-        live_slider("λ", f"{name}_lambda", 0.0, 1.0, 0.95, 0.01, live=LIVE, settled=SETTLED)
-    gae_live(page)
-    page.note("gae")
-    gae_facts(page)
-
-
-def steps_now(page: Page) -> tuple[torch.Tensor, torch.Tensor]:
+@lru_cache(maxsize=64)  # a redraw asks several times
+def steps_of(rewards_text: str, values_text: str) -> tuple[torch.Tensor, torch.Tensor]:
     """Rewards and values as numbers. Raises InputError on what is none."""
-    state, name = st.session_state, page.name
     rewards, values = (
-        numbers(parse_grid(state.get(f"{name}_{key}", page.default(key))), 1, MOST_STEPS)[0]
-        for key in ("gae_rewards", "gae_values")
+        numbers(parse_grid(typed), 1, MOST_STEPS)[0] for typed in (rewards_text, values_text)
     )
     if len(rewards) != len(values):
         raise InputError(
@@ -53,26 +42,51 @@ def steps_now(page: Page) -> tuple[torch.Tensor, torch.Tensor]:
     return rewards, values
 
 
-def factors(page: Page) -> tuple[float, float]:
-    name = page.name
-    return slider_value(f"{name}_discount", 0.0, 1.0, 1.0), slider_value(f"{name}_lambda", 0.0, 1.0, 0.95)
+@dataclass(frozen=True)
+class GeneralisedAdvantages(View):
+    """What GAE makes of rewards and a critic's values."""
 
+    page, name = "policy", "gae"
+    decay: float = slider(0.0, 1.0, 0.95, key="lambda", label="λ")
+    discount: float = slider(0.0, 1.0, 1.0, label="γ")
+    gae_rewards: str = text("0, 0, 0, 0, 0, 1", label=mark("Rewards r by step"), most=2_000)
+    gae_values: str = text("0.5, 0.55, 0.4, 0.6, 0.7, 0.8", label=mark("The critic's values V"), most=2_000)
 
-@live_panel
-def gae_live(page: Page) -> None:
-    rewards, values = steps_now(page)
-    discount, decay = factors(page)
-    left, right = st.columns(2, gap="medium")
-    with left:
-        live_figure(
-            step_figure(rewards, values, discount, decay), f"{page.name}_gae_steps",
-            _("Temporal differences and advantages by step"),
-        )  # fmt: skip
-    with right:
-        live_figure(
-            decay_figure(rewards, values, discount, decay), f"{page.name}_gae_decay",
-            _("Advantage of the first, the middle and the last step against λ"),
-        )  # fmt: skip
+    @property
+    def steps(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Rewards and values. Raises InputError."""
+        return steps_of(self.gae_rewards, self.gae_values)
+
+    def stage(self) -> Stage:
+        rewards, values = self.steps
+        bars = step_figure(rewards, values, self.discount, self.decay)
+        lines = decay_figure(rewards, values, self.discount, self.decay)
+        return Stage(
+            [
+                Plot("gae_steps", bars, _("Temporal differences and advantages by step")),
+                Plot(
+                    "gae_decay",
+                    lines,
+                    _("Advantage of the first, the middle and the last step against λ"),
+                ),
+            ]
+        )
+
+    def below(self) -> None:
+        rewards, values = self.steps
+        deltas = temporal_differences(rewards, values, self.discount)
+        made = advantages(rewards, values, self.discount, self.decay)
+        st.latex(first_step(self, deltas, made))
+        note(self, "gae")
+        table = step_table(rewards, values, deltas, made)
+        st.dataframe(table, hide_index=True, width="stretch")
+        checked_against([system_check(deltas, made, self.discount * self.decay)])
+        take_with_you(
+            self,
+            lambda: table,
+            lambda: step_figure(rewards, values, self.discount, self.decay),
+            snippet(rewards, values, self.discount, self.decay),
+        )
 
 
 def step_figure(rewards: torch.Tensor, values: torch.Tensor, discount: float, decay: float) -> go.Figure:
@@ -81,74 +95,73 @@ def step_figure(rewards: torch.Tensor, values: torch.Tensor, discount: float, de
         _("advantage A"): advantages(rewards, values, discount, decay).numpy(),
         _("A at λ = 1"): advantages(rewards, values, discount, 1.0).numpy(),
     }
-    top = 1.15 * max(1e-3, *(float(np.abs(part).max()) for part in series.values()))
     names = [str(step + 1) for step in range(len(rewards))]
-    return grouped_bars(series, names, _("By step"), limits=(-top, top), height=400)
+    limits = round_limits(*series.values())
+    return grouped_bars(series, names, _("By step"), x_title=_("Step"), limits=limits)
 
 
 def decay_figure(rewards: torch.Tensor, values: torch.Tensor, discount: float, decay: float) -> go.Figure:
-    found = np.array([advantages(rewards, values, discount, float(each)).numpy() for each in LAMBDAS])
-    places = dict.fromkeys((0, len(rewards) // 2, len(rewards) - 1))
-    lines = [
-        Curve(_("step {number}").format(number=place + 1), index, LAMBDAS, found[:, place])
-        for index, place in enumerate(places)
-    ]
+    by_decay = np.array([advantages(rewards, values, discount, float(each)).numpy() for each in LAMBDAS])
     at = advantages(rewards, values, discount, decay).numpy()
-    lines += [
-        Curve(f"{at[place]:+.4f}", index, np.array([decay]), at[[place]], markers=True)
-        for index, place in enumerate(places)
-    ]
-    edge = 0.1 + float(np.abs(found).max())
-    return curves(lines, "λ", _("Advantage"), x_range=(0, 1), y_range=(-edge, edge), height=400)
+    lines = []
+    for place, step in enumerate(dict.fromkeys((0, len(rewards) // 2, len(rewards) - 1))):
+        name, look = _("step {number}").format(number=step + 1), FIRST_OF_STEPS + place
+        lines += [
+            Curve(name, look, LAMBDAS, by_decay[:, step]),
+            Curve(
+                name,
+                look,
+                np.array([decay]),
+                at[[step]],
+                written=f"{name} {at[step]:+.4f}",
+                side=f"{SIDES[place]} {'left' if decay > MIDDLE else 'right'}",
+            ),
+        ]
+    limits = round_limits(by_decay)
+    return curves(lines, "λ", _("Advantage"), x_range=(-0.03, 1.03), y_range=limits)
 
 
-@panel
-def gae_facts(page: Page) -> None:
-    rewards, values = steps_now(page)
-    discount, decay = factors(page)
-    deltas = temporal_differences(rewards, values, discount)
-    found = advantages(rewards, values, discount, decay)
+def first_step(view: GeneralisedAdvantages, deltas: torch.Tensor, made: torch.Tensor) -> str:
+    """The first step's δ and A with their numbers put in."""
+    rewards, values = view.steps
     following = float(values[1]) if len(values) > 1 else 0.0
-    behind = float(found[1]) if len(found) > 1 else 0.0
-    st.latex(
-        rf"\begin{{aligned}}\delta_1&=r_1+\gamma V_2-V_1\\"
-        rf"&={float(rewards[0]):.4g}+{discount:.2f}\cdot{following:.4g}"
-        rf"-{float(values[0]):.4g}={float(deltas[0]):.5g}\\[4pt]A_1&=\delta_1+\gamma\lambda A_2\\"
-        rf"&={float(deltas[0]):.5g}+{discount * decay:.4g}\cdot({behind:.5g})"
-        rf"={float(found[0]):.5g}\end{{aligned}}"
+    behind = float(made[1]) if len(made) > 1 else 0.0
+    return (
+        r"\begin{aligned}\delta_1&=r_1+\gamma V_2-V_1\\"
+        rf"&={float(rewards[0]):.4g}+{view.discount:.2f}\cdot({following:.4g})"
+        rf"-({float(values[0]):.4g})={float(deltas[0]):.5g}\\[4pt]A_1&=\delta_1+\gamma\lambda A_2\\"
+        rf"&={float(deltas[0]):.5g}+{view.discount * view.decay:.4g}\cdot({behind:.5g})"
+        rf"={float(made[0]):.5g}\end{{aligned}}"
     )
-    table = pd.DataFrame(
+
+
+def step_table(
+    rewards: torch.Tensor, values: torch.Tensor, deltas: torch.Tensor, made: torch.Tensor
+) -> pd.DataFrame:
+    return pd.DataFrame(
         {
             _("Step"): range(1, len(rewards) + 1),
             "r": rewards.numpy(),
             "V": values.numpy(),
             "δ": deltas.numpy(),
-            "A": found.numpy(),
-            _("return A + V"): (found + values).numpy(),
-            _("whitened A"): whitened(found).numpy(),
+            "A": made.numpy(),
+            _("return A + V"): (made + values).numpy(),
+            _("whitened A"): whitened(made).numpy(),
         }
     )
-    st.dataframe(table, hide_index=True, width="stretch")
-    checked_against([system_check(deltas, found, discount * decay)])
-    take_with_you(
-        f"{page.name}_gae",
-        lambda: table,
-        lambda: step_figure(rewards, values, discount, decay),
-        snippet(rewards, values, discount, decay),
-    )
 
 
-def system_check(deltas: torch.Tensor, found: torch.Tensor, factor: float) -> Check:
+def system_check(deltas: torch.Tensor, made: torch.Tensor, factor: float) -> Check:
     """(I − γλ·shift) A = δ, solved as a whole."""
     system = torch.eye(len(deltas), dtype=torch.float64)
     system -= factor * torch.diag(torch.ones(len(deltas) - 1, dtype=torch.float64), 1)
     theirs = torch.linalg.solve_triangular(system, deltas[:, None], upper=True)[:, 0]
-    return Check(
-        _("torch.linalg.solve_triangular of all steps at once"), float((theirs - found).abs().max()), 1e-9
-    )
+    what = _("torch.linalg.solve_triangular of all steps at once")
+    return Check(what, float((theirs - made).abs().max()), 1e-9)
 
 
 def snippet(rewards: torch.Tensor, values: torch.Tensor, discount: float, decay: float) -> str:
+    """Python that repeats the numbers of the bars."""
     return f"""import torch
 
 from models.policy.gae import advantages

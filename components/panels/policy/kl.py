@@ -1,5 +1,7 @@
 """KL estimators on a policy that can be listed: as values, and as what they do to the gradient."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
@@ -8,15 +10,16 @@ import torch
 from torch.distributions import Categorical, kl_divergence
 
 from components.figures.curves import Curve, curves
-from components.figures.policy import grouped_bars
-from components.live.figure import live_figure
-from components.live.old_slider import live_slider, slider_value
-from components.old_controls import whole_number
-from components.old_page import Check, Page, checked_against, take_with_you
-from components.panels import live_panel, panel
-from components.words import _
+from components.figures.policy import grouped_bars, round_limits
+from components.lesson_parts import note
+from components.panels.policy.settings import Seeded
+from components.settings import number, slider
+from components.stage import Plot, Stage
+from components.takeaway import Check, checked_against, take_with_you
+from components.words import _, mark
 from models.policy.kl_estimators import (
     PLACES,
+    GradientOfEstimator,
     exact_kl,
     gradient_of,
     pair,
@@ -26,24 +29,60 @@ from models.policy.kl_estimators import (
 )
 from models.policy.losses import ESTIMATORS
 
-LIVE = ("kl_live",)
-SETTLED = (*LIVE, "kl_facts")
 SAMPLES = 400
+NOTHING = 1e-9  # of a gradient's length: rounding
+FIRST_OF_PLACES = 3  # place of the gradients' colours: the estimators have the first three
 
 
-@panel
-def kl_estimators(page: Page) -> None:
-    name = page.name
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        live_slider(
-            _("Distance of policy and reference"), f"{name}_distance", 0.0, 2.0, 0.7, 0.02,
-            live=LIVE, settled=SETTLED,
-        )  # fmt: skip
-        whole_number(_("Outcomes"), 2, 64, f"{name}_outcomes", 6, width=110)
-        whole_number(_("Seed"), 0, 9_999, f"{name}_seed", 0, width=110)
-    kl_live(page)
-    page.note("kl")
-    kl_facts(page)
+@dataclass(frozen=True)
+class KLEstimators(Seeded):
+    """Three estimators of the KL: as values, as gradients, and over samples."""
+
+    page, name = "policy", "kl"
+    distance: float = slider(0.0, 2.0, 0.7, 0.02, label=mark("Distance of policy and reference"))
+    outcomes: int = number(2, 64, 6, label=mark("Outcomes"))
+
+    @property
+    def policies(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits of the policy and of the reference."""
+        return pair(self.outcomes, self.distance, self.seed)
+
+    def stage(self) -> Stage:
+        logits, reference = self.policies
+        values, gradients = value_figure(logits, reference), gradient_figure(logits, reference)
+        running = running_figure(logits, reference, self.seed)
+        return Stage(
+            [
+                Plot("kl_values", values, _("Mean and deviation of each estimator")),
+                Plot(
+                    "kl_gradients",
+                    gradients,
+                    _("How far each estimator's gradient is from that of the KL"),
+                ),
+                Plot("kl_running", running, _("Running mean of each estimator over samples"), rest=60),
+            ]
+        )
+
+    def below(self) -> None:
+        logits, reference = self.policies
+        note(self, "kl")
+        st.latex(FORMULAS)
+        table = estimator_table(logits, reference)
+        st.dataframe(table, hide_index=True, width="stretch")
+        checked_against(checks(logits, reference))
+        take_with_you(
+            self,
+            lambda: table,
+            lambda: gradient_figure(logits, reference),
+            snippet(self.outcomes, self.distance, self.seed),
+        )
+
+
+FORMULAS = (
+    r"\begin{aligned} d&=\ln\pi-\ln\pi_{ref}\\ k_1&=d & \nabla k_1&=\nabla\ln\pi\\"
+    r"k_2&=\tfrac12 d^2 & \nabla k_2&=d\,\nabla\ln\pi\\"
+    r"k_3&=e^{-d}-1+d & \nabla k_3&=(1-e^{-d})\nabla\ln\pi\end{aligned}"
+)
 
 
 def place_label(place: str) -> str:
@@ -54,46 +93,21 @@ def place_label(place: str) -> str:
     }[place]
 
 
-def policies(page: Page) -> tuple[torch.Tensor, torch.Tensor]:
-    state, name = st.session_state, page.name
-    return pair(
-        state[f"{name}_outcomes"], slider_value(f"{name}_distance", 0.0, 2.0, 0.7), state[f"{name}_seed"]
-    )
-
-
-@live_panel
-def kl_live(page: Page) -> None:
-    logits, reference = policies(page)
-    columns = st.columns(3, gap="small")
-    with columns[0]:
-        live_figure(
-            value_figure(logits, reference),
-            f"{page.name}_kl_values",
-            _("Mean and deviation of each estimator"),
-        )
-    with columns[1]:
-        live_figure(
-            gradient_figure(logits, reference), f"{page.name}_kl_gradients",
-            _("How far each estimator's gradient is from that of the KL"),
-        )  # fmt: skip
-    with columns[2]:
-        live_figure(
-            running_figure(page, logits, reference), f"{page.name}_kl_running",
-            _("Running mean of each estimator over samples"),
-        )  # fmt: skip
-
-
 def value_figure(logits: torch.Tensor, reference: torch.Tensor) -> go.Figure:
-    found = [value_of(logits, reference, name) for name in ESTIMATORS]
-    title = _("Mean ± deviation of one sample (nats)")
+    """One sample's estimate: each estimator in its own colour, as over the samples."""
+    estimates = [value_of(logits, reference, name) for name in ESTIMATORS]
     exact = exact_kl(logits, reference)
+    title = _("Mean ± deviation of one sample (nats)")
+    means = np.array([value.mean for value in estimates])
+    deviations = np.array([value.deviation for value in estimates])
     return grouped_bars(
-        {title: np.array([value.mean for value in found])},
+        {title: means},
         ESTIMATORS,
         title,
-        deviations={title: np.array([value.deviation for value in found])},
+        limits=round_limits(means + deviations, means - deviations),
+        deviations={title: deviations},
         level=(exact, f"KL = {exact:.4f}"),
-        height=400,
+        by_name=True,
     )
 
 
@@ -107,35 +121,28 @@ def gradient_figure(logits: torch.Tensor, reference: torch.Tensor) -> go.Figure:
         for place in PLACES
     }
     return grouped_bars(
-        series, ESTIMATORS, _("Error of the mean gradient ÷ ‖∇KL‖"), limits=(0, 2), height=400
+        series,
+        ESTIMATORS,
+        _("Error of the mean gradient ÷ ‖∇KL‖"),
+        limits=(0, 2),
+        first=FIRST_OF_PLACES,
     )
 
 
-def running_figure(page: Page, logits: torch.Tensor, reference: torch.Tensor) -> go.Figure:
+def running_figure(logits: torch.Tensor, reference: torch.Tensor, seed: int) -> go.Figure:
     exact = exact_kl(logits, reference)
-    found = running_means(logits, reference, SAMPLES, st.session_state[f"{page.name}_seed"])
+    means = running_means(logits, reference, SAMPLES, seed)
     x = np.arange(1, SAMPLES + 1)
-    lines = [Curve(name, place, x, found[name].numpy()) for place, name in enumerate(ESTIMATORS)]
-    top = max(2.5 * exact, 0.02)
+    lines = [Curve(name, place, x, means[name].numpy()) for place, name in enumerate(ESTIMATORS)]
+    top = round_limits(np.array([max(2.5 * exact, 0.02)]))[1]
     return curves(
-        lines, _("Samples"), _("Mean so far (nats)"), x_log=True, x_range=(1, SAMPLES),
-        y_range=(-top / 2, top), level=(exact, "KL"), height=400,
-    )  # fmt: skip
-
-
-@panel
-def kl_facts(page: Page) -> None:
-    logits, reference = policies(page)
-    st.latex(
-        r"\begin{aligned} d&=\ln\pi-\ln\pi_{ref}\\ k_1&=d & \nabla k_1&=\nabla\ln\pi\\"
-        r"k_2&=\tfrac12 d^2 & \nabla k_2&=d\,\nabla\ln\pi\\"
-        r"k_3&=e^{-d}-1+d & \nabla k_3&=(1-e^{-d})\nabla\ln\pi\end{aligned}"
-    )
-    table = estimator_table(logits, reference)
-    st.dataframe(table, hide_index=True, width="stretch")
-    checked_against(checks(logits, reference))
-    take_with_you(
-        f"{page.name}_kl", lambda: table, lambda: gradient_figure(logits, reference), snippet(page)
+        lines,
+        _("Samples"),
+        _("Mean so far (nats)"),
+        x_log=True,
+        x_range=(1, SAMPLES),
+        y_range=(-top / 2, top),
+        level=(exact, "KL"),
     )
 
 
@@ -149,22 +156,22 @@ def estimator_table(logits: torch.Tensor, reference: torch.Tensor) -> pd.DataFra
             _("Deviation"): f"{value.deviation:.5f}",
         }
         for place in PLACES:
-            found = gradient_of(logits, reference, name, place)
-            row[place_label(place)] = direction(found.error, found.reverse_error, float(found.mean.norm()))
-            row[_("Noise, {place}").format(place=place_label(place))] = f"{found.deviation:.4f}"
+            gradient = gradient_of(logits, reference, name, place)
+            row[place_label(place)] = direction(gradient)
+            row[_("Noise, {place}").format(place=place_label(place))] = f"{gradient.deviation:.4f}"
         rows.append(row)
     return pd.DataFrame(rows)
 
 
-def direction(error: float, reverse: float, length: float) -> str:
+def direction(gradient: GradientOfEstimator) -> str:
     """Which gradient an estimator's is on average."""
-    if length < 1e-9:
+    if float(gradient.mean.norm()) < NOTHING:
         return "0"
-    if error < 1e-9:
+    if gradient.error < NOTHING:
         return "∇KL(π‖ref)"
-    if reverse < 1e-9:
+    if gradient.reverse_error < NOTHING:
         return "∇KL(ref‖π)"
-    return _("neither ({error} off)").format(error=f"{error:.3f}")
+    return _("neither ({error} off)").format(error=f"{gradient.error:.3f}")
 
 
 def checks(logits: torch.Tensor, reference: torch.Tensor) -> list[Check]:
@@ -173,25 +180,20 @@ def checks(logits: torch.Tensor, reference: torch.Tensor) -> list[Check]:
         policy, other = Categorical(logits=moving), Categorical(logits=reference)
         value, back = kl_divergence(policy, other), kl_divergence(other, policy)
         gradients = [torch.autograd.grad(each, moving, retain_graph=True)[0] for each in (value, back)]
-    found = true_gradients(logits, reference)
-    gap = max(float((ours - theirs).abs().max()) for ours, theirs in zip(found, gradients, strict=True))
+    exact = true_gradients(logits, reference)
+    gap = max(float((ours - theirs).abs().max()) for ours, theirs in zip(exact, gradients, strict=True))
     return [
         Check("torch.distributions.kl_divergence", abs(value.item() - exact_kl(logits, reference)), 1e-9),
         Check(_("its gradients, by torch.autograd"), gap, 1e-9),
     ]
 
 
-def snippet(page: Page) -> str:
-    name = page.name
-    arguments = (
-        st.session_state[f"{name}_outcomes"],
-        slider_value(f"{name}_distance", 0.0, 2.0, 0.7),
-        st.session_state[f"{name}_seed"],
-    )
+def snippet(outcomes: int, distance: float, seed: int) -> str:
+    """Python that repeats the table's numbers."""
     return f"""from models.policy.kl_estimators import PLACES, exact_kl, gradient_of, pair, value_of
 from models.policy.losses import ESTIMATORS
 
-logits, reference = pair{arguments!r}
+logits, reference = pair({outcomes!r}, {distance!r}, {seed!r})
 print(exact_kl(logits, reference))
 for estimator in ESTIMATORS:
     print(estimator, value_of(logits, reference, estimator))

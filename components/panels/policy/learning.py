@@ -1,7 +1,7 @@
 """Live learning: several algorithms on one small policy, on the same random numbers, with bands."""
 
 from collections.abc import Sequence
-from functools import partial
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -13,18 +13,20 @@ from torch.distributions import Categorical
 from components import work
 from components.figures.curves import Curve, curves
 from components.figures.style import pale
-from components.live.figure import live_figure
-from components.live.old_slider import live_slider, slider_value
-from components.old_controls import choose, choose_several, whole_number
-from components.old_page import Check, Page, checked_against, take_with_you
-from components.panels import panel
-from components.words import _
+from components.lesson_parts import note
+from components.panels.policy.settings import Seeded
+from components.settings import number, one_of, several, slider
+from components.stage import Block, Plot, Stage, show
+from components.takeaway import Check, checked_against, take_with_you
+from components.words import _, mark
 from models.policy.lab import (
     ALGORITHMS,
+    LENGTH_BONUS,
     LONGEST,
     MOST_STEPS,
     REWARDS,
     Lab,
+    Reward,
     Step,
     first_logits,
     log_probabilities,
@@ -33,7 +35,9 @@ from models.policy.lab import (
 )
 
 MEASURES = ("right", "reward", "length", "wrong_length", "entropy", "kl", "dead", "clipped")
-PREVIEW = 12  # steps that are shown before a run is started
+PREVIEW_SEEDS = 2  # of the run that is shown, faintly, until one is started
+BUTTONS = 48  # pixels of the line above the figures
+TOPS = {"length": LONGEST, "wrong_length": LONGEST, "reward": 1 + LENGTH_BONUS, "entropy": 1.9}
 
 
 def reward_label(name: str) -> str:
@@ -50,149 +54,139 @@ def measure_label(name: str) -> str:
         "reward": _("Reward"),
         "length": _("Length (tokens)"),
         "wrong_length": _("Length of wrong answers (tokens)"),
-        "entropy": _("Entropy (nats a token)"),
-        "kl": _("KL to the first policy (nats a token)"),
+        "entropy": _("Entropy (nats per token)"),
+        "kl": _("KL to the first policy (nats per token)"),
         "dead": _("Dead groups (share)"),
         "clipped": _("Tokens beyond ρ = 1 ± 0.2 (share)"),
     }[name]
 
 
-@panel
-def live_learning(page: Page) -> None:
-    name = page.name
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        choose_several(
-            _("Algorithms"), tuple(ALGORITHMS), f"{name}_algorithms", str,
-            default=page.default("algorithms"), most=6, width=560,
-        )  # fmt: skip
-        choose(_("The task's reward"), REWARDS, f"{name}_task", reward_label, default="right", width=260)
-        choose(
-            _("Second figure"), MEASURES[1:], f"{name}_measure", measure_label, default="length", width=260
+@dataclass(frozen=True)
+class LiveLearning(Seeded):
+    """Several algorithms learn one small task on the same random numbers."""
+
+    page, name = "policy", "learning"
+    rate: float = slider(1e-3, 1.0, 0.05, log=True, live=False, label=mark("Learning rate"))
+    lab_beta: float = slider(0.0, 1.0, 0.0, live=False, label="β")
+    entropy: float = slider(0.0, 0.5, 0.0, live=False, label=mark("Entropy bonus"))
+    algorithms: tuple[str, ...] = several(
+        tuple(ALGORITHMS), ("GRPO", "Dr. GRPO", "RLOO"), label=mark("Algorithms"), least=1, most=6
+    )
+    task: Reward = one_of(REWARDS, "right", label=mark("The task's reward"), label_of=reward_label)
+    measure: str = one_of(MEASURES[1:], "length", label=mark("Second figure"), label_of=measure_label)
+    lab_answers: int = number(2, 64, 8, label=mark("Answers G"), place="more")
+    epochs: int = number(1, 8, 2, label=mark("Updates on a batch μ"), place="more")
+    lab_steps: int = number(5, MOST_STEPS, 100, label=mark("Steps"), place="more")
+    seeds: int = number(1, 16, 6, label=mark("Seeds"), place="more")
+
+    @property
+    def lab(self) -> Lab:
+        """The experiment that the controls describe."""
+        return Lab(
+            self.algorithms,
+            self.task,
+            self.lab_answers,
+            self.rate,
+            self.epochs,
+            self.lab_beta,
+            self.entropy,
+            self.lab_steps,
+            self.seeds,
+            self.seed,
         )
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        whole_number(_("Answers G"), 2, 64, f"{name}_lab_answers", 8, width=110)
-        whole_number(_("Updates on a batch μ"), 1, 8, f"{name}_epochs", 2, width=170)
-        whole_number(_("Steps"), 5, MOST_STEPS, f"{name}_lab_steps", 100, width=110)
-        whole_number(_("Seeds"), 1, 16, f"{name}_seeds", 6, width=100)
-        whole_number(_("Seed"), 0, 9_999, f"{name}_seed", 0, width=110)
-        settled = ("learning_run",)
-        live_slider(_("Learning rate"), f"{name}_rate", 1e-3, 1.0, 0.05, log=True, settled=settled)
-        live_slider("β", f"{name}_lab_beta", 0.0, 1.0, 0.0, 0.01, settled=settled)
-        live_slider(_("Entropy bonus"), f"{name}_entropy", 0.0, 0.5, 0.0, 0.01, settled=settled)
-    learning_run(page)
+
+    def run(self) -> work.Run[Step]:
+        return work.run("policy_learning", self.lab, lambda: train(self.lab), self.lab.steps)
+
+    def stage(self) -> Stage:
+        def draw(steps: Sequence[Step], *, faint: bool = False) -> None:
+            show(self.figures(steps, faint), self.page)
+
+        return Stage(Block(lambda: work.stage(self.run(), draw, recorded=lambda: preview(self.lab))))
+
+    def figures(self, steps: Sequence[Step], faint: bool = False) -> Stage:
+        """Right answers, and the measure that is chosen, by step."""
+        right, second = (
+            pale(measure_figure(self.lab, steps, measure), faint) for measure in ("right", self.measure)
+        )
+        return Stage(
+            [
+                Plot("right", right, measure_label("right")),
+                Plot("second", second, measure_label(self.measure)),
+            ],
+            reserved=BUTTONS,
+        )
+
+    def below(self) -> None:
+        lab, steps = self.lab, self.run().results or preview(self.lab)
+        note(self, "learning")
+        st.dataframe(end_table(lab, steps), hide_index=True, width="stretch")
+        checked_against([distribution_check(lab)])
+        take_with_you(
+            self,
+            lambda: step_table(lab, steps),
+            lambda: measure_figure(lab, steps, "right"),
+            snippet(lab),
+        )
 
 
-def lab_now(page: Page) -> Lab:
-    """The experiment that the controls describe."""
-    state, name = st.session_state, page.name
-    return Lab(
-        tuple(state[f"{name}_algorithms"]),
-        state[f"{name}_task"],
-        state[f"{name}_lab_answers"],
-        slider_value(f"{name}_rate", 1e-3, 1.0, 0.05),
-        state[f"{name}_epochs"],
-        slider_value(f"{name}_lab_beta", 0.0, 1.0, 0.0),
-        slider_value(f"{name}_entropy", 0.0, 0.5, 0.0),
-        state[f"{name}_lab_steps"],
-        state[f"{name}_seeds"],
-        state[f"{name}_seed"],
-    )
-
-
-@panel
-def learning_run(page: Page) -> None:
-    lab = lab_now(page)
-    run = work.run(f"{page.name}_learning", lab, lambda: train(lab), lab.steps)
-    work.stage(run, partial(draw, page, lab), recorded=lambda: preview(lab))
-
-
-def draw(page: Page, lab: Lab, seen: Sequence[Step], *, faint: bool = False) -> None:
-    """Two measures against the step, the end in a table, the check, and what to take along."""
-    left, right = st.columns(2, gap="medium")
-    measure = st.session_state[f"{page.name}_measure"]
-    with left:
-        figure = pale(measure_figure(lab, seen, "right"), faint)
-        live_figure(figure, f"{page.name}_right", measure_label("right"))
-    with right:
-        figure = pale(measure_figure(lab, seen, measure), faint)
-        live_figure(figure, f"{page.name}_second", measure_label(measure))
-    page.note("learning")
-    st.dataframe(end_table(lab, seen), hide_index=True, width="stretch")
-    checked_against([distribution_check(lab)])
-    take_with_you(
-        f"{page.name}_learning",
-        lambda: step_table(lab, seen),
-        lambda: measure_figure(lab, seen, "right"),
-        snippet(lab),
-    )
-
-
-@st.cache_resource(max_entries=8, show_spinner=False)
+@st.cache_resource(max_entries=16, show_spinner=False)
 def preview(lab: Lab) -> list[Step]:
-    """The first steps of a run that nobody has started yet."""
-    steps = train(lab)
-    return [next(steps) for _place in range(min(PREVIEW, lab.steps))]
+    """The same run with few seeds: what is shown until somebody starts one."""
+    return list(train(replace(lab, seeds=min(PREVIEW_SEEDS, lab.seeds))))
 
 
-def values_of(seen: Sequence[Step], measure: str) -> np.ndarray:
+def values_of(steps: Sequence[Step], measure: str) -> np.ndarray:
     """[steps, algorithms, seeds]"""
-    return torch.stack([getattr(step, measure) for step in seen]).numpy()
+    return torch.stack([getattr(step, measure) for step in steps]).numpy()
 
 
-def measure_figure(lab: Lab, seen: Sequence[Step], measure: str) -> go.Figure:
-    """Mean over the seeds, and the range from the least to the largest."""
-    values, x = values_of(seen, measure), np.arange(1, len(seen) + 1)
+def measure_figure(lab: Lab, steps: Sequence[Step], measure: str) -> go.Figure:
+    """Mean over the seeds, and the range from the least to the largest; an algorithm keeps its colour."""
+    if not steps:
+        return curves([], _("Step"), measure_label(measure), x_range=(0, lab.steps), y_range=(0, 1))
+    values, x = values_of(steps, measure), np.arange(1, len(steps) + 1)
     lines = []
-    for place, name in enumerate(lab.algorithms):
-        rows = values[:, place]
+    for index, name in enumerate(lab.algorithms):
+        rows = values[:, index]
         is_there = np.isfinite(rows).any(axis=1)
         rows = rows[is_there]
         if len(rows):
-            lines.append(
-                Curve(
-                    name,
-                    place,
-                    x[is_there],
-                    np.nanmean(rows, axis=1),
-                    np.nanmin(rows, axis=1),
-                    np.nanmax(rows, axis=1),
-                )
-            )
-    tops = {"length": LONGEST, "wrong_length": LONGEST, "reward": 1.6, "entropy": 1.9}
-    top = tops.get(measure, 1.0)
-    if measure == "kl":
-        top = max(0.1, float(np.nanmax(values)))
+            mean, low, high = (summary(rows, axis=1) for summary in (np.nanmean, np.nanmin, np.nanmax))
+            place = list(ALGORITHMS).index(name)
+            lines.append(Curve(name, place, x[is_there], mean, low, high))
+    top = max(0.1, float(np.nanmax(values))) if measure == "kl" else TOPS.get(measure, 1.0)
     return curves(
         lines,
         _("Step"),
         measure_label(measure),
         x_range=(0, lab.steps),
         y_range=(0, 1.04 * top),
-        height=440,
     )
 
 
-def end_table(lab: Lab, seen: Sequence[Step]) -> pd.DataFrame:
+def end_table(lab: Lab, steps: Sequence[Step]) -> pd.DataFrame:
     """The mean of the last tenth of the steps, over seeds."""
-    tail = seen[-max(1, len(seen) // 10) :]
+    tail = steps[-max(1, len(steps) // 10) :]
     rows = []
-    for place, name in enumerate(lab.algorithms):
+    for index, name in enumerate(lab.algorithms):
         row = {_("Algorithm"): name}
         for measure in MEASURES:
-            values = values_of(tail, measure)[:, place]
+            values = values_of(tail, measure)[:, index]
             row[measure_label(measure)] = f"{np.nanmean(values):.3f}" if np.isfinite(values).any() else "–"
         rows.append(row)
     return pd.DataFrame(rows)
 
 
-def step_table(lab: Lab, seen: Sequence[Step]) -> pd.DataFrame:
+def step_table(lab: Lab, steps: Sequence[Step]) -> pd.DataFrame:
+    """Every measure of every step, algorithm and seed, for the CSV."""
     return pd.DataFrame(
         [
-            {"step": step + 1, "algorithm": name, "seed": lab.seed + seed}
-            | {measure: float(getattr(values, measure)[place, seed]) for measure in MEASURES}
-            for step, values in enumerate(seen)
-            for place, name in enumerate(lab.algorithms)
-            for seed in range(lab.seeds)
+            {"step": step, "algorithm": name, "seed": lab.seed + seed}
+            | {measure: float(getattr(values, measure)[index, seed]) for measure in MEASURES}
+            for step, values in enumerate(steps, 1)
+            for index, name in enumerate(lab.algorithms)
+            for seed in range(values.right.shape[1])
         ]
     )
 
@@ -210,6 +204,7 @@ def distribution_check(lab: Lab) -> Check:
 
 
 def snippet(lab: Lab) -> str:
+    """Python that repeats the run."""
     return f"""from models.policy.lab import Lab, train
 
 for step in train({lab!r}):

@@ -1,7 +1,7 @@
 """Real GRPO steps on a network: answers with rewards, advantages and what each token is pushed by."""
 
 from collections.abc import Sequence
-from functools import partial
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -13,14 +13,12 @@ from components import work
 from components.figures.curves import Curve, curves
 from components.figures.policy import token_strip
 from components.figures.style import pale
-from components.live.figure import live_figure
-from components.old_controls import choose, text_field, whole_number
-from components.old_page import Check, Page, checked_against, take_with_you
-from components.panels import panel
-from components.panels.network.text import choose_network
-from components.panels.policy.setup import choose_aggregation, choose_method, now
-from components.refusal import refusals
-from components.words import _
+from components.lesson_parts import note
+from components.panels.policy.settings import Averages, Prompted, Seeded, TakesMethod
+from components.settings import number, one_of, text
+from components.stage import Block, Plot, Stage, show
+from components.takeaway import Check, checked_against, take_with_you
+from components.words import _, mark
 from models.networks.loading import load
 from models.networks.sampling import generate
 from models.policy.losses import PolicyLoss
@@ -30,6 +28,7 @@ from models.policy.real_run import (
     REWARD_NAMES,
     Answers,
     PolicyRun,
+    RewardName,
     answer_log_probabilities,
     check_run,
     train,
@@ -40,6 +39,7 @@ BETAS = ("0", "0.01", "0.04", "0.1", "0.5")
 TEMPERATURES = ("0.7", "1", "1.3")
 SHOWN_TOKENS = 24  # of each answer; the table has it whole
 COLOURS = ("push", "change")
+BUTTONS = 48  # pixels of the line above the figures
 
 
 def reward_name_label(name: str) -> str:
@@ -54,65 +54,86 @@ def colour_label(name: str) -> str:
     return _("what pushes a token") if name == "push" else _("what the step did to it")
 
 
-@panel
-def real_run(page: Page) -> None:
-    name = page.name
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        choose_network(page)
-        text_field(_("Prompt"), f"{name}_prompt", page.default("prompt"), width=420)
-        choose(_("Reward"), REWARD_NAMES, f"{name}_goal", reward_name_label, default="quote", width=240)
-        if st.session_state[f"{name}_goal"] == "word":
-            text_field(_("Word"), f"{name}_word", page.default("word"), width=120)
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        whole_number(_("Answers G"), 2, MOST_ANSWERS, f"{name}_real_answers", 8, width=110)
-        whole_number(_("New tokens"), 4, 128, f"{name}_new_tokens", 32, width=120)
-        choose(_("Temperature"), TEMPERATURES, f"{name}_temperature", str, default="1", width=120)
-        choose(_("Learning rate"), RATES, f"{name}_real_rate", str, default="0.0001", width=130)
-        choose("β", BETAS, f"{name}_real_beta", str, default="0", width=90)
-        whole_number(_("Updates on a batch μ"), 1, 8, f"{name}_real_updates", 1, width=170)
-        whole_number(_("Steps"), 1, MOST_STEPS, f"{name}_real_steps", 12, width=100)
-        whole_number(_("Seed"), 0, 9_999, f"{name}_seed", 0, width=110)
-        choose_method(page)
-        choose_aggregation(page)
-        choose(_("Colour"), COLOURS, f"{name}_colour", colour_label, default="push", style="segments")
-    real_training(page)
+@dataclass(frozen=True)
+class NetworkLearns(Seeded, Averages, TakesMethod, Prompted):
+    """A copy of a network takes real GRPO steps on a reward that a few lines of Python check."""
 
+    page, name = "policy", "real"
+    goal: RewardName = one_of(REWARD_NAMES, label=mark("Reward"), label_of=reward_name_label)
+    word: str = text("sea", label=mark("Word"), most=100, shown=lambda view: view.goal == "word")
+    real_rate: str = one_of(RATES, "0.0001", label=mark("Learning rate"))
+    real_beta: str = one_of(BETAS, "0", label="β", beside=True)
+    temperature: str = one_of(TEMPERATURES, "1", label=mark("Temperature"), beside=True)
+    colour: str = one_of(COLOURS, label=mark("Colour"), label_of=colour_label)
+    real_answers: int = number(2, MOST_ANSWERS, 8, label=mark("Answers G"), place="more")
+    new_tokens: int = number(4, 128, 32, label=mark("New tokens"), place="more")
+    real_updates: int = number(1, 8, 1, label=mark("Updates on a batch μ"), place="more")
+    real_steps: int = number(1, MOST_STEPS, 12, label=mark("Steps"), place="more")
 
-def run_now(page: Page) -> PolicyRun:
-    """The run that the controls describe."""
-    loss = PolicyLoss(
-        aggregation=now(page, "aggregation"),
-        longest=now(page, "new_tokens"),
-        beta=float(now(page, "real_beta")),
-    )
-    return PolicyRun(
-        now(page, "prompt"),
-        now(page, "network"),
-        now(page, "goal"),
-        now(page, "word"),
-        now(page, "real_answers"),
-        now(page, "new_tokens"),
-        float(now(page, "temperature")),
-        now(page, "method"),
-        loss,
-        now(page, "real_updates"),
-        float(now(page, "real_rate")),
-        now(page, "real_steps"),
-        now(page, "seed"),
-    )
+    @property
+    def asked(self) -> PolicyRun:
+        """The run that the controls describe."""
+        return PolicyRun(
+            self.prompt,
+            self.network_name,
+            self.goal,
+            self.word,
+            self.real_answers,
+            self.new_tokens,
+            float(self.temperature),
+            self.method,
+            PolicyLoss(aggregation=self.aggregation, longest=self.new_tokens, beta=float(self.real_beta)),
+            self.real_updates,
+            float(self.real_rate),
+            self.real_steps,
+            self.seed,
+        )
 
+    def run(self) -> work.Run[Answers]:
+        asked = self.asked
+        return work.run("policy_real", asked, lambda: train(asked), asked.steps, real=True)
 
-@panel
-def real_training(page: Page) -> None:
-    asked = run_now(page)
-    possible = False
-    with refusals():
+    def stage(self) -> Stage:
+        asked = self.asked
         check_run(asked)
-        possible = True
-    if not possible:
-        return
-    run = work.run(f"{page.name}_real", asked, lambda: train(asked), asked.steps, real=True)
-    work.stage(run, partial(show_step, page, asked, run), recorded=lambda: [first_step(asked)])
+
+        def draw(steps: Sequence[Answers], *, faint: bool = False) -> None:
+            show(self.figures(steps or [first_step(asked)], faint), self.page)
+
+        return Stage(Block(lambda: work.stage(self.run(), draw, recorded=lambda: before(asked))))
+
+    def figures(self, steps: Sequence[Answers], faint: bool = False) -> Stage:
+        """The latest answers token by token, and the run so far."""
+        strip = pale(answer_figure(steps[-1], self.colour), faint)
+        line = pale(run_figure(self.asked, steps), faint)
+        return Stage(
+            [
+                Plot("real_strip", strip, _("The sampled answers, token by token"), width=2.2),
+                Plot("real_reward", line, _("Mean reward and KL by step")),
+            ],
+            reserved=BUTTONS,
+        )
+
+    def below(self) -> None:
+        asked, run = self.asked, self.run()
+        steps = run.results or before(asked)
+        say_step(steps[-1])
+        note(self, "real")
+        st.dataframe(answer_table(steps[-1]), hide_index=True, width="stretch")
+        if not run.is_running:
+            what = _("one pass of transformers without a cache, log-probabilities")
+            checked_against([Check(what, sampling_gap(asked), 1e-3)])
+        take_with_you(
+            self,
+            lambda: token_table(steps),
+            lambda: answer_figure(steps[-1], self.colour),
+            snippet(asked),
+        )
+
+
+def before(asked: PolicyRun) -> list[Answers]:
+    """What is shown until a run is started: a recorded one of these settings, or its first step."""
+    return recorded(asked) or [first_step(asked)]
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
@@ -121,37 +142,17 @@ def first_step(asked: PolicyRun) -> Answers:
     return next(train(asked))
 
 
-def show_step(
-    page: Page, asked: PolicyRun, run: work.Run[Answers], seen: Sequence[Answers], *, faint: bool = False
-) -> None:
-    """The latest answers as a strip of tokens, the run so far, and the answers as a table."""
-    latest = seen[-1]
-    colour = now(page, "colour")
-    figure = pale(answer_figure(latest, colour), faint)
-    live_figure(figure, f"{page.name}_real_strip", _("The sampled answers, token by token"))
-    left, right = st.columns([2, 3], gap="medium")
-    with left:
-        figure = pale(run_figure(asked, seen), faint)
-        live_figure(figure, f"{page.name}_real_reward", _("Mean reward and KL by step"))
-    with right:
-        st.dataframe(answer_table(latest), hide_index=True, width="stretch")
-    page.note("real")
-    dead = float(latest.rewards.std(correction=0)) == 0
+def say_step(latest: Answers) -> None:
+    """The step's loss and gradient, and whether it taught anything."""
     facts = _("Step {step}: loss {loss}, gradient norm {norm}, {seconds} s.").format(
-        step=latest.step + 1, loss=f"{latest.loss:+.2e}", norm=f"{latest.gradient_norm:.3f}",
+        step=latest.step + 1,
+        loss=f"{latest.loss:+.2e}",
+        norm=f"{latest.gradient_norm:.3f}",
         seconds=f"{latest.seconds:.2f}",
-    )  # fmt: skip
+    )
+    dead = float(latest.rewards.std(correction=0)) == 0
     warning = _("All rewards agree: this step teaches nothing.") if dead else ""
     st.markdown(f"{facts} {warning}")
-    if not run.is_running:
-        what = _("one pass of transformers without a cache, log-probabilities")
-        checked_against([Check(what, sampling_gap(asked), 1e-3)])
-    take_with_you(
-        f"{page.name}_real",
-        lambda: token_table(seen),
-        lambda: answer_figure(latest, colour),
-        snippet(asked),
-    )
 
 
 def answer_figure(latest: Answers, colour: str) -> go.Figure:
@@ -173,21 +174,20 @@ def answer_figure(latest: Answers, colour: str) -> go.Figure:
         np.zeros(values.shape),
         title,
         round(limit, 2),
-        height=110 + 36 * len(rows),
     )
 
 
-def run_figure(asked: PolicyRun, seen: Sequence[Answers]) -> go.Figure:
-    x = np.arange(1, len(seen) + 1)
-    rewards, kl = np.array([(float(step.rewards.mean()), step.kl) for step in seen]).T
+def run_figure(asked: PolicyRun, steps: Sequence[Answers]) -> go.Figure:
+    """Mean reward and KL against the step."""
+    x = np.arange(1, len(steps) + 1)
+    rewards = np.array([float(step.rewards.mean()) for step in steps])
+    kl = np.array([step.kl for step in steps])
     lines = [
         Curve(_("mean reward"), 0, x, rewards, markers=True),
-        Curve(_("KL to the network as it ships (nats a token)"), 1, x, kl, markers=True),
+        Curve(_("KL to the network as it ships (nats per token)"), 1, x, kl, markers=True),
     ]
-    top = max(1.05, 1.1 * max(step.kl for step in seen))
-    return curves(
-        lines, _("Step"), _("Value"), x_range=(0.5, asked.steps + 0.5), y_range=(-0.05, top), height=400
-    )
+    top = max(1.05, 1.1 * float(kl.max()))
+    return curves(lines, _("Step"), _("Value"), x_range=(0.5, asked.steps + 0.5), y_range=(-0.05, top))
 
 
 def answer_table(latest: Answers) -> pd.DataFrame:
@@ -205,7 +205,7 @@ def answer_table(latest: Answers) -> pd.DataFrame:
     )
 
 
-def token_table(seen: Sequence[Answers]) -> pd.DataFrame:
+def token_table(steps: Sequence[Answers]) -> pd.DataFrame:
     return pd.DataFrame(
         [
             {
@@ -217,7 +217,7 @@ def token_table(seen: Sequence[Answers]) -> pd.DataFrame:
                 "push": float(step.weights[row, column]),
                 "ratio_after": float(step.ratios[row, column]),
             }
-            for step in seen
+            for step in steps
             for row, words in enumerate(step.labels)
             for column, word in enumerate(words)
         ]
@@ -228,19 +228,22 @@ def token_table(seen: Sequence[Answers]) -> pd.DataFrame:
 def sampling_gap(asked: PolicyRun) -> float:
     """Log-probabilities noted while sampling, with a cache, against one plain pass of transformers."""
     network = load(asked.network)
-    found = generate(network, asked.prompt, asked.answers, asked.new_tokens, asked.temperature, asked.seed)
+    generated = generate(
+        network, asked.prompt, asked.answers, asked.new_tokens, asked.temperature, asked.seed
+    )
     with torch.no_grad():
         again = answer_log_probabilities(
             network.model,
-            torch.from_numpy(found.prompt_ids),
-            torch.from_numpy(found.token_ids),
+            torch.from_numpy(generated.prompt_ids),
+            torch.from_numpy(generated.token_ids),
             asked.temperature,
         )
-    mask = torch.arange(asked.new_tokens) < torch.from_numpy(found.lengths)[:, None]
-    return float(((again - torch.from_numpy(found.log_probabilities)) * mask).abs().max())
+    mask = torch.arange(asked.new_tokens) < torch.from_numpy(generated.lengths)[:, None]
+    return float(((again - torch.from_numpy(generated.log_probabilities)) * mask).abs().max())
 
 
 def snippet(asked: PolicyRun) -> str:
+    """Python that repeats the run."""
     return f"""from models.policy.real_run import PolicyRun, train
 from models.policy.losses import PolicyLoss
 

@@ -1,7 +1,6 @@
 """Token strip: what each token of sampled answers does to the gradient, and where a clip takes it."""
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -9,20 +8,19 @@ import plotly.graph_objects as go
 import streamlit as st
 import torch
 
-from components.figures.policy import clip_curves, grouped_bars, token_strip
-from components.live.figure import live_figure
-from components.live.old_slider import live_slider, slider_value
-from components.old_controls import choose, text_field, whole_number
-from components.old_page import Check, Page, checked_against, take_with_you
-from components.panels import live_panel, panel
-from components.panels.network.text import choose_network
-from components.panels.policy.setup import aggregation_label, choose_aggregation, now
-from components.words import _
+from components.figures.policy import clip_curves, grouped_bars, round_limits, token_strip
+from components.lesson_parts import note
+from components.panels.policy.settings import SHORT_NAMES, LongestAnswer, Prompted, Seeded
+from components.settings import one_of, slider
+from components.stage import Plot, Row, Stage
+from components.takeaway import Check, checked_against, take_with_you
+from components.words import _, mark
 from models.networks.engine.choice import engine
 from models.policy.group_advantages import advantages
 from models.policy.losses import (
     AGGREGATIONS,
     KINDS,
+    Kind,
     PolicyLoss,
     Rollout,
     gradients,
@@ -33,13 +31,15 @@ from models.policy.losses import (
 )
 from models.policy.real_run import QUOTES
 
-LIVE = ("strip_live",)
-SETTLED = (*LIVE, "strip_facts")
 ANSWERS, TOKENS = 6, 24
+SHORTEST = 3  # tokens of an answer, whatever ends it
 ENDS = (".", "!", "?", *QUOTES)
 LEVELS = ("token", "sequence")
 BOUNDS = ("none", "dual", "delta")
-BOUND_RANGE = (1.0, 5.0, 3.0, 0.05)  # lowest, highest, default, step
+CURVE_RATIOS = np.linspace(0.02, 3, 150)
+FIRST_OF_AVERAGES = 2  # place of the averages' colours: the two signs of the advantage have the first
+SMALLEST_SUM = 1e-12  # of pushes, where all are 0
+EDGE = 1e-4  # a ratio that is nearer to a clip's edge has two slopes
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,58 +56,25 @@ class Sampled:
 @st.cache_resource(max_entries=8, show_spinner=False)
 def sampled(network: str, prompt: str, seed: int) -> Sampled:
     """A few answers with their log-probabilities; a closed quotation earns 1."""
-    found = engine().generate(network, prompt, ANSWERS, TOKENS, 1.0, seed)
-    rows = [engine().labels(network, tuple(row.tolist())) for row in found.token_ids]
-    lengths = [_end(row, int(length)) for row, length in zip(rows, found.lengths, strict=True)]
+    generated = engine().generate(network, prompt, ANSWERS, TOKENS, 1.0, seed)
+    rows = [engine().labels(network, tuple(row.tolist())) for row in generated.token_ids]
+    lengths = [end_of(row, int(length)) for row, length in zip(rows, generated.lengths, strict=True)]
+    words = tuple(row[:length] for row, length in zip(rows, lengths, strict=True))
     mask = (torch.arange(TOKENS) < torch.tensor(lengths)[:, None]).double()
     generator = torch.Generator().manual_seed(seed)
     return Sampled(
-        tuple(row[:length] for row, length in zip(rows, lengths, strict=True)),
-        tuple(
-            float(any(mark in "".join(row[:length]) for mark in QUOTES))
-            for row, length in zip(rows, lengths, strict=True)
-        ),
-        torch.from_numpy(found.log_probabilities).double() * mask,
+        words,
+        tuple(float(any(quote in "".join(row) for quote in QUOTES)) for row in words),
+        torch.from_numpy(generated.log_probabilities).double() * mask,
         mask,
         torch.randn(mask.shape, generator=generator, dtype=torch.float64),
     )
 
 
-def _end(row: tuple[str, ...], length: int) -> int:
-    """Tokens up to the first that ends a sentence, three at least."""
-    ends = [place + 1 for place, word in enumerate(row[:length]) if any(mark in word for mark in ENDS)]
-    return next((end for end in ends if end >= 3), length)
-
-
-@panel
-def token_view(page: Page) -> None:
-    name = page.name
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        choose_network(page)
-        text_field(_("Prompt"), f"{name}_prompt", page.default("prompt"), width=420)
-        whole_number(_("Seed"), 0, 9_999, f"{name}_seed", 0, width=110)
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        choose(_("Kind of loss"), KINDS, f"{name}_kind", kind_label, default="clip", width=190)
-        choose(_("Ratio of"), LEVELS, f"{name}_level", level_label, default="token", style="segments")
-        choose_aggregation(page)
-        whole_number(_("Longest answer L"), 1, 100_000, f"{name}_longest", 512, width=140)
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        live_slider(
-            _("How far the policy has moved"), f"{name}_drift", 0.0, 1.0, 0.3, 0.01,
-            help=_("Simulated: ln ρ of each token is this times a random number of deviation 1."),
-            live=LIVE, settled=SETTLED,
-        )  # fmt: skip
-        live_slider("ε", f"{name}_low", 0.0, 1.0, 0.2, 0.01, live=LIVE, settled=SETTLED)
-        live_slider(_("ε above"), f"{name}_high", 0.0, 1.0, 0.2, 0.01, live=LIVE, settled=SETTLED)
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        choose(
-            _("Bound where A < 0"), BOUNDS, f"{name}_bound", bound_label, default="none", width=300,
-            help=_("The clip alone leaves the ratio of a bad answer's token without an upper end."),
-        )  # fmt: skip
-        live_slider(_("The bound, a ratio"), f"{name}_bound_at", *BOUND_RANGE, live=LIVE, settled=SETTLED)
-    strip_live(page)
-    page.note("strip")
-    strip_facts(page)
+def end_of(row: tuple[str, ...], length: int) -> int:
+    """Tokens up to the first that ends a sentence, some at least."""
+    ends = [number for number, word in enumerate(row[:length], 1) if any(end in word for end in ENDS)]
+    return next((end for end in ends if end >= SHORTEST), length)
 
 
 def kind_label(kind: str) -> str:
@@ -129,56 +96,101 @@ def bound_label(bound: str) -> str:
 
 
 def level_label(level: str) -> str:
-    return _("a token") if level == "token" else _("a whole answer (GSPO)")
+    return _("each token") if level == "token" else _("answer (GSPO)")
 
 
-def loss_of_strip(page: Page) -> PolicyLoss:
-    name, bound = page.name, now(page, "bound")
-    low, high, default, _step = BOUND_RANGE
-    at = slider_value(f"{name}_bound_at", low, high, default)
-    return PolicyLoss(
-        now(page, "kind"),
-        now(page, "level"),
-        slider_value(f"{name}_low", 0.0, 1.0, 0.2),
-        slider_value(f"{name}_high", 0.0, 1.0, 0.2),
-        delta=at if bound == "delta" else None,
-        dual_clip=at if bound == "dual" else None,
-        aggregation=now(page, "aggregation"),
-        longest=now(page, "longest"),
+def without_clip(view: "TokenStrip") -> str:
+    return "" if view.kind == "clip" else mark("this kind of loss has no clip")
+
+
+def without_bound(view: "TokenStrip") -> str:
+    if view.kind != "clip":
+        return mark("this kind of loss has no clip")
+    return mark("choose a bound") if view.bound == "none" else ""
+
+
+@dataclass(frozen=True)
+class TokenStrip(Seeded, LongestAnswer, Prompted):
+    """What each token of sampled answers does to the gradient, and where a clip takes that."""
+
+    page, name = "policy", "strip"
+    drift: float = slider(
+        0.0,
+        1.0,
+        0.3,
+        label=mark("How far the policy has moved"),
+        help=mark("Simulated: ln ρ of each token is this times a random number of deviation 1."),
+    )
+    low: float = slider(0.0, 1.0, 0.2, label=mark("Clip ε below"), off=without_clip)
+    high: float = slider(0.0, 1.0, 0.2, label=mark("Clip ε above"), off=without_clip)
+    bound_at: float = slider(1.0, 5.0, 3.0, 0.05, label=mark("The bound, a ratio"), off=without_bound)
+    kind: Kind = one_of(KINDS, "clip", label=mark("Kind of loss"), label_of=kind_label)
+    level: str = one_of(LEVELS, label=mark("Ratio of"), label_of=level_label, style="segments")
+    bound: str = one_of(
+        BOUNDS,
+        label=mark("Bound where A < 0"),
+        label_of=bound_label,
+        help=mark("The clip alone leaves the ratio of a bad answer's token without an upper end."),
+        off=without_clip,
     )
 
-
-def rollout_now(page: Page) -> tuple[Sampled, Rollout]:
-    """The answers, under a policy that has moved as far as the slider says."""
-    state, name = st.session_state, page.name
-    answers = sampled(state[f"{name}_network"], state[f"{name}_prompt"], state[f"{name}_seed"])
-    drift = slider_value(f"{name}_drift", 0.0, 1.0, 0.3)
-    rewards = torch.tensor(answers.rewards, dtype=torch.float64)
-    log_p = answers.log_p + drift * answers.noise * answers.mask
-    return answers, Rollout(log_p, answers.log_p, answers.log_p, advantages(rewards[None])[0], answers.mask)
-
-
-@live_panel
-def strip_live(page: Page) -> None:
-    answers, rollout = rollout_now(page)
-    loss = loss_of_strip(page)
-    live_figure(
-        strip_figure(answers, rollout, loss),
-        f"{page.name}_strip",
-        _("What each token of each answer does to the gradient"),
-    )
-    left, right = st.columns(2, gap="medium")
-    with left:
-        live_figure(
-            share_figure(rollout, loss),
-            f"{page.name}_shares",
-            _("What one token of each answer gets under three averages"),
+    @property
+    def loss(self) -> PolicyLoss:
+        return PolicyLoss(
+            self.kind,
+            "sequence" if self.level == "sequence" else "token",
+            self.low,
+            self.high,
+            delta=self.bound_at if self.bound == "delta" else None,
+            dual_clip=self.bound_at if self.bound == "dual" else None,
+            aggregation=self.aggregation,
+            longest=self.longest,
         )
-    with right:
-        live_figure(
-            loss_figure(loss, float(np.exp(slider_value(f"{page.name}_drift", 0.0, 1.0, 0.3)))),
-            f"{page.name}_clip_curves",
-            _("Loss of a token against its ratio"),
+
+    @property
+    def answers(self) -> Sampled:
+        """What the network answered. Raises InputError."""
+        return sampled(self.network_name, self.prompt, self.seed)
+
+    @property
+    def rollout(self) -> Rollout:
+        """The answers, under a policy that has moved as far as the slider says."""
+        answers = self.answers
+        rewards = torch.tensor(answers.rewards, dtype=torch.float64)
+        log_p = answers.log_p + self.drift * answers.noise * answers.mask
+        made = advantages(rewards[None])[0]
+        return Rollout(log_p, answers.log_p, answers.log_p, made, answers.mask)
+
+    def stage(self) -> Stage:
+        answers, rollout, loss = self.answers, self.rollout, self.loss
+        strip = strip_figure(answers, rollout, loss)
+        curve = loss_figure(loss, float(np.exp(self.drift)))
+        return Stage(
+            Row(
+                [Plot("strip", strip, _("What each token of each answer does to the gradient"))],
+                height=1.1,
+            ),
+            [
+                Plot(
+                    "shares",
+                    share_figure(rollout, loss),
+                    _("What one token of each answer gets under three averages"),
+                    rest=60,
+                ),
+                Plot("clip_curves", curve, _("Loss of a token against its ratio"), rest=60),
+            ],
+        )
+
+    def below(self) -> None:
+        answers, rollout, loss = self.answers, self.rollout, self.loss
+        note(self, "strip")
+        st.dataframe(answer_table(answers, rollout, loss), hide_index=True, width="stretch")
+        checked_against(checks(rollout, loss))
+        take_with_you(
+            self,
+            lambda: token_table(answers, rollout, loss),
+            lambda: strip_figure(answers, rollout, loss),
+            snippet(self),
         )
 
 
@@ -187,12 +199,18 @@ def share_figure(rollout: Rollout, loss: PolicyLoss) -> go.Figure:
     lengths, series = rollout.mask.sum(1), {}
     for name in AGGREGATIONS[:3]:
         _parts, policy, _kl = gradients(rollout, replace(loss, aggregation=name))
-        series[aggregation_label(name)] = (-100 * policy.sum(1) / lengths / policy.abs().sum()).numpy()
-    names = [f"{place + 1}<br>{int(length)}" for place, length in enumerate(lengths)]
+        series[SHORT_NAMES[name]] = (
+            -100 * policy.sum(1) / lengths / policy.abs().sum().clamp(min=SMALLEST_SUM)
+        ).numpy()
+    names = [f"{number}<br>{int(length)}" for number, length in enumerate(lengths, 1)]
     return grouped_bars(
-        series, names, _("Share of one token (%)"), x_title=_("Answer, and how many tokens it has"),
-        limits=(-6, 6), height=380,
-    )  # fmt: skip
+        series,
+        names,
+        _("Share of a token (%)"),
+        x_title=_("Answer, and how many tokens it has"),
+        limits=round_limits(*series.values()),
+        first=FIRST_OF_AVERAGES,
+    )
 
 
 def strip_figure(answers: Sampled, rollout: Rollout, loss: PolicyLoss) -> go.Figure:
@@ -203,10 +221,9 @@ def strip_figure(answers: Sampled, rollout: Rollout, loss: PolicyLoss) -> go.Fig
         f"r={reward:.0f} A={advantage:+.2f}"
         for reward, advantage in zip(answers.rewards, rollout.advantages.tolist(), strict=True)
     ]
-    return token_strip(
-        values.numpy(), answers.words, rows, bound_by_clip(rollout, loss).numpy(), "−∂L/∂ln π · 1000",
-        round(2.0 * 1000 / float(rollout.mask.sum()), 1) if loss.aggregation != "constant" else 1.0,
-    )  # fmt: skip
+    limit = 1.0 if loss.aggregation == "constant" else round(2000 / float(rollout.mask.sum()), 1)
+    bound = bound_by_clip(rollout, loss).numpy()
+    return token_strip(values.numpy(), answers.words, rows, bound, "−∂L/∂ln π · 1000", limit)
 
 
 def bound_by_clip(rollout: Rollout, loss: PolicyLoss) -> torch.Tensor:
@@ -216,52 +233,35 @@ def bound_by_clip(rollout: Rollout, loss: PolicyLoss) -> torch.Tensor:
     return is_clipped(ratios(rollout, loss.level), rollout.advantages, loss) * rollout.mask
 
 
-def loss_figure(loss: PolicyLoss, now_at: float) -> go.Figure:
+def loss_figure(loss: PolicyLoss, ratio_now: float) -> go.Figure:
     """One token's loss against ρ. CISPO and its like are drawn as what their gradient adds up to."""
-    ratio = np.linspace(0.02, 3, 150)
+    log_p = torch.from_numpy(CURVE_RATIOS).log()[:, None]
+    none, all_ones = torch.zeros_like(log_p), torch.ones_like(log_p)
     columns = []
     for sign in (1.0, -1.0):
-        log_p = torch.from_numpy(ratio).log()[:, None]
-        none = torch.zeros_like(log_p)
-        single = Rollout(
-            log_p, none, none, torch.full((150,), sign, dtype=torch.float64), torch.ones_like(log_p)
-        )
+        single = Rollout(log_p, none, none, torch.full((len(log_p),), sign, dtype=log_p.dtype), all_ones)
         columns.append(token_losses(single, loss)[:, 0].numpy())
-    return clip_curves(ratio, columns[0], columns[1], now_at, height=380)
-
-
-@panel
-def strip_facts(page: Page) -> None:
-    answers, rollout = rollout_now(page)
-    loss = loss_of_strip(page)
-    table = answer_table(answers, rollout, loss)
-    st.dataframe(table, hide_index=True, width="stretch")
-    checked_against(checks(rollout, loss))
-    take_with_you(
-        f"{page.name}_strip",
-        lambda: token_table(answers, rollout, loss),
-        lambda: strip_figure(answers, rollout, loss),
-        snippet(page),
-    )
+    return clip_curves(CURVE_RATIOS, columns[0], columns[1], ratio_now)
 
 
 def answer_table(answers: Sampled, rollout: Rollout, loss: PolicyLoss) -> pd.DataFrame:
     _parts, policy, _kl = gradients(rollout, loss)
     bound, length = bound_by_clip(rollout, loss), rollout.mask.sum(1)
-    rows: list[dict[str, Any]] = []
-    for place, words in enumerate(answers.words):
-        rows.append(
+    pushes = -policy.sum(1)
+    return pd.DataFrame(
+        [
             {
                 _("Answer"): "".join(words).replace("·", " "),
-                _("Reward"): answers.rewards[place],
-                _("Tokens"): int(length[place]),
-                _("Advantage"): f"{float(rollout.advantages[place]):+.4f}",
-                _("Clipped tokens"): int((bound[place] != 0).sum()),
-                _("Push of the answer"): f"{-float(policy[place].sum()):+.5f}",
-                _("Push of one token"): f"{-float(policy[place].sum() / length[place]):+.6f}",
+                _("Reward"): answers.rewards[number],
+                _("Tokens"): int(length[number]),
+                _("Advantage"): f"{float(rollout.advantages[number]):+.4f}",
+                _("Clipped tokens"): int((bound[number] != 0).sum()),
+                _("Push of the answer"): f"{float(pushes[number]):+.5f}",
+                _("Push of one token"): f"{float(pushes[number] / length[number]):+.6f}",
             }
-        )
-    return pd.DataFrame(rows)
+            for number, words in enumerate(answers.words)
+        ]
+    )
 
 
 def token_table(answers: Sampled, rollout: Rollout, loss: PolicyLoss) -> pd.DataFrame:
@@ -290,37 +290,37 @@ def checks(rollout: Rollout, loss: PolicyLoss) -> list[Check]:
         expected = -rollout.advantages[:, None] * rollout.mask
         is_same = ((policy * expected) >= 0).all()
         return [Check(_("signs of the advantages"), 0.0 if is_same else 1.0, 0.0)]
-    step, gap, ratio = 1e-6, 0.0, ratios(rollout, loss.level)
+    edges = (1 - loss.epsilon_low, 1 + loss.epsilon_high, loss.delta, loss.dual_clip)
+    ratio, gap = ratios(rollout, loss.level), 0.0
     for row in range(len(policy)):
-        if any(
-            abs(float(ratio[row, 0]) - edge) < 1e-4
-            for edge in (1 - loss.epsilon_low, 1 + loss.epsilon_high, loss.delta, loss.dual_clip)
-            if edge is not None
-        ):
-            continue  # on the clip's edge the loss has two slopes
-        nudge = torch.zeros_like(rollout.log_p)
-        nudge[row, 0] = step
-        ends = [
-            float(objective(Rollout(rollout.log_p + way * nudge, rollout.old, rollout.reference,
-                                    rollout.advantages, rollout.mask), loss).total)
-            for way in (1, -1)
-        ]  # fmt: skip
-        gap = max(gap, abs((ends[0] - ends[1]) / (2 * step) - float(policy[row, 0])))
+        if all(abs(float(ratio[row, 0]) - edge) >= EDGE for edge in edges if edge is not None):
+            gap = max(gap, abs(slope(rollout, loss, row) - float(policy[row, 0])))
     return [Check(_("finite differences of the loss, first token of each answer"), gap, 1e-6)]
 
 
-def snippet(page: Page) -> str:
-    state, name = st.session_state, page.name
+def slope(rollout: Rollout, loss: PolicyLoss, row: int, step: float = 1e-6) -> float:
+    """How the loss changes with ln π of an answer's first token."""
+    nudge = torch.zeros_like(rollout.log_p)
+    nudge[row, 0] = step
+    above, below = (
+        float(objective(replace(rollout, log_p=rollout.log_p + sign * nudge), loss).total)
+        for sign in (1, -1)
+    )
+    return (above - below) / (2 * step)
+
+
+def snippet(view: TokenStrip) -> str:
+    """Python that repeats the gradients for advantages of your own."""
     return f"""import torch
 
 from models.networks.loading import load
 from models.networks.sampling import generate
 from models.policy.losses import PolicyLoss, Rollout, gradients
 
-network, prompt = load({state[f"{name}_network"]!r}), {state[f"{name}_prompt"]!r}
-found = generate(network, prompt, {ANSWERS}, {TOKENS}, 1.0, {state[f"{name}_seed"]})
+network, prompt = load({view.network_name!r}), {view.prompt!r}
+found = generate(network, prompt, {ANSWERS}, {TOKENS}, 1.0, {view.seed})
 old = torch.from_numpy(found.log_probabilities)
 advantages = torch.tensor([1.0] + [-0.2] * {ANSWERS - 1})  # yours
 rollout = Rollout(old, old, old, advantages, torch.ones_like(old))
-print(gradients(rollout, {loss_of_strip(page)!r}))
+print(gradients(rollout, {view.loss!r}))
 """

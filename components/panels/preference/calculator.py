@@ -9,25 +9,17 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from components.figures.preference import implicit_rewards, loss_and_gradient
-from components.live.figure import live_figure
-from components.live.old_slider import live_slider, slider_value
-from components.old_controls import choose, whole_number
-from components.old_page import Check, Page, checked_against, take_with_you
-from components.panels import live_panel, panel
-from components.panels.preference.settings import (
-    chosen_loss,
-    loss_controls,
-    loss_label,
-    settings_now,
-)
-from components.panels.preference.table import pairs_now, pairs_table, text_now
-from components.words import _
+from components.lesson_parts import note
+from components.panels.preference.settings import ExplainsPair, HasLoss, loss_label
+from components.panels.preference.table import TABLE_HEIGHT, HasPairs, pairs_table
+from components.settings import one_of, slider
+from components.stage import Block, Plot, Row, Stage
+from components.takeaway import Check, checked_against, take_with_you
+from components.words import _, mark
 from models.preference.checks import differences
 from models.preference.losses import Graded, Loss, LossSettings, Pairs, dpo_weight, graded, mixture, scores
-from models.preference.relatives import LOSSES
+from models.preference.relatives import BY_LENGTH, LOSSES
 
-LIVE, SETTLED = ("pair_figures",), ("pair_figures", "pair_numbers")
-TAIL, WEIGHT = (0.0, 1.0, 1.0), (0.0, 5.0, 1.0)
 NOTHING = "none"
 TOLERANCE = 1e-6
 
@@ -50,59 +42,65 @@ class Asked:
         return mixture({LOSSES[self.loss]: 1.0, LOSSES[self.added]: self.weight})
 
 
-@panel
-def calculator(page: Page) -> None:
-    name = page.name
-    loss_controls(page, LIVE, SETTLED)
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        added = choose(
-            _("Added to it"),
-            (NOTHING, *LOSSES),
-            f"{name}_added",
-            lambda loss: _("nothing") if loss == NOTHING else loss_label(loss),
-            default=NOTHING,
-            width=230,
+def added_label(name: str) -> str:
+    return _("nothing") if name == NOTHING else loss_label(name)
+
+
+@dataclass(frozen=True)
+class Calculator(ExplainsPair, HasPairs, HasLoss):
+    """A table of pairs in; loss, rewards and gradients out, for every pair and the batch."""
+
+    page, name = "preference", "calculator"
+    added: str = one_of((NOTHING, *LOSSES), label=mark("Added to it"), label_of=added_label)
+    weight: float = slider(
+        0.0, 5.0, 1.0, label=mark("with weight"), shown=lambda view: view.added != NOTHING
+    )
+    tail: float = slider(
+        0.0,
+        1.0,
+        1.0,
+        label=mark("LD-DPO: weight of extra tokens"),
+        help=mark("Tokens beyond the shorter answer; below 1 the table needs values by token."),
+    )
+
+    @property
+    def asked(self) -> Asked:
+        return Asked(self.loss, self.added, self.weight, self.settings)
+
+    def table_pairs(self) -> Pairs:
+        """The table as numbers; lengths are asked for only where a loss reads them. Raises InputError."""
+        needed = self.tail < 1 or any(name in BY_LENGTH for name in (self.loss, self.added))
+        return self.pairs(self.tail, lengths=needed)
+
+    def stage(self) -> Stage:
+        rewards, gradient = pair_drawings(self.table_pairs(), self.asked)
+        return Stage(
+            [
+                Plot("rewards", rewards, _("Implicit rewards of both answers of every pair")),
+                Plot("gradient", gradient, _("Loss of every pair, and its push on both answers"), rest=50),
+            ],
+            Row([Block(lambda: pairs_table(self))], pixels=TABLE_HEIGHT + 60),
         )
-        if added != NOTHING:
-            with st.container(width=210):
-                live_slider(_("with weight"), f"{name}_weight", *WEIGHT, live=LIVE, settled=SETTLED)
-        with st.container(width=260):
-            live_slider(
-                _("LD-DPO: weight of extra tokens"), f"{name}_tail", *TAIL, live=LIVE, settled=SETTLED,
-                help=_("Tokens beyond the shorter answer; below 1 the table needs values by token."),
-            )  # fmt: skip
-    left, right = st.columns([3, 2], gap="small")
-    with left:
-        pairs_table(page)
-        page.note("calculator")
-    with right:
-        pair_figures(page)
-    whole_number(_("Explain pair"), 1, 10_000, f"{name}_row", 1, width=130)
-    pair_numbers(page)
 
-
-def asked_now(page: Page) -> Asked:
-    state, name = st.session_state, page.name
-    return Asked(
-        chosen_loss(page),
-        state.get(f"{name}_added", NOTHING),
-        slider_value(f"{name}_weight", *WEIGHT),
-        settings_now(page),
-    )
-
-
-def tail_now(page: Page) -> float:
-    return slider_value(f"{page.name}_tail", *TAIL)
-
-
-@live_panel
-def pair_figures(page: Page) -> None:
-    pairs, asked = pairs_now(page, tail_now(page)), asked_now(page)
-    figures = pair_drawings(pairs, asked)
-    live_figure(figures[0], f"{page.name}_rewards", _("Implicit rewards of both answers of every pair"))
-    live_figure(
-        figures[1], f"{page.name}_gradient", _("Loss of every pair, and its push on both answers"), rest=50
-    )
+    def below(self) -> None:
+        """The batch as TRL logs it, one pair step by step, every pair in numbers, and the checks."""
+        note(self, "calculator")
+        pairs, asked = self.table_pairs(), self.asked
+        result = graded(asked.function, pairs, asked.settings)
+        batch_metrics(pairs, result, asked.settings.beta)
+        row = min(self.row, len(pairs)) - 1
+        left, right = st.columns([2, 3], gap="medium")
+        with left:
+            arithmetic(pairs, asked, result, row)
+        with right:
+            st.dataframe(pair_table(pairs, asked, result), width="stretch", height=330)
+        checked_against(checks(pairs, asked))
+        take_with_you(
+            self,
+            lambda: pair_table(pairs, asked, result).rename_axis("pair"),
+            lambda: pair_drawings(pairs, asked)[0],
+            snippet(self.pairs_text, asked, self.tail),
+        )
 
 
 def pair_drawings(pairs: Pairs, asked: Asked) -> tuple[go.Figure, go.Figure]:
@@ -111,27 +109,6 @@ def pair_drawings(pairs: Pairs, asked: Asked) -> tuple[go.Figure, go.Figure]:
     return (
         implicit_rewards(beta * pairs.delta_chosen.numpy(), beta * pairs.delta_rejected.numpy()),
         loss_and_gradient(found.loss.numpy(), found.by_chosen.numpy(), found.by_rejected.numpy()),
-    )
-
-
-@panel
-def pair_numbers(page: Page) -> None:
-    """The batch as TRL logs it, one pair step by step, every pair in numbers, and the checks."""
-    pairs, asked = pairs_now(page, tail_now(page)), asked_now(page)
-    found = graded(asked.function, pairs, asked.settings)
-    batch_metrics(pairs, found, asked.settings.beta)
-    row = min(st.session_state.get(f"{page.name}_row", 1), len(pairs)) - 1
-    left, right = st.columns([2, 3], gap="medium")
-    with left:
-        arithmetic(pairs, asked, found, row)
-    with right:
-        st.dataframe(pair_table(pairs, asked, found), width="stretch", height=330)
-    checked_against(checks(pairs, asked))
-    take_with_you(
-        f"{page.name}_calculator",
-        lambda: pair_table(pairs, asked, found).reset_index(names="pair"),
-        lambda: pair_drawings(pairs, asked)[0],
-        snippet(text_now(page), asked, tail_now(page)),
     )
 
 
@@ -231,7 +208,7 @@ def snippet(text: str, asked: Asked, tail: float) -> str:
         "" if asked.added == NOTHING else f"\nadded = {added}  # times {asked.weight:g}\nprint(added.loss)"
     )
     return f"""from models.preference.losses import LossSettings, graded
-from models.preference.relatives import LOSSES
+from models.preference.relatives import BY_LENGTH, LOSSES
 from models.preference.table import parse_text, read_pairs
 
 pairs = read_pairs(parse_text({text[:4000]!r}), {tail!r})

@@ -1,6 +1,7 @@
 """The objective behind DPO on a few answers: the best policy, its KL, and the reward given back."""
 
 import math
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -11,12 +12,11 @@ import torch
 from torch.distributions import Categorical, kl_divergence
 
 from components.figures.preference_labs import frontier, probabilities, rewards_given_back
-from components.live.figure import live_figure
-from components.live.old_slider import live_slider, slider_value
-from components.old_controls import text_field
-from components.old_page import Check, Page, checked_against, take_with_you
-from components.panels import live_panel, panel
-from components.words import _
+from components.lesson_parts import note
+from components.settings import View, slider, text
+from components.stage import Plot, Stage
+from components.takeaway import Check, checked_against, take_with_you
+from components.words import _, mark
 from models.errors import InputError
 from models.numerics.comparison import largest_difference
 from models.preference.kl_objective import (
@@ -28,7 +28,6 @@ from models.preference.kl_objective import (
     optimum,
 )
 
-LIVE, SETTLED = ("objective_figures",), ("objective_figures", "objective_numbers")
 BETA = (0.02, 20.0, 1.0)
 BETAS = np.geomspace(BETA[0], BETA[1], 60)
 LARGEST = 1e3  # of a reward
@@ -45,33 +44,97 @@ def parse_numbers(text: str) -> tuple[float, ...]:
         if not abs(value) <= LARGEST:
             raise InputError(
                 "Number {number}, {word}, is none from −{most} to {most}.",
-                number=number, word=repr(word[:30]), most=f"{LARGEST:.0f}",
-            )  # fmt: skip
+                number=number,
+                word=repr(word[:30]),
+                most=f"{LARGEST:.0f}",
+            )
         found.append(value)
     return tuple(found)
 
 
-@panel
-def kl_objective(page: Page) -> None:
-    name = page.name
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        text_field(
-            _("Reference: weight of each answer"), f"{name}_weights", page.default("weights"), width=300
+@dataclass(frozen=True)
+class Objective(View):
+    """The best policy for a reward and a KL to the reference, and the reward that it gives back."""
+
+    page, name = "preference", "objective"
+    strength: float = slider(*BETA, log=True, label="β")
+    weights: str = text("5, 3, 1, 0.5, 0.5", label=mark("Reference: weight of each answer"), most=2_000)
+    given: str = text("0, 1, 2, 4, -1", label=mark("Reward of each answer"), most=2_000)
+
+    def problem(self) -> tuple[tuple[float, ...], tuple[float, ...], float]:
+        """Weights, rewards and β. Raises InputError."""
+        return parse_numbers(self.weights), parse_numbers(self.given), self.strength
+
+    def stage(self) -> Stage:
+        weights, given, beta = self.problem()
+        best = solved(weights, given, beta)
+        top = 1.1 * max(1.0, *map(abs, given), beta * abs(best.log_partition))
+        back = rewards_given_back(
+            letters(len(weights)),
+            np.array(given),
+            best.implicit_reward.numpy(),
+            2.0 ** math.ceil(math.log2(top)),
         )
-        text_field(_("Reward of each answer"), f"{name}_given", page.default("given"), width=300)
-        with st.container(width=260):
-            live_slider("β", f"{name}_strength", *BETA, log=True, live=LIVE, settled=SETTLED)
-    objective_figures(page)
-    page.note("objective")
-    objective_numbers(page)
+        spent, earned = best_by_beta(weights, given)
+        curve = frontier(spent, earned, (best.kl, best.expected_reward), BETAS)
+        return Stage(
+            [
+                Plot("policies", policies(weights, best), _("Reference and best policy by answer")),
+                Plot("back", back, _("Reward and implicit reward by answer")),
+                Plot("frontier", curve, _("Expected reward against the KL to the reference")),
+            ]
+        )
+
+    def below(self) -> None:
+        """β log Z, entropies, cross-entropies and both KLs, against torch.distributions."""
+        note(self, "objective")
+        weights, given, beta = self.problem()
+        best = solved(weights, given, beta)
+        reference = checked_distribution(torch.tensor(weights))
+        left, right = st.columns(2, gap="medium")
+        with left:
+            formulas(best, beta)
+        with right:
+            st.dataframe(measures(best.policy, reference), hide_index=True, width="stretch")
+        checked_against(checks(best.policy, reference, torch.tensor(given), beta, best))
+        take_with_you(
+            self,
+            lambda: pd.DataFrame(
+                {
+                    "answer": letters(len(weights)),
+                    "reference": reference.numpy(),
+                    "reward": given,
+                    "best": best.policy.numpy(),
+                    "implicit_reward": best.implicit_reward.numpy(),
+                }
+            ).set_index("answer"),
+            lambda: policies(weights, best),
+            snippet(weights, given, beta),
+        )
 
 
-def problem_now(page: Page) -> tuple[tuple[float, ...], tuple[float, ...], float]:
-    state, name = st.session_state, page.name
-    weights, given = (
-        parse_numbers(state.get(f"{name}_{key}", page.default(key))) for key in ("weights", "given")
+def formulas(best: Optimum, beta: float) -> None:
+    """The best policy, the reward that it gives back, and the objective, with their numbers."""
+    st.latex(r"\pi^*(y)=\pi_{ref}(y)\,e^{r(y)/\beta}/Z")
+    st.latex(
+        r"r(y)=\beta\log\frac{\pi^*(y)}{\pi_{ref}(y)}"
+        rf"+\underbrace{{\beta\log Z}}_{{{beta * best.log_partition:.4f}}}"
     )
-    return weights, given, slider_value(f"{name}_strength", *BETA)
+    st.latex(
+        r"\begin{aligned}\mathbb{E}[r]-\beta\,\mathrm{KL}"
+        rf"&={best.expected_reward:.4f}-{beta:.4g}\cdot{best.kl:.4f}\\"
+        rf"&={best.objective:.4f}=\beta\log Z\end{{aligned}}"
+    )
+
+
+def snippet(weights: tuple[float, ...], given: tuple[float, ...], beta: float) -> str:
+    """Python that repeats the best policy."""
+    return f"""import torch
+from models.preference.kl_objective import optimum
+
+best = optimum(torch.tensor({list(weights)!r}), torch.tensor({list(given)!r}), {beta!r})
+print(best.policy, best.implicit_reward, best.kl, best.objective)
+"""
 
 
 def solved(weights: tuple[float, ...], given: tuple[float, ...], beta: float) -> Optimum:
@@ -89,79 +152,10 @@ def letters(count: int) -> list[str]:
     return [chr(ord("A") + index) for index in range(count)]
 
 
-@live_panel
-def objective_figures(page: Page) -> None:
-    weights, given, beta = problem_now(page)
-    best = solved(weights, given, beta)
-    names = letters(len(weights))
-    left, middle, right = st.columns(3, gap="small")
-    with left:
-        live_figure(
-            policies(weights, best), f"{page.name}_policies", _("Reference and best policy by answer")
-        )
-    with middle:
-        top = 1.1 * max(1.0, *map(abs, given), beta * abs(best.log_partition))
-        top = 2.0 ** math.ceil(math.log2(top))
-        live_figure(
-            rewards_given_back(names, np.array(given), best.implicit_reward.numpy(), top),
-            f"{page.name}_back",
-            _("Reward and implicit reward by answer"),
-        )
-    with right:
-        spent, earned = best_by_beta(weights, given)
-        live_figure(
-            frontier(spent, earned, (best.kl, best.expected_reward), BETAS),
-            f"{page.name}_frontier",
-            _("Expected reward against the KL to the reference"),
-        )
-
-
 def policies(weights: tuple[float, ...], best: Optimum) -> go.Figure:
     reference = checked_distribution(torch.tensor(weights))
     series = {"π_ref": reference.numpy(), "π*": best.policy.numpy()}
     return probabilities(letters(len(weights)), series, _("Probability"))
-
-
-@panel
-def objective_numbers(page: Page) -> None:
-    """β log Z, entropies, cross-entropies and both KLs, against torch.distributions."""
-    weights, given, beta = problem_now(page)
-    best = solved(weights, given, beta)
-    reference = checked_distribution(torch.tensor(weights))
-    left, right = st.columns(2, gap="medium")
-    with left:
-        st.latex(r"\pi^*(y)=\pi_{ref}(y)\,e^{r(y)/\beta}/Z")
-        st.latex(
-            r"r(y)=\beta\log\frac{\pi^*(y)}{\pi_{ref}(y)}"
-            rf"+\underbrace{{\beta\log Z}}_{{{beta * best.log_partition:.4f}}}"
-        )
-        st.latex(
-            r"\begin{aligned}\mathbb{E}[r]-\beta\,\mathrm{KL}"
-            rf"&={best.expected_reward:.4f}-{beta:.4g}\cdot{best.kl:.4f}\\"
-            rf"&={best.objective:.4f}=\beta\log Z\end{{aligned}}"
-        )
-    with right:
-        st.dataframe(measures(best.policy, reference), hide_index=True, width="stretch")
-    checked_against(checks(best.policy, reference, torch.tensor(given), beta, best))
-    take_with_you(
-        f"{page.name}_objective",
-        lambda: pd.DataFrame(
-            {
-                "answer": letters(len(weights)),
-                "reference": reference.numpy(),
-                "reward": given,
-                "best": best.policy.numpy(),
-                "implicit_reward": best.implicit_reward.numpy(),
-            }
-        ),
-        lambda: policies(weights, best),
-        f"""import torch
-from models.preference.kl_objective import optimum
-
-best = optimum(torch.tensor({list(weights)!r}), torch.tensor({list(given)!r}), {beta!r})
-print(best.policy, best.implicit_reward, best.kl, best.objective)
-""",
-    )
 
 
 def measures(policy: torch.Tensor, reference: torch.Tensor) -> pd.DataFrame:

@@ -1,5 +1,6 @@
 """The plane of both log-ratios: a loss as contours, its push as arrows, the table's pairs on it."""
 
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -8,50 +9,126 @@ import plotly.graph_objects as go
 import streamlit as st
 import torch
 
+from components.controls import put
 from components.figures.preference import plane, pushes
-from components.live.figure import live_figure
-from components.old_controls import whole_number
-from components.old_page import Check, Page, checked_against, take_with_you
-from components.panels import live_panel, panel
-from components.panels.preference.settings import chosen_loss, loss_controls, loss_label, settings_now
-from components.panels.preference.table import pairs_now, text_now
-from components.words import _
+from components.lesson_parts import note
+from components.panels.preference.settings import ON_PLANE, ExplainsPair, HasLoss, loss_label
+from components.panels.preference.table import HasPairs
+from components.settings import number
+from components.stage import Plot, Stage
+from components.takeaway import Check, checked_against, take_with_you
+from components.words import _, mark
 from models.preference.checks import differences
-from models.preference.losses import OVER_THE_BATCH, Graded, LossSettings, Pairs, graded
+from models.preference.losses import Graded, LossSettings, Pairs, graded
 from models.preference.relatives import LOSSES
 from models.preference.table import MOST_PAIRS, parse_text, write_text
 
-LIVE, SETTLED = ("loss_plane",), ("loss_plane", "all_losses", "plane_numbers")
 SPAN, CELLS, ARROWS = 10.0, 31, 9
 REFERENCE = -20.0  # log π_ref of both answers on the plane: what losses without a reference need
-ON_PLANE = tuple(name for name in LOSSES if name not in OVER_THE_BATCH)
 TOLERANCE = 1e-6
 
 
-@panel
-def loss_plane_view(page: Page) -> None:
-    name = page.name
-    loss_controls(page, LIVE, SETTLED, ON_PLANE)
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        whole_number(_("Tokens of the chosen answer"), 1, 1_000, f"{name}_length_w", 10, width=220)
-        whole_number(_("Tokens of the rejected answer"), 1, 1_000, f"{name}_length_l", 10, width=220)
-        whole_number(_("Explain pair"), 1, 10_000, f"{name}_row", 1, width=130)
+@dataclass(frozen=True)
+class Plane(ExplainsPair, HasPairs, HasLoss):
+    """A loss over both log-ratios, its push as arrows, and the table's pairs on it."""
+
+    page, name = "preference", "plane"
+    length_w: int = number(1, 1_000, 10, label=mark("Tokens of the chosen answer"), place="more")
+    length_l: int = number(1, 1_000, 10, label=mark("Tokens of the rejected answer"), place="more")
+
+    @property
+    def lengths(self) -> tuple[int, int]:
+        return self.length_w, self.length_l
+
+    def stage(self) -> Stage:
+        row, pair = self.selected()
+        push = [
+            -np.array([float(getattr(loss, by)) for loss in at_pair(pair, self.settings).values()])
+            for by in ("by_chosen", "by_rejected")
+        ]
+        ways = pushes([loss_label(name) for name in ON_PLANE], push[0], push[1])
+        alt = _("Direction in which every loss pushes both answers")
+        title = _("Every loss at pair {number}").format(number=row + 1)
+        over = _("Loss over both log-ratios, with the direction in which descent pushes")
+        return Stage(
+            [
+                Plot("plane", plane_drawing(self), over, self.clicked, width=1.6),
+                Plot("pushes", ways, f"{title}: {alt}", rest=100),
+            ]
+        )
+
+    def selected(self) -> tuple[int, Pairs]:
+        """The row that is explained, from 0, and its pair alone."""
+        pairs = self.pairs()
+        row = min(self.row, len(pairs)) - 1
+        return row, Pairs(*(column[row : row + 1] for column in vars(pairs).values()))
+
+    def clicked(self, click: dict) -> "Plane":
+        """A click becomes a pair of the table with these log-ratios; a click on a pair selects it."""
+        if click.get("custom") is not None:
+            return replace(self, row=int(click["custom"]))
+        chosen, rejected = (round(float(click[axis]), 2) for axis in ("x", "y"))
+        rows = parse_text(self.pairs_text)
+        if len(rows) >= MOST_PAIRS:
+            return self
+        cells = (REFERENCE + chosen, REFERENCE + rejected, REFERENCE, REFERENCE, *self.lengths)
+        text = write_text((*rows, tuple(f"{value:g}" for value in cells)))
+        return replace(self, pairs_text=text, row=len(rows) + 1)
+
+    def below(self) -> None:
+        """Which losses push the chosen answer down, the checks, and what to take along."""
+        note(self, "plane")
+        row, pair = self.selected()
+        every = at_pair(pair, self.settings)
         st.button(
-            _("Remove this pair"), key=f"{name}_remove", icon=":material/delete:",
-            on_click=remove_pair, args=(page,),
-        )  # fmt: skip
-    left, right = st.columns([3, 2], gap="medium")
-    with left:
-        loss_plane(page)
-        page.note("plane")
-    with right:
-        all_losses(page)
-    plane_numbers(page)
+            _("Remove pair {number}").format(number=row + 1),
+            key="preference_remove",
+            icon=":material/delete:",
+            on_click=remove_pair,
+            args=(self,),
+        )
+        down = [loss_label(name) for name, loss in every.items() if float(loss.by_chosen) > 0]
+        if down:
+            st.markdown(_("Pushed down although chosen, by: {losses}").format(losses=", ".join(down)))
+        checked_against(plane_checks(self))
+        columns = {"value": "loss", "by_chosen": "by_chosen", "by_rejected": "by_rejected"}
+        take_with_you(
+            self,
+            lambda: pd.DataFrame(
+                {
+                    name: [float(getattr(loss, own)) for loss in every.values()]
+                    for name, own in columns.items()
+                },
+                index=pd.Index(list(every), name="loss"),
+            ),
+            lambda: plane_drawing(self),
+            snippet(pair, self.settings),
+        )
 
 
-def lengths_now(page: Page) -> tuple[int, int]:
-    state, name = st.session_state, page.name
-    return state.get(f"{name}_length_w", 10), state.get(f"{name}_length_l", 10)
+def numbers(every: dict[str, Graded]) -> pd.DataFrame:
+    """Value and gradients of every loss at the selected pair."""
+    rows = [(float(each.loss), float(each.by_chosen), float(each.by_rejected)) for each in every.values()]
+    index = pd.Index(list(every), name="loss")
+    return pd.DataFrame(rows, columns=["value", "by_chosen", "by_rejected"], index=index)
+
+
+def remove_pair(view: Plane) -> None:
+    """Take the selected pair out of the table."""
+    rows = parse_text(view.pairs_text)
+    row = view.selected()[0]
+    if len(rows) > 1:
+        put(replace(view, pairs_text=write_text(rows[:row] + rows[row + 1 :])))
+
+
+def plane_checks(view: Plane) -> list[Check]:
+    """Values and gradients over the table's pairs, against torch's own losses."""
+    value, gradient = differences(view.pair_loss, view.pairs(), view.settings)
+    label = loss_label(view.pair_loss)
+    return [
+        Check(_("torch's own losses and distributions, {loss}").format(loss=label), value, TOLERANCE),
+        Check(_("their gradients by autograd, {loss}").format(loss=label), gradient, TOLERANCE),
+    ]
 
 
 def places(count: int) -> np.ndarray:
@@ -85,124 +162,25 @@ def limits(loss: str, lengths: tuple[int, int], by_token: bool) -> tuple[float, 
     return low, max(high, low + 1e-3)
 
 
-@live_panel
-def loss_plane(page: Page) -> None:
-    live_figure(
-        plane_drawing(page),
-        f"{page.name}_plane",
-        _("Loss over both log-ratios, with the direction in which descent pushes"),
-        lambda click: add_pair(page, click),
-    )
-
-
-def plane_drawing(page: Page) -> go.Figure:
-    loss, settings, lengths = plane_loss(page), settings_now(page), lengths_now(page)
+def plane_drawing(view: Plane) -> go.Figure:
+    loss, settings, lengths = view.pair_loss, view.settings, view.lengths
     values = LOSSES[loss](grid(CELLS, lengths), settings).reshape(CELLS, CELLS).numpy()
     found = on_grid(loss, settings, ARROWS, lengths)
     push = [-x.reshape(ARROWS, ARROWS).numpy() for x in (found.by_chosen, found.by_rejected)]
-    pairs = pairs_now(page)
-    row = st.session_state.get(f"{page.name}_row", 1) - 1
+    pairs = view.pairs()
     return plane(
         places(CELLS),
         values,
         (places(ARROWS), push[0], push[1]),
         (pairs.delta_chosen.numpy(), pairs.delta_rejected.numpy()),
         limits(loss, lengths, settings.ipo_by_token),
-        min(row, len(pairs) - 1),
+        view.selected()[0],
     )
 
 
-def plane_loss(page: Page) -> str:
-    """The chosen loss, where it is one of a single pair."""
-    loss = chosen_loss(page)
-    return loss if loss in ON_PLANE else "sigmoid"
-
-
-def add_pair(page: Page, click: dict) -> None:
-    """A click becomes a pair of the table with these log-ratios; a click on a pair selects it."""
-    state, name = st.session_state, page.name
-    if click.get("custom") is not None:
-        state[f"{name}_row"] = int(click["custom"])
-        st.rerun(("loss_plane_view",))
-    chosen, rejected = (round(float(click[axis]), 2) for axis in ("x", "y"))
-    rows = parse_text(text_now(page))
-    if len(rows) < MOST_PAIRS:
-        cells = (REFERENCE + chosen, REFERENCE + rejected, REFERENCE, REFERENCE, *lengths_now(page))
-        state[f"{name}_pairs"] = write_text((*rows, tuple(f"{value:g}" for value in cells)))
-        state[f"{name}_row"] = len(rows) + 1
-    st.rerun(("loss_plane_view",))
-
-
-def remove_pair(page: Page) -> None:
-    """Take the selected pair out of the table."""
-    state, name = st.session_state, page.name
-    rows = parse_text(text_now(page))
-    row = min(state.get(f"{name}_row", 1), len(rows)) - 1
-    if len(rows) > 1:
-        state[f"{name}_pairs"] = write_text(rows[:row] + rows[row + 1 :])
-
-
-@panel
-def all_losses(page: Page) -> None:
-    """Which way every loss pushes at the selected pair, and which of them push the chosen answer down."""
-    row, one = selected_pair(page)
-    found = at_pair(page, one)
-    push = [
-        -np.array([float(getattr(loss, by)) for loss in found.values()])
-        for by in ("by_chosen", "by_rejected")
-    ]
-    st.markdown("##### " + _("Every loss at pair {number}").format(number=row + 1))
-    drawing = pushes([loss_label(name) for name in found], push[0], push[1])
-    live_figure(drawing, f"{page.name}_pushes", _("Direction in which every loss pushes both answers"))
-    down = [name for name, value in zip(found, push[0], strict=True) if value < 0]
-    if down:
-        st.caption(_("Pushed down although chosen, by: {losses}").format(losses=", ".join(down)))
-
-
-def selected_pair(page: Page) -> tuple[int, Pairs]:
-    """Its row, and the pair alone."""
-    pairs = pairs_now(page)
-    row = min(st.session_state.get(f"{page.name}_row", 1), len(pairs)) - 1
-    return row, Pairs(*(column[row : row + 1] for column in vars(pairs).values()))
-
-
-def at_pair(page: Page, one: Pairs) -> dict[str, Graded]:
-    settings = exo_safe(settings_now(page))
-    return {name: graded(LOSSES[name], one, settings) for name in ON_PLANE}
-
-
-@panel
-def plane_numbers(page: Page) -> None:
-    """The checks, and what to take along."""
-    loss, settings = plane_loss(page), settings_now(page)
-    _row, one = selected_pair(page)
-    found = at_pair(page, one)
-    value, gradient = differences(loss, pairs_now(page), settings)
-    checked_against(
-        [
-            Check(
-                _("torch's own losses and distributions, {loss}").format(loss=loss_label(loss)),
-                value,
-                TOLERANCE,
-            ),
-            Check(
-                _("their gradients by autograd, {loss}").format(loss=loss_label(loss)), gradient, TOLERANCE
-            ),
-        ]
-    )
-    take_with_you(
-        f"{page.name}_plane",
-        lambda: pd.DataFrame(
-            {
-                "loss": list(found),
-                "value": [float(loss.loss) for loss in found.values()],
-                "by_chosen": [float(loss.by_chosen) for loss in found.values()],
-                "by_rejected": [float(loss.by_rejected) for loss in found.values()],
-            }
-        ),
-        lambda: plane_drawing(page),
-        snippet(one, settings),
-    )
+def at_pair(pair: Pairs, settings: LossSettings) -> dict[str, Graded]:
+    """Every loss of a single pair, at this one."""
+    return {name: graded(LOSSES[name], pair, exo_safe(settings)) for name in ON_PLANE}
 
 
 def exo_safe(settings: LossSettings) -> LossSettings:

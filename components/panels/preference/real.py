@@ -1,7 +1,7 @@
 """A real network learns one preference: two answers scored, a few real steps, before and after."""
 
 from collections.abc import Sequence
-from functools import partial
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -10,14 +10,13 @@ import torch
 
 from components import work
 from components.figures.preference_labs import answer_strip, log_ratios_of_run, losses_of_run
-from components.live.figure import live_figure
-from components.old_controls import choose, text_field, whole_number
-from components.old_page import Check, Page, checked_against, take_with_you
-from components.panels import panel
-from components.panels.network.text import choose_network
-from components.panels.preference.plane import ON_PLANE
-from components.panels.preference.settings import loss_controls, settings_now
-from components.words import _
+from components.lesson_parts import note
+from components.panels.network.reading import ReadsNetwork
+from components.panels.preference.settings import HasLoss
+from components.settings import number, one_of, text
+from components.stage import Block, Plot, Row, Stage, show
+from components.takeaway import Check, checked_against, take_with_you
+from components.words import _, mark
 from models.networks.loading import load
 from models.networks.scoring import answer_batch, answer_log_probabilities
 from models.preference.real_run import MOST_STEPS, Duel, Progress, TokenPull, train_on_pair
@@ -26,110 +25,94 @@ RATES = ("0.00001", "0.00003", "0.0001", "0.0003", "0.001", "0.003")
 NOISES = ("0", "0.02", "0.05", "0.1", "0.2")
 
 
-@panel
-def real_network(page: Page) -> None:
-    name = page.name
-    with st.container(border=True):
-        left, right = st.columns([1, 2], gap="medium")
-        with left:
-            network = choose_network(page)
-            text_field(_("Prompt"), f"{name}_prompt", page.default("prompt"), lines=2, height=80)
-        with right:
-            help = _("An answer usually begins with a space: it goes on from the prompt's last letter.")
-            text_field(
-                _("Chosen answer"), f"{name}_yes", page.default("yes"), lines=2, height=80, help=help
-            )
-            text_field(_("Rejected answer"), f"{name}_no", page.default("no"), lines=2, height=80)
-    loss_controls(page, (), (), ON_PLANE)
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        whole_number(_("Steps (0 only scores)"), 0, MOST_STEPS, f"{name}_real_steps", 12, width=170)
-        choose(_("Learning rate"), RATES, f"{name}_real_rate", str, default="0.0001", width=130)
-        choose(
-            _("Noise on the reference's matrices"), NOISES, f"{name}_noise",
-            lambda value: _("none") if value == "0" else value, default="0", width=250,
-        )  # fmt: skip
-        whole_number(_("Seed"), 0, 9_999, f"{name}_seed", 0, width=110)
-    real_run(page, network)
+def noise_label(value: str) -> str:
+    return _("none") if value == "0" else value
 
 
-def asked_now(page: Page, network: str) -> Duel:
-    """The run that the controls describe. Raises InputError where it is none."""
-    state, name = st.session_state, page.name
-    loss = state[f"{name}_loss"]
-    return Duel(
-        network=network,
-        prompt=state[f"{name}_prompt"],
-        chosen=state[f"{name}_yes"],
-        rejected=state[f"{name}_no"],
-        loss=loss if loss in ON_PLANE else "sigmoid",
-        settings=settings_now(page),
-        steps=state[f"{name}_real_steps"],
-        learning_rate=float(state[f"{name}_real_rate"]),
-        noise=float(state[f"{name}_noise"]),
-        seed=state[f"{name}_seed"],
+@dataclass(frozen=True)
+class RealNetwork(HasLoss, ReadsNetwork):
+    """Two answers of a real network, scored and pushed apart in a few real steps."""
+
+    page, name = "preference", "real"
+    yes: str = text(
+        " 'I will go to the harbour in the morning.'",
+        label=mark("Chosen answer"),
+        lines=2,
+        most=4_000,
+        help=mark("An answer usually begins with a space: it goes on from the prompt's last letter."),
     )
-
-
-@panel
-def real_run(page: Page, network: str) -> None:
-    """Buttons, curves, both answers token by token, and what the policy says by itself."""
-    asked = asked_now(page, network)
-    first = scored(Duel(**(vars(asked) | {"steps": 0})))
-    run = work.run(
-        f"{page.name}_real",
-        asked,
-        lambda: train_on_pair(asked),
-        asked.steps,
-        real=True,
-        cumulative=True,
-        done=lambda progress: progress.step,
+    no: str = text(
+        " 'I will go to the harbour in the evening.'",
+        label=mark("Rejected answer"),
+        lines=2,
+        most=4_000,
+        help=mark("An answer usually begins with a space: it goes on from the prompt's last letter."),
     )
-    if asked.steps:
-        work.stage(run, partial(draw, page, asked, run, first))
-    else:
-        draw(page, asked, run, first, [])
+    prompt: str = text(
+        "The old lighthouse keeper looked at the sea and said,", label=mark("Prompt"), lines=2, most=4_000
+    )
+    real_steps: int = number(0, MOST_STEPS, 12, label=mark("Steps (0 only scores)"))
+    real_rate: str = one_of(RATES, "0.0001", label=mark("Learning rate"), beside=True)
+    noise: str = one_of(
+        NOISES, label=mark("Noise on the reference's matrices"), label_of=noise_label, place="more"
+    )
+    seed: int = number(0, 9_999, 0, label=mark("Seed"), place="more")
 
-
-def draw(
-    page: Page,
-    asked: Duel,
-    run: work.Run[Progress],
-    first: Progress,
-    seen: Sequence[Progress],
-    *,
-    faint: bool = False,
-) -> None:
-    """The run so far, or the pair before any step."""
-    now = seen[-1] if seen else first
-    left, right = st.columns(2, gap="small")
-    reference = [part.total for part in now.reference]
-    with left:
-        ratios = log_ratios_of_run(now.chosen - reference[0], now.rejected - reference[1], asked.steps)
-        live_figure(ratios, f"{page.name}_ratios", _("Log-ratios of both answers against the step"))
-    with right:
-        live_figure(
-            losses_of_run(now.losses, asked.steps),
-            f"{page.name}_losses",
-            _("Loss of the pair against the step"),
+    @property
+    def asked(self) -> Duel:
+        """The run that the controls describe. Raises InputError where it is none."""
+        return Duel(
+            network=self.network_name,
+            prompt=self.prompt,
+            chosen=self.yes,
+            rejected=self.no,
+            loss=self.pair_loss,
+            settings=self.settings,
+            steps=self.real_steps,
+            learning_rate=float(self.real_rate),
+            noise=float(self.noise),
+            seed=self.seed,
         )
-    strips(page, now)
-    page.note("real")
-    left, right = st.columns(2, gap="medium")
-    left.markdown("**" + _("The network goes on by itself, before") + "**")
-    left.code(asked.prompt + first.continuation, language=None, wrap_lines=True)
-    right.markdown("**" + _("After step {step}").format(step=now.step) + "**")
-    right.code(asked.prompt + now.continuation, language=None, wrap_lines=True)
-    st.dataframe(numbers(asked, now), hide_index=True, width="stretch")
-    if not run.is_running:
-        gap = attention_gap(asked.network, asked.prompt, (asked.chosen, asked.rejected), first)
-        what = _("the same network with transformers' eager attention, log π of both answers")
-        checked_against([Check(what, gap, 1e-3)])
-    take_with_you(
-        f"{page.name}_real",
-        lambda: tokens(now),
-        lambda: losses_of_run(now.losses, asked.steps),
-        snippet(asked),
-    )
+
+    def run(self) -> work.Run[Progress]:
+        asked = self.asked
+        return work.run("preference_real", asked, lambda: train_on_pair(asked), asked.steps + 1, real=True)
+
+    def stage(self) -> Stage:
+        return Stage(Block(self.draw_run))
+
+    def draw_run(self) -> None:
+        asked = self.asked
+        first = scored(replace(asked, steps=0))
+
+        def draw(results: Sequence[Progress], *, faint: bool = False) -> None:
+            show(plots_of(asked, results[-1] if results else first), self.page)
+
+        if asked.steps:
+            work.stage(self.run(), draw)
+        else:
+            draw([first])
+
+    def below(self) -> None:
+        """What the policy says by itself, both answers in sums, the check, and what to take along."""
+        note(self, "real")
+        asked = self.asked
+        first = scored(replace(asked, steps=0))
+        run = self.run() if asked.steps else None
+        now = run.results[-1] if run is not None and run.results else first
+        left, right = st.columns(2, gap="medium")
+        left.markdown("**" + _("The network goes on by itself, before") + "**")
+        left.code(asked.prompt + first.continuation, language=None, wrap_lines=True)
+        right.markdown("**" + _("After step {step}").format(step=now.step) + "**")
+        right.code(asked.prompt + now.continuation, language=None, wrap_lines=True)
+        st.dataframe(numbers(asked, now), hide_index=True, width="stretch")
+        if run is None or not run.is_running:
+            gap = attention_gap(asked.network, asked.prompt, (asked.chosen, asked.rejected), first)
+            what = _("the same network with transformers' eager attention, log π of both answers")
+            checked_against([Check(what, gap, 1e-3)])
+        take_with_you(
+            self, lambda: tokens(now), lambda: losses_of_run(now.losses, asked.steps), snippet(asked)
+        )
 
 
 @st.cache_data(max_entries=16, show_spinner=False)
@@ -138,34 +121,42 @@ def scored(asked: Duel) -> Progress:
     return next(train_on_pair(asked))
 
 
-def strips(page: Page, now: Progress) -> None:
-    """Both answers, token by token, on the same scales."""
-    parts: tuple[TokenPull, TokenPull] = now.pulls
-    lowest = min(
-        float(part.log_probabilities.min()) for part in (*now.reference, *[pull.score for pull in parts])
+def plots_of(asked: Duel, now: Progress) -> Stage:
+    """Log-ratios and loss against the step, and both answers token by token, on the same scales."""
+    reference = [part.total for part in now.reference]
+    ratios = log_ratios_of_run(now.chosen - reference[0], now.rejected - reference[1], asked.steps)
+    losses = losses_of_run(now.losses, asked.steps)
+    return Stage(
+        [
+            Plot("ratios", ratios, _("Log-ratios of both answers against the step")),
+            Plot("losses", losses, _("Loss of the pair against the step")),
+        ],
+        Row(strips(now), height=1.3),
     )
+
+
+def strips(now: Progress) -> list[Plot]:
+    """Both answers, token by token."""
+    parts: tuple[TokenPull, TokenPull] = now.pulls
+    scores = (*now.reference, *[pull.score for pull in parts])
+    lowest = min(float(part.log_probabilities.min()) for part in scores)
     strongest = max(float(pull.by_logits.max()) for pull in parts)
-    for column, pull, reference, title, key in zip(
-        st.columns(2, gap="small"),
-        parts,
-        now.reference,
-        (_("Chosen answer"), _("Rejected answer")),
-        ("chosen", "rejected"),
-        strict=True,
-    ):
-        with column:
-            live_figure(
-                answer_strip(
-                    pull.score.labels,
-                    pull.score.log_probabilities,
-                    reference.log_probabilities,
-                    pull.by_logits,
-                    (1.08 * lowest, max(strongest, 1e-9)),
-                    title,
-                ),
-                f"{page.name}_strip_{key}",
-                title + ": " + _("log-probability and gradient of every token"),
-            )
+    titles = {"chosen": _("Chosen answer"), "rejected": _("Rejected answer")}
+    return [
+        Plot(
+            f"strip_{key}",
+            answer_strip(
+                pull.score.labels,
+                pull.score.log_probabilities,
+                reference.log_probabilities,
+                pull.by_logits,
+                (1.08 * lowest, max(strongest, 1e-9)),
+                title,
+            ),
+            title + ": " + _("log-probability and gradient of every token"),
+        )
+        for (key, title), pull, reference in zip(titles.items(), parts, now.reference, strict=True)
+    ]
 
 
 def numbers(asked: Duel, now: Progress) -> pd.DataFrame:

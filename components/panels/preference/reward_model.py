@@ -1,5 +1,8 @@
 """A reward model in small: Bradley–Terry fitted to comparisons, and the constants that it leaves free."""
 
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
 import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
@@ -7,13 +10,12 @@ import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from components.figures.preference_labs import fitted_rewards, win_matrix
-from components.live.figure import live_figure
-from components.live.old_slider import live_slider, slider_value
-from components.old_controls import whole_number
-from components.old_page import Check, Page, checked_against, take_with_you
-from components.panels import live_panel, panel
-from components.panels.editing import editable_table, table_text
-from components.words import _
+from components.lesson_parts import note
+from components.panels.editing import edit_table
+from components.settings import View, grid, number, slider
+from components.stage import Block, Plot, Row, Stage
+from components.takeaway import Check, checked_against, take_with_you
+from components.words import _, mark
 from models.preference.bradley_terry import (
     MOST_COMPARISONS,
     Comparisons,
@@ -25,63 +27,104 @@ from models.preference.bradley_terry import (
     write_comparisons,
 )
 
-LIVE, SETTLED = ("reward_figures",), ("reward_figures", "reward_numbers")
-RIDGE, CONSTANT = (0.0, 2.0, 0.0), (-4.0, 4.0, 1.0)
 COLUMNS = ("winner", "loser", "times")
+TABLE_HEIGHT = 210
 LIMIT = 8.0  # of the rewards' axis
 
 
-@panel
-def reward_model(page: Page) -> None:
-    name = page.name
-    left, right = st.columns([2, 5], gap="medium")
-    with left:
-        editable_table(
-            f"{name}_compared", COLUMNS, page.default("compared"), parse_comparisons, write_comparisons,
-            {"winner": _("the answer that was preferred"), "times": _("how often")}, 330,
-        )  # fmt: skip
-        live_slider(_("Ridge λ"), f"{name}_ridge", *RIDGE, live=LIVE, settled=SETTLED)
-        live_slider(
-            _("Constant c, added to a group"), f"{name}_constant", *CONSTANT, live=LIVE, settled=SETTLED
+@dataclass(frozen=True)
+class RewardModel(View):
+    """Bradley–Terry fitted to comparisons, and the constants that it leaves free."""
+
+    page, name = "preference", "reward"
+    ridge: float = slider(0.0, 2.0, 0.0, label=mark("Ridge λ"))
+    constant: float = slider(-4.0, 4.0, 1.0, label=mark("Constant c, added to a group"))
+    group: int = number(1, 24, 1, label=mark("Group that gets the constant"))
+    compared: str = grid("A>B:6;B>A:2;B>C:5;C>B:3;A>C:7;C>A:1;D>E:4;E>D:2")
+
+    @property
+    def comparisons(self) -> Comparisons:
+        """The table as numbers. Raises InputError."""
+        return read_comparisons(parse_comparisons(self.compared))
+
+    def rewards(self) -> tuple[Comparisons, torch.Tensor, torch.Tensor]:
+        """The comparisons, the fitted rewards, and the same with the constant in one group."""
+        compared, fitted = self.comparisons, fitted_to(self.compared, self.ridge)
+        return (
+            compared,
+            fitted,
+            torch.where(compared.groups == self.group - 1, fitted + self.constant, fitted),
         )
-        whole_number(_("Group that gets the constant"), 1, 24, f"{name}_group", 1)
-    with right:
-        reward_figures(page)
-        page.note("reward")
-    reward_numbers(page)
 
-
-def comparisons_now(page: Page) -> Comparisons:
-    return read_comparisons(
-        parse_comparisons(table_text(f"{page.name}_compared", page.default("compared")))
-    )
-
-
-def rewards_now(page: Page) -> tuple[Comparisons, torch.Tensor, torch.Tensor]:
-    """The comparisons, the fitted rewards, and the same with the constant in one group."""
-    compared = comparisons_now(page)
-    fitted = fit(compared, slider_value(f"{page.name}_ridge", *RIDGE)).rewards
-    group = st.session_state.get(f"{page.name}_group", 1) - 1
-    constant = slider_value(f"{page.name}_constant", *CONSTANT)
-    return compared, fitted, torch.where(compared.groups == group, fitted + constant, fitted)
-
-
-@live_panel
-def reward_figures(page: Page) -> None:
-    compared, fitted, shifted = rewards_now(page)
-    left, right = st.columns(2, gap="small")
-    with left:
-        live_figure(
-            bars(compared, fitted, shifted), f"{page.name}_fitted", _("Fitted reward of every answer")
-        )
-    with right:
+    def stage(self) -> Stage:
+        compared, fitted, shifted = self.rewards()
         known = compared.groups[:, None] == compared.groups[None, :]
-        live_figure(
-            win_matrix(compared.names, win_probabilities(shifted).numpy(), known.numpy()),
-            f"{page.name}_wins",
-            _("Chance that the row's answer beats the column's"),
-            lambda click: add_comparison(page, click),
+        wins = win_matrix(compared.names, win_probabilities(shifted).numpy(), known.numpy())
+        return Stage(
+            [
+                Plot("fitted", bars(compared, fitted, shifted), _("Fitted reward of every answer")),
+                Plot("wins", wins, _("Chance that the row's answer beats the column's"), self.clicked),
+            ],
+            Row([Block(self.table)], pixels=TABLE_HEIGHT),
         )
+
+    def table(self) -> None:
+        help_of = {"winner": _("the answer that was preferred"), "times": _("how often")}
+        edit_table(
+            self, "compared", COLUMNS, parse_comparisons, write_comparisons, help_of, TABLE_HEIGHT - 10
+        )
+
+    def clicked(self, click: dict) -> "RewardModel":
+        """A click on a cell: the row's answer has beaten the column's once more."""
+        winner, loser = str(click["y"]), str(click["x"])
+        rows = parse_comparisons(self.compared)
+        if winner == loser or len(rows) >= MOST_COMPARISONS:
+            return self
+        return replace(self, compared=write_comparisons((*rows, (winner, loser, "1"))))
+
+    def below(self) -> None:
+        """The loss with and without the constant, against torch's logistic loss."""
+        note(self, "reward")
+        compared, fitted, shifted = self.rewards()
+        before, after = float(loss(fitted, compared)), float(loss(shifted, compared))
+        measures = {
+            _("Loss as fitted (nats)"): f"{before:.6f}",
+            _("Loss with the constant"): f"{after:.6f}",
+            _("Groups of compared answers"): str(int(compared.groups.max()) + 1),
+            _("Comparisons"): f"{int(compared.times.sum())}",
+        }
+        for column, (label, value) in zip(st.columns(4), measures.items(), strict=True):
+            column.metric(label, value)
+        left, right = st.columns([3, 2])
+        left.latex(
+            r"\begin{aligned}P(a\succ b)&=\sigma(r_a-r_b)\\&=\sigma\big((r_a+c)-(r_b+c)\big)\end{aligned}"
+        )
+        right.latex(r"L=-\log\sigma(r_w-r_l)")
+        checked_against(checks(compared, fitted, self.ridge))
+        take_with_you(
+            self,
+            lambda: pd.DataFrame(
+                {"group": compared.groups.numpy() + 1, "reward": fitted.numpy()},
+                index=pd.Index(compared.names, name="answer"),
+            ),
+            lambda: bars(compared, fitted, shifted),
+            snippet(self.compared, self.ridge),
+        )
+
+
+@lru_cache(maxsize=16)  # the constant does not move it
+def fitted_to(text: str, ridge: float) -> torch.Tensor:
+    return fit(read_comparisons(parse_comparisons(text)), ridge).rewards
+
+
+def snippet(text: str, ridge: float) -> str:
+    """Python that repeats the fit."""
+    return f"""from models.preference.bradley_terry import fit, parse_comparisons, read_comparisons
+
+compared = read_comparisons(parse_comparisons({text!r}))
+found = fit(compared, {ridge!r})
+print(dict(zip(compared.names, found.rewards.tolist())), found.loss)
+"""
 
 
 def bars(compared: Comparisons, fitted: torch.Tensor, shifted: torch.Tensor) -> go.Figure:
@@ -91,53 +134,6 @@ def bars(compared: Comparisons, fitted: torch.Tensor, shifted: torch.Tensor) -> 
         for name, group in zip(compared.names, compared.groups.tolist(), strict=True)
     ]
     return fitted_rewards(names, fitted.numpy(), shifted.numpy(), LIMIT)
-
-
-def add_comparison(page: Page, click: dict) -> None:
-    """A click on a cell: the row's answer has beaten the column's once more."""
-    winner, loser = str(click["y"]), str(click["x"])
-    key = f"{page.name}_compared"
-    rows = parse_comparisons(st.session_state[key])
-    if winner != loser and len(rows) < MOST_COMPARISONS:
-        st.session_state[key] = write_comparisons((*rows, (winner, loser, "1")))
-    st.rerun(("reward_model",))
-
-
-@panel
-def reward_numbers(page: Page) -> None:
-    """The loss with and without the constant, against torch's logistic loss."""
-    compared, fitted, shifted = rewards_now(page)
-    before, after = float(loss(fitted, compared)), float(loss(shifted, compared))
-    for column, (name, value) in zip(
-        st.columns(4),
-        (
-            (_("Loss as fitted (nats)"), f"{before:.6f}"),
-            (_("Loss with the constant"), f"{after:.6f}"),
-            (_("Groups of compared answers"), str(int(compared.groups.max()) + 1)),
-            (_("Comparisons"), f"{int(compared.times.sum())}"),
-        ),
-        strict=True,
-    ):
-        column.metric(name, value)
-    left, right = st.columns([3, 2])
-    left.latex(
-        r"\begin{aligned}P(a\succ b)&=\sigma(r_a-r_b)\\&=\sigma\big((r_a+c)-(r_b+c)\big)\end{aligned}"
-    )
-    right.latex(r"L=-\log\sigma(r_w-r_l)")
-    checked_against(checks(compared, fitted, slider_value(f"{page.name}_ridge", *RIDGE)))
-    take_with_you(
-        f"{page.name}_reward",
-        lambda: pd.DataFrame(
-            {"answer": compared.names, "group": compared.groups.numpy() + 1, "reward": fitted.numpy()}
-        ),
-        lambda: bars(compared, fitted, shifted),
-        f"""from models.preference.bradley_terry import fit, parse_comparisons, read_comparisons
-
-compared = read_comparisons(parse_comparisons({st.session_state[f"{page.name}_compared"]!r}))
-found = fit(compared, {slider_value(f"{page.name}_ridge", *RIDGE)!r})
-print(dict(zip(compared.names, found.rewards.tolist())), found.loss)
-""",
-    )
 
 
 def checks(compared: Comparisons, fitted: torch.Tensor, ridge: float) -> list[Check]:

@@ -1,18 +1,13 @@
 """Which loss, with which conventions: the controls that several views of the page share."""
 
-from collections.abc import Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 
-import streamlit as st
-
-from components.live.old_slider import live_slider, slider_value
-from components.old_controls import choose
-from components.old_page import Page
-from components.words import _
-from models.preference.losses import DIVERGENCES, LossSettings
+from components.settings import View, number, one_of, slider
+from components.words import _, mark
+from models.preference.losses import DIVERGENCES, OVER_THE_BATCH, Divergence, LossSettings
 from models.preference.relatives import LOSSES, WITH_DIVERGENCE, WITH_SMOOTHING
 
-BETA, SMOOTHING, ALPHA, TAU = (0.005, 5.0, 0.1), (0.0, 0.49, 0.1), (-1.0, 2.0, 0.5), (0.01, 1.0, 0.05)
-GAMMA, ODDS, KL, WEIGHT = (0.0, 3.0, 1.0), (0.0, 2.0, 0.1), (0.0, 10.0, 0.0), (0.1, 3.0, 1.0)
 FIRST = 1e-3  # ε of exo_pair at ε = 0, where it is infinite
 NAMES = {
     "sigmoid": "DPO · sigmoid",
@@ -47,87 +42,82 @@ def loss_label(name: str) -> str:
     return NAMES[name]
 
 
-def chosen_loss(page: Page) -> str:
-    name: str = st.session_state.get(f"{page.name}_loss", page.default("loss"))
-    return name
+ON_PLANE = tuple(name for name in LOSSES if name not in OVER_THE_BATCH)  # losses of a single pair
 
 
-def choose_loss(page: Page, options: Sequence[str] = tuple(LOSSES)) -> str:
-    return choose(_("Loss"), options, f"{page.name}_loss", loss_label, default="sigmoid", width=230)
+def ipo_label(way: str) -> str:
+    return _("mean by token (TRL)") if way == "token" else _("sum (paper)")
 
 
-def loss_controls(
-    page: Page, live: Sequence[str], settled: Sequence[str], options: Sequence[str] = tuple(LOSSES)
-) -> str:
-    """The loss, β, and the conventions that this loss reads; returns the loss."""
-    page_name = page.name
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        name = choose_loss(page, options)
-        if name in WITH_DIVERGENCE:
-            choose(
-                _("f-divergence"), DIVERGENCES, f"{page_name}_divergence", DIVERGENCE_NAMES.__getitem__,
-                default="reverse_kl", width=170,
-            )  # fmt: skip
-        if name == "ipo":
-            choose(
-                _("Δ of an answer"), ("token", "sum"), f"{page_name}_ipo",
-                lambda way: _("mean by token (TRL)") if way == "token" else _("sum (paper)"),
-                default="token", width=210,
-            )  # fmt: skip
-        _slider(page, "β", "beta", BETA, live, settled, log=True)
-        if name in WITH_SMOOTHING:
-            _slider(page, _("ε: share of wrong labels"), "smoothing", SMOOTHING, live, settled, 0.001)
-        if name in WITH_DIVERGENCE and _chosen(page, "divergence") == "alpha_divergence":
-            _slider(page, _("α of the divergence"), "alpha", ALPHA, live, settled)
-        if name == "discopop":
-            _slider(page, "τ", "tau", TAU, live, settled, log=True)
-        if name == "simpo":
-            _slider(page, _("γ: target margin"), "gamma", GAMMA, live, settled)
-        if name == "orpo":
-            _slider(page, _("λ: weight of the odds ratio"), "odds", ODDS, live, settled)
-        if name == "kto":
-            _slider(page, _("z₀: KL to the reference"), "kl", KL, live, settled)
-            _slider(page, _("λ_D: weight of chosen"), "desirable", WEIGHT, live, settled)
-            _slider(page, _("λ_U: weight of rejected"), "undesirable", WEIGHT, live, settled)
-    return name
+def needs(*losses: str) -> Callable[[View], bool]:
+    """Whether a control is there: only while one of these losses reads it."""
+    return lambda view: {getattr(view, name, "") for name in ("loss", "added")} & set(losses) != set()
 
 
-def _slider(
-    page: Page,
-    label: str,
-    name: str,
-    span: tuple[float, float, float],
-    live: Sequence[str],
-    settled: Sequence[str],
-    step: float = 0.01,
-    log: bool = False,
-) -> None:
-    with st.container(width=210):
-        live_slider(label, f"{page.name}_{name}", *span, step, log=log, live=live, settled=settled)
+@dataclass(frozen=True)
+class HasBeta(View):
+    """β, which every loss on preferences has."""
+
+    beta: float = slider(0.005, 5.0, 0.1, log=True, label="β", live=lambda view: view.name != "real")
 
 
-def _chosen(page: Page, name: str) -> str:
-    value: str = st.session_state.get(f"{page.name}_{name}", page.default(name))
-    return value
+@dataclass(frozen=True)
+class HasLoss(HasBeta):
+    """A loss, β, and the conventions that this loss reads; each is kept while it is not on screen."""
 
-
-def settings_now(page: Page) -> LossSettings:
-    """What the controls say; each is kept while the loss that reads it is not on screen."""
-
-    def now(name: str, span: tuple[float, float, float]) -> float:
-        return slider_value(f"{page.name}_{name}", *span)
-
-    smoothing = now("smoothing", SMOOTHING)
-    return LossSettings(
-        beta=now("beta", BETA),
-        smoothing=max(FIRST, smoothing) if chosen_loss(page) == "exo_pair" else smoothing,
-        divergence=_chosen(page, "divergence"),  # type: ignore[arg-type]  # choose() lets nothing else in
-        alpha=now("alpha", ALPHA),
-        ipo_by_token=_chosen(page, "ipo") == "token",
-        tau=now("tau", TAU),
-        gamma=now("gamma", GAMMA),
-        odds_weight=now("odds", ODDS),
-        kl=now("kl", KL),
-        desirable=now("desirable", WEIGHT),
-        undesirable=now("undesirable", WEIGHT),
+    loss: str = one_of(tuple(LOSSES), "sigmoid", label=mark("Loss"), label_of=loss_label)
+    divergence: Divergence = one_of(
+        DIVERGENCES,
+        "reverse_kl",
+        label=mark("f-divergence"),
+        label_of=DIVERGENCE_NAMES.__getitem__,
+        shown=needs(*WITH_DIVERGENCE),
     )
+    ipo: str = one_of(
+        ("token", "sum"), label=mark("Δ of an answer"), label_of=ipo_label, shown=needs("ipo")
+    )
+    smoothing: float = slider(
+        0.0, 0.49, 0.1, 0.001, label=mark("ε: share of wrong labels"), shown=needs(*WITH_SMOOTHING)
+    )
+    alpha: float = slider(
+        -1.0,
+        2.0,
+        0.5,
+        label=mark("α of the divergence"),
+        shown=lambda view: view.loss in WITH_DIVERGENCE and view.divergence == "alpha_divergence",
+    )
+    tau: float = slider(0.01, 1.0, 0.05, log=True, label="τ", shown=needs("discopop"))
+    gamma: float = slider(0.0, 3.0, 1.0, label=mark("γ: target margin"), shown=needs("simpo"))
+    odds: float = slider(0.0, 2.0, 0.1, label=mark("λ: weight of the odds ratio"), shown=needs("orpo"))
+    kl: float = slider(0.0, 10.0, 0.0, label=mark("z₀: KL to the reference"), shown=needs("kto"))
+    desirable: float = slider(0.1, 3.0, 1.0, label=mark("λ_D: weight of chosen"), shown=needs("kto"))
+    undesirable: float = slider(0.1, 3.0, 1.0, label=mark("λ_U: weight of rejected"), shown=needs("kto"))
+
+    @property
+    def settings(self) -> LossSettings:
+        """What the controls say."""
+        return LossSettings(
+            beta=self.beta,
+            smoothing=max(FIRST, self.smoothing) if self.loss == "exo_pair" else self.smoothing,
+            divergence=self.divergence,
+            alpha=self.alpha,
+            ipo_by_token=self.ipo == "token",
+            tau=self.tau,
+            gamma=self.gamma,
+            odds_weight=self.odds,
+            kl=self.kl,
+            desirable=self.desirable,
+            undesirable=self.undesirable,
+        )
+
+    @property
+    def pair_loss(self) -> str:
+        """The loss, where it is one of a single pair; else DPO's."""
+        return self.loss if self.loss in ON_PLANE else "sigmoid"
+
+
+@dataclass(frozen=True)
+class ExplainsPair(View):
+    """Which pair of the table is explained, from 1."""
+
+    row: int = number(1, 10_000, 1, label=mark("Explain pair"))

@@ -1,12 +1,13 @@
 """The table of pairs: edited cell by cell, brought as a file, taken along as one."""
 
+from dataclasses import dataclass
 from functools import lru_cache, partial
 
 import streamlit as st
 
-from components.old_page import Page
-from components.panels.editing import editable_table, table_text
+from components.panels.editing import edit_table
 from components.refusal import sentence
+from components.settings import View, grid
 from components.words import _
 from models.errors import InputError
 from models.preference.losses import Pairs
@@ -21,38 +22,44 @@ from models.preference.table import (
 )
 from models.tables import MOST_BYTES
 
-TABLE_HEIGHT = 320
+TABLE_HEIGHT = 260
+PAIRS = (
+    "-10,-14,-11,-13,5,10;-32,-41,-24,-25,20,22;-18,-15,-16,-17,9,8;"
+    "-25,-30,-25,-30,12,14;-12,-20,-20,-24,11,13;-60,-9,-64,-7,48,6"
+)
 
 
-def text_now(page: Page) -> str:
-    return table_text(f"{page.name}_pairs", page.default("pairs"))
+@dataclass(frozen=True)
+class HasPairs(View):
+    """A view on the table of pairs: chosen, rejected, their references, lengths."""
 
+    pairs_text: str = grid(PAIRS, key="pairs")
 
-def pairs_now(page: Page, tail: float = 1.0) -> Pairs:
-    """The table as numbers. Raises InputError, naming row and column."""
-    return _pairs(text_now(page), tail)
+    def pairs(self, tail: float = 1.0, *, lengths: bool = True) -> Pairs:
+        """The table as numbers; ``lengths`` says whether they are needed. Raises InputError."""
+        return _pairs(self.pairs_text, tail, lengths)
 
 
 @lru_cache(maxsize=8)
-def _pairs(text: str, tail: float) -> Pairs:
-    return read_pairs(parse_text(text), tail)
+def _pairs(text: str, tail: float, lengths: bool) -> Pairs:
+    return read_pairs(parse_text(text), tail, lengths)
 
 
-def pairs_table(page: Page) -> None:
+def pairs_table(view: HasPairs) -> None:
     """The editor, a file to read, and the table as a file."""
-    key = f"{page.name}_pairs"
+    key = view.keys()["pairs_text"]
     log_p = _("log π of the whole answer in nats, or of each token with spaces between")
     by_reference = _("the same under the reference")
-    editable_table(
-        key,
+    edit_table(
+        view,
+        "pairs_text",
         COLUMNS,
-        page.default("pairs"),
         parse_text,
         write_text,
         {"chosen": log_p, "rejected": log_p, "ref_chosen": by_reference, "ref_rejected": by_reference},
         TABLE_HEIGHT,
     )
-    rows = parse_text(text_now(page))
+    rows = parse_text(view.pairs_text)
     with st.container(horizontal=True, vertical_alignment="center"):
         for name, write, kind in (("CSV", write_csv, "text/csv"), ("JSON", write_json, "application/json")):
             st.download_button(
@@ -64,10 +71,10 @@ def pairs_table(page: Page) -> None:
                 icon=":material/table:",
                 on_click="ignore",
             )
-    _upload(page, key)
+    _upload(key)
 
 
-def _upload(page: Page, key: str) -> None:
+def _upload(key: str) -> None:
     """A file in place of the table; one that cannot be read leaves the table alone."""
     state = st.session_state
 

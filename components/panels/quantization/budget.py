@@ -1,25 +1,34 @@
 """Bit budget: give each layer its bits under a cap, against a greedy solver and the best there is."""
 
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+import plotly.graph_objects as go
 import streamlit as st
 import torch
 
 from components import work
 from components.figures.quantized_network import allocations, cost_curves
-from components.live.figure import live_figure
-from components.live.old_slider import live_slider
-from components.old_controls import choose
-from components.old_page import Check, Page, checked_against, take_with_you
-from components.panels import panel
-from components.panels.network.text import Choice
-from components.panels.quantization.reading import allocated, followed_down, part_label, part_names
-from components.words import _
-from models.networks.loading import load
+from components.figures.style import pale
+from components.lesson_parts import note
+from components.live.figure import Room, live_figure
+from components.panels.quantization.reading import (
+    allocated,
+    baseline,
+    followed_down,
+    network,
+    part_label,
+    part_names,
+)
+from components.panels.quantization.settings import ReadsAText
+from components.settings import one_of, slider
+from components.stage import Block, Stage
+from components.takeaway import Check, checked_against, take_with_you
+from components.words import _, mark
 from models.quantization.bit_budget import (
+    MOST_PARTS,
     OPTIONS,
     Cost,
     best_allocation,
@@ -29,94 +38,114 @@ from models.quantization.bit_budget import (
     part_sizes,
     parts_of,
 )
-from models.quantization.quantized_network import check_decoder, token_ids
+from models.quantization.recorded import recorded_costs
 from models.quantization.weight_formats import Setting
 
 SETTING = Setting()  # symmetric integers in groups of 64; only their bits are allocated
+BUTTONS = 48  # pixels of the line above the figures
 
 
-@panel
-def bit_budget(page: Page, choice: Choice) -> None:
-    check_decoder(load(choice.network))
-    names = part_names(choice.network)
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        mine = tuple(
-            choose(
-                part_label(name),
-                OPTIONS,
-                f"{page.name}_part{number}",
-                str,
-                default=page.default(f"part{number}"),
-                width=110,
-            )
-            for number, name in enumerate(names)
-        )
-        with st.container(width=320):
-            cap = live_slider(
-                _("Cap: bits a weight, scales not counted"),
-                f"{page.name}_cap",
-                2.0,
-                8.0,
-                page.default("cap"),
-                0.25,
-            )
-    budget_run(page, choice, mine, cap)
+def _bits_of_part(number: int) -> int:
+    """The control of one part, there where the network has so many."""
+
+    def is_there(view: "BitBudget") -> bool:
+        return number < len(part_names(view.network_name))
+
+    def label(view: "BitBudget") -> str:
+        return part_label(part_names(view.network_name)[number])
+
+    bits: int = one_of(OPTIONS, 4, label=label, shown=is_there, beside=number % 2 == 1)
+    return bits
 
 
-@panel
-def budget_run(page: Page, choice: Choice, mine: tuple[int, ...], cap: float) -> None:
-    network = load(choice.network)
-    parts = parts_of(network)
-    sizes = part_sizes(network, parts)
-    spent = mean_bits(mine, sizes)
-    line = _("You spend {spent} of {cap} bits a weight.").format(spent=f"{spent:.2f}", cap=f"{cap:.2f}")
-    if spent > cap + 1e-9:
-        st.warning(line + " " + _("That is over the cap."), icon=":material/info:")
-    else:
-        st.markdown(line)
-    run = work.run(
-        f"{page.name}_budget",
-        choice,
-        lambda: part_costs(network, token_ids(network, choice.text), SETTING),
-        len(parts) * len(OPTIONS),
+@dataclass(frozen=True)
+class BitBudget(ReadsAText):
+    """Bits for each part under a cap: by hand, greedily, and the best sum of single costs."""
+
+    page, name = "quantization", "budget"
+    cap: float = slider(
+        2.0, 8.0, 4.5, 0.25, label=mark("Cap: bits per weight, scales not counted"), live=False
     )
-    work.stage(run, partial(draw, page, choice, mine, cap, run))
+    part0: int = _bits_of_part(0)
+    part1: int = _bits_of_part(1)
+    part2: int = _bits_of_part(2)
+    part3: int = _bits_of_part(3)
+    part4: int = _bits_of_part(4)
+    part5: int = _bits_of_part(5)
+
+    @property
+    def mine(self) -> tuple[int, ...]:
+        """The bits that the person gives to each part."""
+        count = len(part_names(self.network_name))
+        return tuple(getattr(self, f"part{number}") for number in range(MOST_PARTS))[:count]
+
+    @property
+    def sizes(self) -> torch.Tensor:
+        """Weights in each part."""
+        loaded = network(self.network_name)
+        return part_sizes(loaded, parts_of(loaded))
+
+    def steps(self) -> Iterator[Cost]:
+        base = baseline(self.network_name, self.text)
+        return part_costs(network(self.network_name), base.tokens, SETTING, base)
+
+    def stage(self) -> Stage:
+        baseline(self.network_name, self.text)  # an encoder is refused before anything is drawn
+        return Stage(Block(self.run))
+
+    def costs(self) -> work.Run[Cost]:
+        """The run of this session over all parts and numbers of bits."""
+        total = len(part_names(self.network_name)) * len(OPTIONS)
+        return work.run("quantization_budget", (self.network_name, self.text), self.steps, total)
+
+    def run(self) -> None:
+        """Both figures with the buttons of the run."""
+        known = recorded_costs(self.network_name, self.text)
+        work.stage(self.costs(), self.draw, recorded=(lambda: known) if known else None)
+
+    def draw(self, results: Sequence[Cost], *, faint: bool = False) -> None:
+        """Allocations beside what each part costs alone."""
+        spending(self)
+        named, names = self.named(results), part_names(self.network_name)
+        effects = {}
+        for name, bits in named.items():
+            real = allocated(self.network_name, self.text, bits, SETTING)
+            effects[name] = _("{bits} bits, KL {kl}").format(
+                bits=f"{mean_bits(bits, self.sizes):.2f}", kl=f"{real.mean_kl:.4f}"
+            )
+        room = Room(1.0, BUTTONS + 28, 200)
+        left, right = st.columns(2, gap="small")
+        with left:
+            figure = allocations(names, named, effects)
+            live_figure(figure, "quantization_allocations", _("Bits of every part"), room=room)
+        with right:
+            figure = pale(cost_figure(results, names), faint)
+            live_figure(figure, "quantization_costs", _("KL of every part alone"), room=room)
+
+    def named(self, results: Sequence[Cost]) -> dict[str, tuple[int, ...]]:
+        """The person's allocation, and where all costs are known those of both solvers."""
+        named = {_("yours"): self.mine}
+        if len(results) == len(self.mine) * len(OPTIONS):
+            costs = cost_table(results, len(self.mine))
+            named[_("greedy")] = greedy_allocation(costs, self.sizes, self.cap)
+            named[_("best sum of single costs")] = best_allocation(costs, self.sizes, self.cap)
+        return named
+
+    def below(self) -> None:
+        note(self, "budget")
+        run = self.costs()
+        if run.finished:
+            facts(self, run.results)
 
 
-def draw(
-    page: Page,
-    choice: Choice,
-    mine: tuple[int, ...],
-    cap: float,
-    run: work.Run[Cost],
-    seen: Sequence[Cost],
-    *,
-    faint: bool = False,
-) -> None:
-    """Allocations beside the costs that are measured; at the end the solvers' as well."""
-    sizes = part_sizes(load(choice.network), parts_of(load(choice.network)))
-    names = part_names(choice.network)
-    named: dict[str, Sequence[int]] = {_("yours"): mine}
-    if run.finished:
-        costs = cost_table(seen, len(sizes))
-        named[_("greedy")] = greedy_allocation(costs, sizes, cap)
-        named[_("best sum of single costs")] = best_allocation(costs, sizes, cap)
-    effects = {}
-    for name, bits in named.items():
-        real = allocated(choice.network, choice.text, tuple(bits), SETTING)
-        effects[name] = f"{mean_bits(bits, sizes):.2f} bits, KL {real.mean_kl:.4f}"
-    left, right = st.columns(2, gap="medium")
-    with left:
-        figure = allocations(names, named, effects)
-        live_figure(figure, f"{page.name}_allocations", _("Bits of every part"))
-    with right:
-        figure = cost_figure(seen, names)
-        live_figure(figure, f"{page.name}_costs", _("KL of every part alone"))
-    if not seen:
-        st.caption(_("No costs are measured yet: Start measures every layer at every number of bits."))
-    page.note("budget")
-    if run.finished:
-        budget_facts(page, choice, named, seen)
+def spending(view: BitBudget) -> None:
+    """What the person's allocation spends, and whether that is under the cap."""
+    spent = mean_bits(view.mine, view.sizes)
+    line = _("You spend {spent} of {cap} bits per weight.").format(
+        spent=f"{spent:.2f}", cap=f"{view.cap:.2f}"
+    )
+    is_over = spent > view.cap + 1e-9
+    st.markdown(f":orange[:material/warning: {line} {_('That is over the cap.')}]" if is_over else line)
 
 
 def cost_table(seen: Sequence[Cost], parts: int) -> torch.Tensor:
@@ -127,7 +156,7 @@ def cost_table(seen: Sequence[Cost], parts: int) -> torch.Tensor:
     return costs
 
 
-def cost_figure(seen: Sequence[Cost], names: Sequence[str]):
+def cost_figure(seen: Sequence[Cost], names: Sequence[str]) -> go.Figure:
     curves: dict[str, tuple[Sequence[int], np.ndarray]] = {}
     for number, name in enumerate(names):
         own = [cost for cost in seen if cost.part == number]
@@ -136,18 +165,18 @@ def cost_figure(seen: Sequence[Cost], names: Sequence[str]):
     return cost_curves(curves)
 
 
-def budget_facts(page: Page, choice: Choice, named: dict[str, Sequence[int]], seen: Sequence[Cost]) -> None:
-    sizes = part_sizes(load(choice.network), parts_of(load(choice.network)))
-    costs = cost_table(seen, len(sizes))
-    rows = []
+def facts(view: BitBudget, seen: Sequence[Cost]) -> None:
+    """What each allocation promises and what it does, and four bits everywhere measured another way."""
+    sizes, costs = view.sizes, cost_table(seen, len(view.mine))
+    named, rows = view.named(seen), []
     for name, bits in named.items():
-        real = allocated(choice.network, choice.text, tuple(bits), SETTING)
+        real = allocated(view.network_name, view.text, bits, SETTING)
         promised = sum(float(costs[part, OPTIONS.index(value)]) for part, value in enumerate(bits))
         rows.append(
             {
                 _("Allocation"): name,
                 _("Bits by part"): ", ".join(map(str, bits)),
-                _("Bits a weight"): f"{mean_bits(bits, sizes):.3f}",
+                _("Bits per weight"): f"{mean_bits(bits, sizes):.3f}",
                 _("Sum of single KLs"): f"{promised:.5f}",
                 _("KL together"): f"{real.mean_kl:.5f}",
                 _("Loss on the passages"): f"{real.loss:.4f}",
@@ -155,27 +184,23 @@ def budget_facts(page: Page, choice: Choice, named: dict[str, Sequence[int]], se
         )
     table = pd.DataFrame(rows)
     st.dataframe(table, hide_index=True)
-    four = allocated(choice.network, choice.text, (4,) * len(sizes), SETTING).mean_kl
-    whole = followed_down(choice.network, choice.text, "all", SETTING).measured.mean_kl
-    checked_against(
-        [Check(_("four bits everywhere, as the view “To the loss” measures it"), abs(four - whole), 1e-6)]
-    )
-    take_with_you(
-        f"{page.name}_budget",
-        lambda: table,
-        lambda: cost_figure(seen, part_names(choice.network)),
-        snippet(choice, named),
-    )
+    four = allocated(view.network_name, view.text, (4,) * len(sizes), SETTING).mean_kl
+    whole = followed_down(view.network_name, view.text, "all", SETTING).measured.mean_kl
+    what = _("four bits everywhere, as the view “To the loss” measures it")
+    checked_against([Check(what, abs(four - whole), 1e-6)])
+    names = part_names(view.network_name)
+    take_with_you(view, lambda: table, lambda: cost_figure(seen, names), snippet(view, named))
 
 
-def snippet(choice: Choice, named: dict[str, Sequence[int]]) -> str:
+def snippet(view: BitBudget, named: Mapping[str, tuple[int, ...]]) -> str:
+    """Python that repeats what the allocations do together."""
     return f"""from models.quantization.bit_budget import measure_allocation
 from models.networks.loading import load
 from models.quantization.quantized_network import token_ids
 from models.quantization.weight_formats import Setting
 
-network = load({choice.network!r})
-tokens = token_ids(network, {choice.text!r})
-for bits in {[tuple(bits) for bits in named.values()]!r}:
+network = load({view.network_name!r})
+tokens = token_ids(network, {view.text!r})
+for bits in {list(named.values())!r}:
     print(bits, measure_allocation(network, tokens, bits, Setting()).mean_kl)
 """

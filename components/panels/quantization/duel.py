@@ -1,45 +1,72 @@
 """Formats compared at what they really cost, on this matrix and on normal numbers of its size."""
 
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 import pandas as pd
+import plotly.graph_objects as go
 import streamlit as st
 import torch
 
 from components.figures.quantization import duel
-from components.live.figure import live_figure
-from components.live.old_slider import live_slider
-from components.old_page import Check, Page, checked_against, take_with_you
-from components.panels import live_panel, panel
-from components.panels.network.text import Choice
-from components.panels.quantization.setting import Source, choose_source, values
-from components.words import _
+from components.lesson_parts import note
+from components.panels.quantization.matrix import matrix_in_python
+from components.panels.quantization.settings import ChoosesAnyMatrix, Source, values
+from components.settings import slider
+from components.stage import Plot, Stage
+from components.takeaway import Check, checked_against, take_with_you
+from components.words import _, mark
 from models.quantization.checks import difference_from_torch
 from models.quantization.error import DECIBELS_A_BIT, sqnr
 from models.quantization.weight_formats import CONTENDERS, Setting, at_budget, quantize
 
-LIVE = ("live_duel",)
 
+@dataclass(frozen=True)
+class EqualBits(ChoosesAnyMatrix):
+    """Who makes the most of a budget of bits."""
 
-@panel
-def equal_bits(page: Page, choice: Choice) -> None:
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        source = choose_source(page, choice.network)
-        live_slider(
-            _("Budget: effective bits a weight"),
-            f"{page.name}_budget",
-            2.5,
-            9.0,
-            4.5,
-            0.05,
-            help=_("Each format takes the smallest group that the budget allows."),
-            live=LIVE,
-            settled=(*LIVE, "duel_facts"),
+    page, name = "quantization", "duel"
+    budget: float = slider(
+        2.5,
+        9.0,
+        4.5,
+        0.05,
+        label=mark("Budget: effective bits per weight"),
+        help=mark("Each format takes the smallest group that the budget allows."),
+    )
+
+    def stage(self) -> Stage:
+        alt = _("SQNR of formats at {bits} effective bits").format(bits=f"{self.budget:.2f}")
+        return Stage(Plot("duel", duel_figure(self.source, self.budget), alt))
+
+    def below(self) -> None:
+        note(self, "duel")
+        found = contenders(self.source, self.budget)
+        table = pd.DataFrame(
+            {
+                _("Format"): list(found),
+                _("Group size"): [group(row[0]).removeprefix(", g=") or "–" for row in found.values()],
+                _("Effective bits"): [f"{row[1]:.4f}" for row in found.values()],
+                _("SQNR, this matrix (dB)"): [f"{row[2]:.3f}" for row in found.values()],
+                _("SQNR, normal numbers (dB)"): [f"{row[3]:.3f}" for row in found.values()],
+                _("Below the bound for a normal source (dB)"): [
+                    f"{DECIBELS_A_BIT * row[1] - row[3]:.2f}" for row in found.values()
+                ],
+            }
         )
-    live_duel(page, source)
-    page.note("duel")
-    duel_facts(page, source)
+        st.dataframe(table, hide_index=True)
+        x = self.matrix
+        worst = max(
+            (difference_from_torch(x, quantize(x, row[0]), row[0]) for row in found.values()), default=0.0
+        )
+        checked_against([Check(_("torch's quantizers and torch.cdist to all levels"), worst, 1e-5)])
+        take_with_you(
+            self,
+            lambda: table,
+            lambda: duel_figure(self.source, self.budget),
+            snippet(self.source, self.budget),
+        )
 
 
 @lru_cache(maxsize=8)
@@ -47,7 +74,7 @@ def normal_like(rows: int, columns: int) -> torch.Tensor:
     return torch.randn(rows, columns, generator=torch.Generator().manual_seed(0))
 
 
-@st.cache_data(max_entries=2_048, show_spinner=False)
+@lru_cache(maxsize=2_048)
 def contest(source: Source, setting: Setting) -> tuple[float, float, float]:
     """Effective bits, SQNR on the matrix, SQNR on normal numbers."""
     x = values(source)
@@ -72,7 +99,7 @@ def contenders(source: Source, budget: float) -> dict[str, tuple[Setting, float,
     return found
 
 
-def duel_figure(source: Source, budget: float):
+def duel_figure(source: Source, budget: float) -> go.Figure:
     found = contenders(source, budget)
     names = [name + group(setting) for name, (setting, *_rest) in found.items()]
     series = {
@@ -87,47 +114,14 @@ def group(setting: Setting) -> str:
     return f", g={setting.group_size}" if has_one else ""
 
 
-@live_panel
-def live_duel(page: Page, source: Source) -> None:
-    budget = st.session_state.get(f"{page.name}_budget", 4.5)
-    alt = _("SQNR of formats at {bits} effective bits").format(bits=f"{budget:.2f}")
-    live_figure(duel_figure(source, budget), f"{page.name}_duel", alt)
-
-
-@panel
-def duel_facts(page: Page, source: Source) -> None:
-    budget = st.session_state.get(f"{page.name}_budget", 4.5)
-    found = contenders(source, budget)
-    table = pd.DataFrame(
-        {
-            _("Format"): list(found),
-            _("Group size"): [group(row[0]).removeprefix(", g=") or "–" for row in found.values()],
-            _("Effective bits"): [f"{row[1]:.4f}" for row in found.values()],
-            _("SQNR, this matrix (dB)"): [f"{row[2]:.3f}" for row in found.values()],
-            _("SQNR, normal numbers (dB)"): [f"{row[3]:.3f}" for row in found.values()],
-            _("Below the bound for a normal source (dB)"): [
-                f"{DECIBELS_A_BIT * row[1] - row[3]:.2f}" for row in found.values()
-            ],
-        }
-    )
-    st.dataframe(table, hide_index=True)
-    x = values(source)
-    worst = max(difference_from_torch(x, quantize(x, row[0]), row[0]) for row in found.values())
-    checked_against([Check(_("torch's quantizers and torch.cdist to all levels"), worst, 1e-5)])
-    take_with_you(
-        f"{page.name}_duel", lambda: table, lambda: duel_figure(source, budget), snippet(source, budget)
-    )
-
-
 def snippet(source: Source, budget: float) -> str:
-    return f"""from models.networks.loading import load
+    """Python that repeats the numbers of the table."""
+    start, x = matrix_in_python(source)
+    return f"""{start}
 from models.quantization.error import sqnr
-from models.quantization.quantized_network import matrix, weights_of
 from models.quantization.weight_formats import CONTENDERS, at_budget, quantize
 
-network = load({source.network!r})
-weight = next(w for w in weights_of(network) if (w.layer, w.module) == {(source.layer, source.module)!r})
-x = matrix(network, weight)
+x = {x}
 for name, contender in CONTENDERS.items():
     if setting := at_budget(contender, {budget!r}, x.shape[1]):
         found = quantize(x, setting)

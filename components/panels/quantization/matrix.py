@@ -1,12 +1,15 @@
 """A real weight matrix: its histogram with the levels drawn in, a staircase, where the error is."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
+import plotly.graph_objects as go
 import streamlit as st
 import torch
 
+from components import controls
 from components.figures.quantization import (
     BINS,
     bits_against_quality,
@@ -15,50 +18,124 @@ from components.figures.quantization import (
     pooled,
     staircase,
 )
-from components.live.figure import live_figure
-from components.old_controls import whole_number
-from components.old_page import Check, Page, checked_against, take_with_you
-from components.panels import live_panel, panel
-from components.panels.network.text import Choice
-from components.panels.quantization.setting import (
+from components.lesson_parts import note
+from components.panels.quantization.settings import (
     RANDOM,
+    YOURS,
+    ChoosesAnyMatrix,
+    ChoosesFormat,
     Source,
-    choose_setting,
-    choose_source,
     setting_name,
-    setting_now,
     values,
 )
-from components.words import _
+from components.settings import number
+from components.stage import Plot, Row, Stage
+from components.takeaway import Check, checked_against, take_with_you
+from components.words import _, mark
 from models.quantization.checks import difference_from_torch
 from models.quantization.error import DECIBELS_A_BIT, lloyd_max, lloyd_max_normal, matrix_error, sqnr
 from models.quantization.integers import BITS, Quantized
 from models.quantization.weight_formats import Setting, quantize
 
-LIVE = ("live_matrix",)
-SETTLED = (*LIVE, "matrix_facts")
 SAMPLE = 100_000  # weights that curves over all bits are computed on
 LLOYD_BITS = (1, 2, 3, 4, 5)
+MOST_POINTS = 512  # of the staircase
+MOST_WRITTEN = 400  # numbers of one's own matrix that stand in the snippet themselves
+OWN_FILE = 'torch.from_numpy(np.load("matrix.npy")).float()'
 
 
-@panel
-def weight_matrix(page: Page, choice: Choice) -> None:
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        source = choose_source(page, choice.network, with_random=True)
-    choose_setting(page, LIVE, SETTLED)
-    live_matrix(page, source)
-    page.note("matrix")
-    matrix_facts(page, source)
+@dataclass(frozen=True)
+class WeightMatrix(ChoosesFormat, ChoosesAnyMatrix):
+    """One matrix in one format: levels, quality, where the error sits, and weights before and after."""
+
+    page, name, opens = "quantization", "matrix", True
+    row: int = number(0, lambda view: len(view.matrix) - 1, 0, label=mark("Output"), place="none")
+    column: int = number(0, lambda view: view.matrix.shape[1] - 1, 0, label=mark("Input"), place="none")
+
+    def stage(self) -> Stage:
+        x = self.matrix
+        found = quantize(x, self.setting)
+        quality = sqnr(x, found.dequantized)
+        return Stage(
+            Row([levels_plot(self, found, quality), quality_plot(self, found, quality)]),
+            Row([error_plot(self, found), staircase_plot(self, found)]),
+        )
+
+    def below(self) -> None:
+        note(self, "matrix")
+        x, setting = self.matrix, self.setting
+        found = quantize(x, setting)
+        left, right = st.columns([2, 3], gap="medium")
+        with left:
+            st.markdown("##### " + _("The arithmetic of one weight"))
+            for column, name in zip(st.columns(2), ("row", "column"), strict=True):
+                with column:
+                    controls.draw(self, name)
+            formulas(x, found, setting, self.row, self.column)
+        with right:
+            st.dataframe(measures(x, found, setting), hide_index=True)
+        checked_against([Check(other_way(setting), difference_from_torch(x, found, setting), 1e-5)])
+        quality = sqnr(x, found.dequantized)
+        take_with_you(
+            self,
+            lambda: pd.DataFrame(found.dequantized.numpy()).rename_axis("output"),
+            lambda: quality_figure(self.source, setting, (found.effective_bits, quality)),
+            snippet(self.source, setting),
+        )
 
 
-@st.cache_resource(max_entries=8, show_spinner=False)
+def levels_plot(view: WeightMatrix, found: Quantized, quality: float) -> Plot:
+    """How often each weight occurs, and the levels of the first group."""
+    counts, limit = shares(view.source)
+    title = _("{name}: nominal {nominal} bits, effective {effective} · SQNR {sqnr} dB").format(
+        name=setting_name(view.setting),
+        nominal=view.setting.nominal_bits,
+        effective=f"{found.effective_bits:.3f}",
+        sqnr=f"{quality:.2f}",
+    )
+    figure = level_histogram(counts, limit, found.levels.numpy(), title)
+    return Plot("levels", figure, _("Histogram of the weights with the levels"), rest=60, least=200)
+
+
+def quality_plot(view: WeightMatrix, found: Quantized, quality: float) -> Plot:
+    """What is reached with the bits that are spent."""
+    figure = quality_figure(view.source, view.setting, (found.effective_bits, quality))
+    return Plot("quality", figure, _("SQNR against effective bits"), rest=300, least=200)
+
+
+def error_plot(view: WeightMatrix, found: Quantized) -> Plot:
+    """Where the error sits; a click chooses the weight that is worked out below."""
+    x = view.matrix
+
+    def choose_weight(click: dict) -> WeightMatrix:
+        return replace(
+            view,
+            row=min(x.shape[0] - 1, int(click["y"])),
+            column=min(x.shape[1] - 1, int(click["x"])),
+        )
+
+    error = pooled((x - found.dequantized).numpy())
+    figure = error_map(error, (x.shape[0], x.shape[1]), largest_error(view.source))
+    return Plot("error", figure, _("Map of the error"), choose_weight, least=200)
+
+
+def staircase_plot(view: WeightMatrix, found: Quantized) -> Plot:
+    """Weights of the first row before and after."""
+    _counts, limit = shares(view.source)
+    before, after = (held[0, :MOST_POINTS].numpy() for held in (view.matrix, found.dequantized))
+    return Plot(
+        "staircase", staircase(before, after, limit), _("Weights before and after"), rest=300, least=200
+    )
+
+
+@lru_cache(maxsize=8)
 def sample(source: Source) -> torch.Tensor:
     """Evenly spread rows of the matrix, of not many more than SAMPLE weights."""
     x = values(source)
     return x[:: max(1, x.numel() // SAMPLE)].contiguous()
 
 
-@st.cache_data(max_entries=8, show_spinner=False)
+@lru_cache(maxsize=8)
 def shares(source: Source) -> tuple[np.ndarray, float]:
     """The histogram of all weights from minus to plus the largest, as shares."""
     x = values(source)
@@ -66,12 +143,18 @@ def shares(source: Source) -> tuple[np.ndarray, float]:
     return (torch.histc(x, BINS, -limit, limit) / x.numel()).numpy(), limit
 
 
-@st.cache_data(max_entries=8, show_spinner=False)
+@lru_cache(maxsize=8)
+def largest_error(source: Source) -> float:
+    """The top of the error map's colours, the same for every setting: a quarter of the weights' σ."""
+    return float(values(source).std(correction=0)) / 4 or 1.0
+
+
+@lru_cache(maxsize=8)
 def lloyd_curve(source: Source) -> np.ndarray:
     return np.array([lloyd_max(sample(source), bits).sqnr for bits in LLOYD_BITS])
 
 
-@st.cache_data(max_entries=256, show_spinner=False)
+@lru_cache(maxsize=256)
 def setting_curve(source: Source, setting: Setting) -> tuple[np.ndarray, np.ndarray]:
     """Effective bits and SQNR of the same integers with 2 to 8 bits, on the sample."""
     x = sample(source)
@@ -79,10 +162,10 @@ def setting_curve(source: Source, setting: Setting) -> tuple[np.ndarray, np.ndar
     return np.array([f.effective_bits for f in found]), np.array([sqnr(x, f.dequantized) for f in found])
 
 
-def quality_figure(source: Source, setting: Setting, now: tuple[float, float]):
+def quality_figure(source: Source, setting: Setting, now: tuple[float, float]) -> go.Figure:
     curves = {
         _("Lloyd–Max, these weights"): (np.array(LLOYD_BITS), lloyd_curve(source)),
-        _("Lloyd–Max, normal distribution"): (
+        _("Lloyd–Max, normal"): (
             np.array(LLOYD_BITS),
             np.array([lloyd_max_normal(bits).sqnr for bits in LLOYD_BITS]),
         ),
@@ -92,56 +175,12 @@ def quality_figure(source: Source, setting: Setting, now: tuple[float, float]):
     return bits_against_quality(curves, now, DECIBELS_A_BIT)
 
 
-@live_panel
-def live_matrix(page: Page, source: Source) -> None:
-    setting, x = setting_now(page), values(source)
-    found = quantize(x, setting)
-    quality = sqnr(x, found.dequantized)
-    counts, limit = shares(source)
-    title = _("{name}: nominal {nominal} bits, effective {effective} · SQNR {sqnr} dB").format(
-        name=setting_name(setting),
-        nominal=setting.nominal_bits,
-        effective=f"{found.effective_bits:.3f}",
-        sqnr=f"{quality:.2f}",
-    )
-
-    def choose_cell(click: dict) -> None:
-        st.session_state[f"{page.name}_row"] = min(x.shape[0] - 1, int(click["y"]))
-        st.session_state[f"{page.name}_column"] = min(x.shape[1] - 1, int(click["x"]))
-        st.rerun(("matrix_facts",))
-
-    left, right = st.columns(2, gap="medium")
-    with left:
-        figure = level_histogram(counts, limit, found.levels.numpy(), title)
-        live_figure(figure, f"{page.name}_levels", _("Histogram of the weights with the levels"), rest=100)
-        error = pooled((x - found.dequantized).numpy())
-        top = float(x.std()) / 4
-        figure = error_map(error, (x.shape[0], x.shape[1]), top)
-        live_figure(figure, f"{page.name}_error", _("Map of the error"), choose_cell)
-    with right:
-        figure = quality_figure(source, setting, (found.effective_bits, quality))
-        live_figure(figure, f"{page.name}_quality", _("SQNR against effective bits"), rest=300)
-        count = min(512, x.shape[1])
-        figure = staircase(x[0, :count].numpy(), found.dequantized[0, :count].numpy(), limit)
-        live_figure(figure, f"{page.name}_staircase", _("Weights before and after"), rest=300)
-
-
-@panel
-def matrix_facts(page: Page, source: Source) -> None:
-    """Errors in numbers, one weight step by step, and torch's own answer."""
-    setting, x = setting_now(page), values(source)
-    found = quantize(x, setting)
+def measures(x: torch.Tensor, found: Quantized, setting: Setting) -> pd.DataFrame:
+    """Size, bits and errors of the matrix."""
     quality = matrix_error(x, found.dequantized)
-    left, right = st.columns([2, 3], gap="medium")
-    with left:
-        st.markdown("##### " + _("The arithmetic of one weight"))
-        with st.container(horizontal=True):
-            row = whole_number(_("Output"), 0, x.shape[0] - 1, f"{page.name}_row", 0, width=140)
-            column = whole_number(_("Input"), 0, x.shape[1] - 1, f"{page.name}_column", 0, width=140)
-        formulas(x, found, setting, row, column)
-    numbers = {
+    rows = {
         _("Matrix"): f"{x.shape[0]} × {x.shape[1]}",
-        _("Nominal bits"): setting.nominal_bits,
+        _("Nominal bits"): str(setting.nominal_bits),
         _("Effective bits"): f"{found.effective_bits:.4f}",
         "MSE": f"{quality.mse:.4g}",
         "SQNR": f"{quality.sqnr:.3f} dB",
@@ -149,34 +188,29 @@ def matrix_facts(page: Page, source: Source) -> None:
         _("Largest error"): f"{quality.largest:.4g}",
         _("Memory against float32"): f"{found.effective_bits / 32:.1%}",
     }
-    table = pd.DataFrame({_("Measure"): list(numbers), _("Value"): [str(v) for v in numbers.values()]})
-    with right:
-        st.dataframe(table, hide_index=True)
-    other = {
+    return pd.DataFrame({_("Measure"): list(rows), _("Value"): list(rows.values())})
+
+
+def other_way(setting: Setting) -> str:
+    """What the matrix is checked against."""
+    return {
         "int": "torch.fake_quantize_per_channel_affine",
         "bfloat16": "torch.bfloat16",
         "float16": "torch.float16",
     }.get(setting.format, _("torch.cdist to all levels"))
-    checked_against([Check(other, difference_from_torch(x, found, setting), 1e-5)])
-    take_with_you(
-        f"{page.name}_matrix",
-        lambda: pd.DataFrame(found.dequantized.numpy()),
-        lambda: quality_figure(source, setting, (found.effective_bits, quality.sqnr)),
-        snippet(source, setting),
-    )
 
 
 def formulas(x: torch.Tensor, found: Quantized, setting: Setting, row: int, column: int) -> None:
     """Scale, zero point, code and value of one weight."""
-    place = found.group_of(row, column)
+    group = found.group_of(row, column)
     scale, weight, back = (
-        float(found.scale[place]),
+        float(found.scale[group]),
         float(x[row, column]),
         float(found.dequantized[row, column]),
     )
     lines = [rf"w&={weight:.6f}", rf"s&={scale:.6g}", rf"w/s&={weight / scale:.4f}"]
     if setting.format == "int":
-        zero = 0 if found.zero_point is None else int(found.zero_point[place])
+        zero = 0 if found.zero_point is None else int(found.zero_point[group])
         code = round(back / scale) + zero
         low, high = setting.scheme.code_range
         lines += [
@@ -191,17 +225,7 @@ def formulas(x: torch.Tensor, found: Quantized, setting: Setting, row: int, colu
 
 def snippet(source: Source, setting: Setting) -> str:
     """Python that repeats the numbers of the table."""
-    if source.module == RANDOM:
-        x = "torch.randn(1024, 1024, generator=torch.Generator().manual_seed(0))"
-        start = "import torch\n"
-    else:
-        x = "matrix(network, weight)"
-        start = f"""from models.networks.loading import load
-from models.quantization.quantized_network import matrix, weights_of
-
-network = load({source.network!r})
-weight = next(w for w in weights_of(network) if (w.layer, w.module) == {(source.layer, source.module)!r})
-"""
+    start, x = matrix_in_python(source)
     return f"""{start}
 from models.quantization.error import matrix_error
 from models.quantization.weight_formats import Setting, quantize
@@ -210,3 +234,20 @@ x = {x}
 found = quantize(x, {setting!r})
 print(found.effective_bits, matrix_error(x, found.dequantized))
 """
+
+
+def matrix_in_python(source: Source) -> tuple[str, str]:
+    """Lines that come first, and an expression for the matrix."""
+    if source.module == RANDOM:
+        return "import torch\n", "torch.randn(1024, 1024, generator=torch.Generator().manual_seed(0))"
+    if source.module == YOURS and values(source).numel() <= MOST_WRITTEN:
+        return "import torch\n", f"torch.tensor({values(source).tolist()!r})"
+    if source.module == YOURS:
+        return "import numpy as np\nimport torch\n", OWN_FILE
+    start = f"""from models.networks.loading import load
+from models.quantization.quantized_network import matrix, weights_of
+
+network = load({source.network!r})
+weight = next(w for w in weights_of(network) if (w.layer, w.module) == {(source.layer, source.module)!r})
+"""
+    return start, "matrix(network, weight)"

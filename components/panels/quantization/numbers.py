@@ -1,9 +1,12 @@
-"""Number formats: the bits of a typed value, its neighbours, ranges, and steps that vanish."""
+"""Number formats: the bits of a typed value, its neighbours, what is stored, and ranges."""
 
 import math
+from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
+import plotly.graph_objects as go
 import streamlit as st
 import torch
 
@@ -14,15 +17,14 @@ from components.figures.quantization import (
     SIGN,
     bit_fields,
     number_line,
-    paths,
     ranges,
 )
+from components.lesson_parts import note
 from components.live.figure import live_figure
-from components.live.old_slider import live_slider
-from components.old_controls import choose, whole_number
-from components.old_page import Check, Page, checked_against, take_with_you
-from components.panels import live_panel, panel
-from components.words import _
+from components.settings import View, one_of, slider, text
+from components.stage import Plot, Stage
+from components.takeaway import Check, checked_against, take_with_you
+from components.words import _, mark
 from models.errors import InputError
 from models.quantization.number_formats import (
     BFLOAT16,
@@ -43,13 +45,9 @@ from models.quantization.number_formats import (
     spacing,
     values_between,
 )
-from models.quantization.weight_updates import update_paths
 
 INTEGERS = (8, 4)
-LIVE = ("bit_pattern",)
-SETTLED = (*LIVE, "value_facts")
 MOST_POINTS = 260
-STEPS = 200
 TORCH = {
     FLOAT32: torch.float32,
     BFLOAT16: torch.bfloat16,
@@ -59,6 +57,10 @@ TORCH = {
     E8M0: torch.float8_e8m0fnu,
 }
 OVERFLOWS = ("format", "saturate")
+
+
+def overflow_label(kind: str) -> str:
+    return _("as the format says") if kind == "format" else _("becomes the largest number")
 
 
 def parse_number(text: str) -> float:
@@ -71,76 +73,72 @@ def parse_number(text: str) -> float:
         ) from None
 
 
-def numbers(page: Page) -> None:
-    """Controls, then the live bits and neighbours, the table, ranges, and the vanishing step."""
-    typed_value(page)
-    update_view(page)
+@dataclass(frozen=True)
+class Numbers(View):
+    """One number in every format: its bits, and the numbers that lie beside it."""
+
+    page, name = "quantization", "numbers"
+    power: float = slider(
+        -24,
+        24,
+        0.0,
+        0.05,
+        label=mark("Times 2 to the power"),
+        help=mark("Walks through the powers of two: watch exponent and spacing."),
+    )
+    typed: str = text("0.1", key="value", label=mark("Value"), most=40)
+    custom: str = text(
+        "E3M4",
+        label=mark("A format of your own"),
+        help=mark("ExMy: exponent and mantissa bits, such as E3M4."),
+        most=10,
+    )
+    overflow: str = one_of(OVERFLOWS, label=mark("What is too large"), label_of=overflow_label)
+
+    @property
+    def value(self) -> float:
+        """The typed number times the slider's power of two. Raises InputError."""
+        return parse_number(self.typed) * 2.0**self.power
+
+    @property
+    def own_format(self) -> FloatFormat:
+        """Raises InputError."""
+        return float_format(self.custom)
+
+    @property
+    def formats(self) -> tuple[FloatFormat, ...]:
+        return FORMATS if self.own_format in FORMATS else (*FORMATS, self.own_format)
+
+    def stage(self) -> Stage:
+        parts = [fields_plot(self)]
+        if math.isfinite(self.value):
+            parts.append(line_plot(self))
+        return Stage(parts)
+
+    def below(self) -> None:
+        note(self, "bits")
+        table = facts_table(self.value, self.formats, self.overflow)
+        left, right = st.columns([3, 2], gap="medium")
+        with left:
+            st.dataframe(table, hide_index=True, height=38 + 35 * len(table))
+        with right:
+            arithmetic(self.value, FLOAT16 if self.own_format in FORMATS else self.own_format)
+        figure = ranges_figure(self.formats)
+        alt = _("Range of every format, subnormal numbers apart")
+        live_figure(figure, "quantization_ranges", alt)
+        note(self, "ranges")
+        if self.overflow == "format":
+            checked_against(casts(self.value))
+        take_with_you(self, lambda: table, lambda: figure, snippet(self.value))
 
 
-@panel
-def typed_value(page: Page) -> None:
-    name = page.name
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        text = st.text_input(
-            _("Value"),
-            page.default("value"),
-            key=f"{name}_value",
-            bind="query-params",
-            max_chars=40,
-            width=160,
-        )
-        custom = st.text_input(
-            _("A format of your own"),
-            page.default("custom"),
-            key=f"{name}_custom",
-            bind="query-params",
-            max_chars=10,
-            width=160,
-            help=_("ExMy: exponent and mantissa bits, such as E3M4."),
-        )
-        overflow = choose(
-            _("What is too large"),
-            OVERFLOWS,
-            f"{name}_overflow",
-            lambda kind: _("as the format says") if kind == "format" else _("becomes the largest number"),
-            default="format",
-            width=240,
-        )
-        with st.container(width=320):
-            live_slider(
-                _("Times 2 to the power"),
-                f"{name}_power",
-                -24,
-                24,
-                0,
-                0.05,
-                help=_("Walks through the powers of two: watch exponent and spacing."),
-                live=LIVE,
-                settled=SETTLED,
-            )
-    value, own = parse_number(text), float_format(custom)
-    bit_pattern(page, value, own, overflow)
-    page.note("bits")
-    value_facts(page, value, own, overflow)
-
-
-def value_now(page: Page, typed: float) -> float:
-    return typed * 2.0 ** st.session_state.get(f"{page.name}_power", 0.0)
-
-
-def shown_formats(own: FloatFormat) -> tuple[FloatFormat, ...]:
-    return FORMATS if own in FORMATS else (*FORMATS, own)
-
-
-@live_panel
-def bit_pattern(page: Page, typed: float, own: FloatFormat, overflow: str) -> None:
-    value = value_now(page, typed)
-    forms = shown_formats(own)
-    rows, kinds, stored, names = [], [], [], []
-    for form in forms:
+def fields_plot(view: Numbers) -> Plot:
+    """The bits in every format, and what is stored."""
+    value, names, rows, kinds, stored = view.value, [], [], [], []
+    for form in view.formats:
         names.append(form.name)
         kind = np.repeat([SIGN, EXPONENT, MANTISSA], [form.signed, form.exponent_bits, form.mantissa_bits])
-        code, held = _encoded(value, form, overflow)
+        code, held = encoded(value, form, view.overflow)
         bits = np.zeros(0, bool) if code is None else bits_of(code, form.bits).numpy()
         rows.append(bits)
         kinds.append(kind[: len(bits)])
@@ -152,12 +150,11 @@ def bit_pattern(page: Page, typed: float, own: FloatFormat, overflow: str) -> No
         kinds.append(np.full(len(rows[-1]), INTEGER))
         stored.append(_("has no NaN") if code is None else str(int(code)))
     alt = _("The bits of {value} in every format").format(value=f"{value:.6g}")
-    live_figure(bit_fields(names, rows, kinds, stored), f"{page.name}_fields", alt)
-    if math.isfinite(value):
-        neighbours(page, value, forms)
+    return Plot("fields", bit_fields(names, rows, kinds, stored), alt, width=1.5, least=330)
 
 
-def _encoded(value: float, form: FloatFormat, overflow: str) -> tuple[torch.Tensor | None, float | None]:
+def encoded(value: float, form: FloatFormat, overflow: str) -> tuple[torch.Tensor | None, float | None]:
+    """Code and stored number; neither for a NaN in a format that has none."""
     if math.isnan(value) and form.nan_code is None:
         return None, None
     code = encode(
@@ -166,48 +163,40 @@ def _encoded(value: float, form: FloatFormat, overflow: str) -> tuple[torch.Tens
     return code, float(decode(code, form))
 
 
-def neighbours(page: Page, value: float, forms: tuple[FloatFormat, ...]) -> None:
+def line_plot(view: Numbers) -> Plot:
     """One power of two to either side of the value; around zero, what float16 calls subnormal."""
+    value = view.value
     reach = abs(value) / 2 or 2.0**-14
     window = (value - reach, value + reach)
-    found = [values_between(*window, form, MOST_POINTS) for form in forms]
-    figure = number_line(
-        [form.name for form in forms], [None if v is None else v.numpy() for v in found], value, window
-    )
+    inside = [values_between(*window, form, MOST_POINTS) for form in view.formats]
+    shown = [None if values is None else values.numpy() for values in inside]
+    figure = number_line([form.name for form in view.formats], shown, value, window)
     alt = _("Numbers of every format near {value}").format(value=f"{value:.6g}")
-    live_figure(figure, f"{page.name}_line", alt, rest=60)
+    return Plot("line", figure, alt, rest=60)
 
 
-@panel
-def value_facts(page: Page, typed: float, own: FloatFormat, overflow: str) -> None:
-    """The same in numbers: what is stored, how far off, the spacing there; range and precision."""
-    value = value_now(page, typed)
-    forms = shown_formats(own)
-    table = facts_table(value, forms, overflow)
-    left, right = st.columns([3, 2], gap="medium")
-    with left:
-        st.dataframe(table, hide_index=True, height=38 + 35 * len(table))
-    with right:
-        arithmetic(value, own if own not in FORMATS else FLOAT16)
-    everything = [facts(form) for form in forms]
-    figure = ranges(
-        [form.name for form in forms],
-        np.array([fact.smallest_subnormal or fact.smallest_normal for fact in everything]),
-        np.array([fact.smallest_normal for fact in everything]),
-        np.array([fact.largest for fact in everything]),
-        [_("{digits} digits").format(digits=f"{fact.decimal_digits:.1f}") for fact in everything],
+@lru_cache(maxsize=8)
+def _ranges_of(formats: tuple[FloatFormat, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[float]]:
+    """Smallest number, smallest normal one, largest one and decimal digits of each format."""
+    every = [facts(form) for form in formats]
+    return (
+        np.array([fact.smallest_subnormal or fact.smallest_normal for fact in every]),
+        np.array([fact.smallest_normal for fact in every]),
+        np.array([fact.largest for fact in every]),
+        [fact.decimal_digits for fact in every],
     )
-    live_figure(figure, f"{page.name}_ranges", _("Range of every format, subnormal numbers apart"))
-    page.note("ranges")
-    if overflow == "format":
-        checked_against(casts(value))
-    take_with_you(f"{page.name}_numbers", lambda: table, lambda: figure, snippet(value))
+
+
+def ranges_figure(formats: tuple[FloatFormat, ...]) -> go.Figure:
+    smallest, normal, largest, digits = _ranges_of(formats)
+    words = [_("{digits} digits").format(digits=f"{count:.1f}") for count in digits]
+    return ranges([form.name for form in formats], smallest, normal, largest, words)
 
 
 def facts_table(value: float, forms: tuple[FloatFormat, ...], overflow: str) -> pd.DataFrame:
     rows = []
     for form in forms:
-        _code, held = _encoded(value, form, overflow)
+        _code, held = encoded(value, form, overflow)
         fact = facts(form)
         off = None if held is None else held - value
         rows.append(
@@ -230,7 +219,7 @@ def facts_table(value: float, forms: tuple[FloatFormat, ...], overflow: str) -> 
 
 def arithmetic(value: float, form: FloatFormat) -> None:
     """The fields put into the formula."""
-    code, held = _encoded(value, form, "format")
+    code, held = encoded(value, form, "format")
     if code is None or held is None or not math.isfinite(held):
         return
     magnitude = int(code) & (2 ** (form.bits - 1) - 1)
@@ -269,70 +258,3 @@ for form in FORMATS:
     if form.nan_code is not None or not value.isnan():
         print(form.name, float(round_to(value, form)), facts(form))
 """
-
-
-# Why weights are not updated in 16 bits
-
-
-@panel
-def update_view(page: Page) -> None:
-    name = page.name
-    st.markdown("##### " + _("Why weights are not updated in 16 bits"))
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        live_slider(
-            _("Learning rate × gradient"),
-            f"{name}_step",
-            1e-7,
-            1e-1,
-            1e-3,
-            0.01,
-            log=True,
-            live=("updates",),
-            settled=("updates", "update_facts"),
-        )
-        live_slider(
-            _("Weight at the start"),
-            f"{name}_weight",
-            1e-3,
-            8.0,
-            1.0,
-            0.01,
-            log=True,
-            live=("updates",),
-            settled=("updates", "update_facts"),
-        )
-        with st.container(width=130):
-            seed = whole_number(_("Seed"), 0, 9_999, f"{name}_seed", 0)
-    updates(page, seed)
-    update_facts(page)
-    page.note("updates")
-
-
-@live_panel
-def updates(page: Page, seed: int) -> None:
-    state = st.session_state
-    weight, step = state.get(f"{page.name}_weight", 1.0), state.get(f"{page.name}_step", 1e-3)
-    found = update_paths(weight, step, STEPS, seed)
-    curves = {
-        _("float32 (master weight)"): found.float32,
-        "float16": found.float16,
-        "bfloat16": found.bfloat16,
-        _("bfloat16, stochastic rounding"): found.stochastic,
-    }
-    figure = paths(
-        {name: (path - path[0]).numpy() for name, path in curves.items()}, _("Change of the weight")
-    )
-    live_figure(figure, f"{page.name}_updates", _("A weight under equal steps in several precisions"))
-
-
-@panel
-def update_facts(page: Page) -> None:
-    """Half the spacing at the weight against the step: below it, the step is lost."""
-    state = st.session_state
-    weight, step = state.get(f"{page.name}_weight", 1.0), state.get(f"{page.name}_step", 1e-3)
-    rows = [
-        rf"\text{{{form.name}}}:\quad \tfrac12\,\text{{ulp}}({weight:.4g})&={spacing(weight, form) / 2:.3g}"
-        rf"&{'>' if spacing(weight, form) / 2 > step else '<'}&\ {step:.3g}"
-        for form in (FLOAT32, FLOAT16, BFLOAT16)
-    ]
-    st.latex(r"\begin{aligned}" + r"\\".join(rows) + r"\end{aligned}")

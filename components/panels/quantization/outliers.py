@@ -1,29 +1,31 @@
 """Outliers: one channel that is too large, and what each remedy makes of it, on real activations."""
 
+from dataclasses import dataclass
+from functools import lru_cache
+
 import numpy as np
 import pandas as pd
+import plotly.graph_objects as go
 import streamlit as st
 import torch
 
-from components.figures.attention import lines
-from components.figures.quantized_layer import channel_peaks, method_bars
-from components.live.figure import live_figure
-from components.live.old_slider import live_slider
-from components.old_controls import whole_number
-from components.old_page import Check, Page, checked_against, take_with_you
-from components.panels import live_panel, panel
-from components.panels.network.text import Choice
+from components.figures.quantized_layer import channel_peaks, exponent_curves, remedy_bars
+from components.lesson_parts import note
 from components.panels.quantization.reading import read_by
-from components.panels.quantization.setting import (
+from components.panels.quantization.settings import (
+    ChoosesMatrix,
+    ReadsAText,
     Source,
-    choose_source,
     setting_name,
-    setting_now,
     values,
     weight_of,
 )
-from components.words import _
+from components.settings import number, one_of, slider
+from components.stage import Plot, Stage
+from components.takeaway import Check, checked_against, take_with_you
+from components.words import _, mark
 from models.quantization.error import kurtosis
+from models.quantization.integers import BITS
 from models.quantization.outliers import (
     GRID,
     METHODS,
@@ -38,8 +40,7 @@ from models.quantization.outliers import (
 )
 from models.quantization.weight_formats import Setting
 
-LIVE = ("live_outliers",)
-SETTLED = (*LIVE, "outlier_facts")
+SMALLEST_PEAK = 0.04  # where the logarithmic axis begins
 
 
 def method_label(method: Method) -> str:
@@ -52,75 +53,123 @@ def method_label(method: Method) -> str:
     }[method]
 
 
-@panel
-def outliers(page: Page, choice: Choice) -> None:
-    name = page.name
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        source = choose_source(page, choice.network)
-        inputs = read_by(choice.network, choice.text)[weight_of(source).name]
-        channel = whole_number(
-            _("Channel to enlarge"),
-            0,
-            inputs.shape[1] - 1,
-            f"{name}_channel",
-            page.default("channel"),
-            width=170,
-        )
-    with st.container(horizontal=True):
-        live_slider(
-            _("Its size, times"),
-            f"{name}_factor",
-            1.0,
-            100.0,
-            page.default("factor"),
-            0.01,
-            log=True,
-            help=_("1 leaves the activations as the network computes them."),
-            live=LIVE,
-            settled=SETTLED,
-        )
-        live_slider(
-            _("Bits of both"), f"{name}_both", 3, 8, page.default("both"), 1, live=LIVE, settled=SETTLED
-        )
-        live_slider(
-            _("LLM.int8 threshold"),
-            f"{name}_threshold",
-            0.5,
-            40.0,
-            page.default("threshold"),
-            0.01,
-            log=True,
-            live=LIVE,
-            settled=SETTLED,
-        )
-        live_slider(
-            "SmoothQuant α",
-            f"{name}_alpha",
-            0.0,
-            1.0,
-            page.default("alpha"),
-            0.01,
-            live=LIVE,
-            settled=SETTLED,
-        )
-    live_outliers(page, choice, source, channel)
-    page.note("outliers")
-    outlier_facts(page, choice, source, channel)
+@dataclass(frozen=True)
+class Outliers(ReadsAText, ChoosesMatrix):
+    """A channel that a person enlarges, and what each remedy makes of it."""
 
-
-def now(
-    page: Page, choice: Choice, source: Source, channel: int
-) -> tuple[torch.Tensor, torch.Tensor, Remedies]:
-    """Activations with the enlarged channel, the weight, and where the remedies stand."""
-    state, name = st.session_state, page.name
-    inputs = read_by(choice.network, choice.text)[weight_of(source).name]
-    x = scale_channel(inputs, channel, state.get(f"{name}_factor", page.default("factor")))
-    remedies = Remedies(
-        round(state.get(f"{name}_both", page.default("both"))),
-        state.get(f"{name}_threshold", page.default("threshold")),
-        state.get(f"{name}_alpha", page.default("alpha")),
+    page, name = "quantization", "outliers"
+    factor: float = slider(
+        1.0,
+        100.0,
+        20.0,
+        0.01,
+        log=True,
+        label=mark("Its size, times"),
+        help=mark("1 leaves the activations as the network computes them."),
     )
-    return x, values(source), remedies
+    both: int = slider(3, 8, 8, 1, label=mark("Bits of both"))
+    threshold: float = slider(0.5, 40.0, 6.0, 0.01, log=True, label=mark("LLM.int8 threshold"))
+    alpha: float = slider(0.0, 1.0, 0.5, 0.01, label=mark("SmoothQuant α"))
+    channel: int = number(0, lambda view: view.matrix.shape[1] - 1, 7, label=mark("Channel to enlarge"))
+    awq_bits: int = one_of(BITS, 4, label=mark("AWQ: bits of the weights"), place="more")
+
+    @property
+    def activations(self) -> torch.Tensor:
+        """What the layer reads [tokens, in], with the enlarged channel."""
+        return enlarged(self.source, self.text, self.channel, self.factor)
+
+    @property
+    def remedies(self) -> Remedies:
+        return Remedies(self.both, self.threshold, self.alpha)
+
+    def stage(self) -> Stage:
+        x, weight, remedies = self.activations, self.matrix, self.remedies
+        ready = {method: prepare(x, weight, method, remedies) for method in METHODS}
+        errors = np.array([method_error(x, weight, method, remedies) for method in METHODS])
+        return Stage(
+            [
+                Plot(
+                    "peaks", self.peaks(ready), _("Largest magnitude of each channel"), rest=60, width=1.1
+                ),
+                Plot("methods", bars(ready, errors), _("Output error under each remedy"), width=1.2),
+                Plot("alphas", self.exponents, _("Output error for every exponent")),
+            ]
+        )
+
+    def peaks(self, ready: dict[Method, Prepared]) -> go.Figure:
+        names: dict[Method, str] = {
+            "token": _("as it is"),
+            "smoothquant": "SmoothQuant",
+            "hadamard": _("Hadamard rotation"),
+        }
+        series = {
+            method: (name, ready[method].inputs.abs().amax(0).clamp(min=SMALLEST_PEAK).numpy())
+            for method, name in names.items()
+        }
+        return channel_peaks(series, self.threshold, self.channel)
+
+    def curves(self) -> tuple[np.ndarray, np.ndarray]:
+        """Output errors over GRID: SmoothQuant's and AWQ's."""
+        place = (self.source, self.text, self.channel, self.factor)
+        return smoothquant_curve(*place, self.both), awq_errors(*place, self.awq_bits)
+
+    def exponents(self) -> go.Figure:
+        smooth, awq = self.curves()
+        setting = setting_name(awq_setting(self.awq_bits))
+        series = {
+            "smoothquant": (_("SmoothQuant, both in int{bits}").format(bits=self.both), smooth),
+            "awq": (_("AWQ, weights alone in {format}").format(format=setting), awq),
+        }
+        return exponent_curves(np.array(GRID), series, self.alpha)
+
+    def below(self) -> None:
+        note(self, "outliers")
+        note(self, "alphas")
+        x, weight, remedies = self.activations, self.matrix, self.remedies
+        exact = torch.nn.functional.linear(x, weight)
+        checked_against(products(x, weight, remedies))
+        rounded = quantized_product(prepare(x, weight, "token", remedies), "token", self.both)
+        noise, size = float((rounded - exact).norm()), float(exact.norm())
+        st.latex(
+            rf"\frac{{\lVert Y-\hat Y\rVert}}{{\lVert Y\rVert}}=\frac{{{noise:.4g}}}{{{size:.4g}}}"
+            rf"={noise / size:.4f}\qquad \kappa=\frac{{E[(x-\mu)^4]}}{{\sigma^4}}={kurtosis(x):.4g}"
+        )
+        smooth, awq = self.curves()
+        table = pd.DataFrame({"alpha": GRID, "smoothquant": smooth, "awq": awq})
+        take_with_you(self, lambda: table, self.exponents, snippet(self))
+
+
+@lru_cache(maxsize=8)
+def enlarged(source: Source, text: str, channel: int, factor: float) -> torch.Tensor:
+    """What a layer reads with one channel enlarged; shared, so nothing may be changed in it."""
+    return scale_channel(read_by(source.network, text)[weight_of(source).name], channel, factor)
+
+
+def awq_setting(bits: int) -> Setting:
+    return Setting(bits=bits)
+
+
+@lru_cache(maxsize=32)
+def smoothquant_curve(source: Source, text: str, channel: int, factor: float, bits: int) -> np.ndarray:
+    """SmoothQuant's output error over GRID."""
+    x, weight = enlarged(source, text, channel, factor), values(source)
+    return np.array([method_error(x, weight, "smoothquant", Remedies(bits, 6.0, alpha)) for alpha in GRID])
+
+
+@lru_cache(maxsize=32)
+def awq_errors(source: Source, text: str, channel: int, factor: float, bits: int) -> np.ndarray:
+    """AWQ's output error over GRID."""
+    return awq_curve(enlarged(source, text, channel, factor), values(source), awq_setting(bits)).numpy()
+
+
+def bars(ready: dict[Method, Prepared], errors: np.ndarray) -> go.Figure:
+    """Errors of the methods, with the kurtosis of what each rounds."""
+    notes = [
+        f"{error:.2%} · κ {kurtosis(remaining(ready[method])):.3g}"
+        + (f" · {int(ready[method].kept.sum())}" + _(" in 16 bits") if method == "llm_int8" else "")
+        for method, error in zip(METHODS, errors, strict=True)
+    ]
+    return remedy_bars({method: method_label(method) for method in METHODS}, errors, notes)
 
 
 def remaining(prepared: Prepared) -> torch.Tensor:
@@ -128,55 +177,8 @@ def remaining(prepared: Prepared) -> torch.Tensor:
     return prepared.inputs[:, ~prepared.kept]
 
 
-@live_panel
-def live_outliers(page: Page, choice: Choice, source: Source, channel: int) -> None:
-    x, weight, remedies = now(page, choice, source, channel)
-    ready = {method: prepare(x, weight, method, remedies) for method in METHODS}
-    errors = np.array([method_error(x, weight, method, remedies) for method in METHODS])
-    notes = [
-        f"{error:.2%} · κ {kurtosis(remaining(ready[method])):.3g}"
-        + (f" · {int(ready[method].kept.sum())}" + _(" in 16 bits") if method == "llm_int8" else "")
-        for method, error in zip(METHODS, errors, strict=True)
-    ]
-    left, right = st.columns(2, gap="medium")
-    with left:
-        peaks = {
-            _("as it is"): ready["token"].inputs,
-            "SmoothQuant": ready["smoothquant"].inputs,
-            _("Hadamard rotation"): ready["hadamard"].inputs,
-        }
-        series = {name: values.abs().amax(0).clamp(min=0.04).numpy() for name, values in peaks.items()}
-        figure = channel_peaks(series, remedies.threshold, channel)
-        live_figure(figure, f"{page.name}_peaks", _("Largest magnitude of each channel"), rest=60)
-    with right:
-        figure = method_bars([method_label(method) for method in METHODS], errors, notes)
-        live_figure(figure, f"{page.name}_methods", _("Output error under each remedy"))
-
-
-@panel
-def outlier_facts(page: Page, choice: Choice, source: Source, channel: int) -> None:
-    """All exponents α at once, and the products before rounding compared with the exact one."""
-    x, weight, remedies = now(page, choice, source, channel)
-    setting = Setting(**{**vars(setting_now(page)), "format": "int", "granularity": "group"})
-    smooth = [method_error(x, weight, "smoothquant", Remedies(remedies.bits, 6.0, alpha)) for alpha in GRID]
-    awq = awq_curve(x, weight, setting).numpy()
-    table = pd.DataFrame({"alpha": GRID, "smoothquant": smooth, "awq": awq})
-    figure = lines(
-        {
-            _("SmoothQuant, both in int{bits}").format(bits=remedies.bits): (
-                np.array(GRID),
-                np.array(smooth),
-            ),
-            _("AWQ, weights alone in {format}").format(format=setting_name(setting)): (np.array(GRID), awq),
-        },
-        "α",
-        _("Output error ‖Y − Ŷ‖ / ‖Y‖"),
-        y_log=True,
-        x_now=remedies.alpha,
-        height=330,
-    )
-    live_figure(figure, f"{page.name}_alphas", _("Output error for every exponent"))
-    page.note("alphas")
+def products(x: torch.Tensor, weight: torch.Tensor, remedies: Remedies) -> list[Check]:
+    """Each remedy's product before rounding against torch's own."""
     exact = torch.nn.functional.linear(x, weight)
     size = float(exact.abs().max()) or 1.0
     checks = []
@@ -185,31 +187,20 @@ def outlier_facts(page: Page, choice: Choice, source: Source, channel: int) -> N
         product = torch.nn.functional.linear(ready.inputs, ready.weight)
         what = _("torch linear, before rounding: {method}").format(method=method_label(method))
         checks.append(Check(what, float((product - exact).abs().max()) / size, 1e-4))
-    checked_against(checks)
-    rounded = quantized_product(prepare(x, weight, "token", remedies), "token", remedies.bits)
-    st.latex(
-        rf"\frac{{\lVert Y-\hat Y\rVert}}{{\lVert Y\rVert}}=\frac{{{float((rounded - exact).norm()):.4g}}}"
-        rf"{{{float(exact.norm()):.4g}}}={float((rounded - exact).norm() / exact.norm()):.4f}"
-        rf"\qquad \kappa=\frac{{E[(x-\mu)^4]}}{{\sigma^4}}={kurtosis(x):.4g}"
-    )
-    take_with_you(
-        f"{page.name}_outliers",
-        lambda: table,
-        lambda: figure,
-        snippet(page, choice, source, channel, remedies),
-    )
+    return checks
 
 
-def snippet(page: Page, choice: Choice, source: Source, channel: int, remedies: Remedies) -> str:
-    factor = st.session_state.get(f"{page.name}_factor", page.default("factor"))
+def snippet(view: Outliers) -> str:
+    """Python that repeats the numbers of the bars."""
+    source = view.source
     return f"""from models.networks.loading import load
 from models.quantization.outliers import METHODS, Remedies, method_error, scale_channel
 from models.quantization.quantized_network import layer_inputs, matrix, token_ids, weights_of
 
 network = load({source.network!r})
 weight = next(w for w in weights_of(network) if (w.layer, w.module) == {(source.layer, source.module)!r})
-inputs = layer_inputs(network, token_ids(network, {choice.text!r}))[0][weight.name]
-x = scale_channel(inputs, {channel}, {factor!r})
+inputs = layer_inputs(network, token_ids(network, {view.text!r}))[0][weight.name]
+x = scale_channel(inputs, {view.channel}, {view.factor!r})
 for method in METHODS:
-    print(method, method_error(x, matrix(network, weight), method, {remedies!r}))
+    print(method, method_error(x, matrix(network, weight), method, {view.remedies!r}))
 """

@@ -1,138 +1,134 @@
-"""Sensitivity map: every matrix quantized alone, layer by module, with progress."""
+"""Sensitivity map: every matrix quantized alone, layer by module, beside its own error."""
 
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+import plotly.graph_objects as go
 import streamlit as st
 
 from components import work
 from components.figures.quantized_network import sensitivity_map
-from components.live.figure import live_figure
-from components.old_controls import choose
-from components.old_page import Check, Page, checked_against, take_with_you
-from components.panels import panel
-from components.panels.network.text import Choice
-from components.panels.quantization.reading import followed_down
-from components.panels.quantization.setting import choose_setting, setting_now
-from components.words import _
-from models.networks.loading import load
-from models.quantization.quantized_network import (
-    Sensitivity,
-    cascade,
-    check_decoder,
-    sensitivities,
-    token_ids,
-    weights_of,
+from components.figures.style import pale
+from components.lesson_parts import note
+from components.live.figure import Room, live_figure
+from components.panels.quantization.reading import (
+    baseline,
+    errors_alone,
+    followed_down,
+    network,
+    weights,
 )
-from models.quantization.weight_formats import Setting
+from components.panels.quantization.settings import ChoosesFormat, ReadsAText
+from components.settings import one_of
+from components.stage import Block, Plot, Stage
+from components.takeaway import Check, checked_against, take_with_you
+from components.words import _, mark
+from models.quantization.quantized_network import Sensitivity, Weight, cascade, sensitivities
+from models.quantization.recorded import recorded_sensitivities
 
 MEASURES = ("kl", "loss")
+BUTTONS = 48  # pixels of the line above the map
 
 
 def measure_label(measure: str) -> str:
     return {"kl": _("KL (nats)"), "loss": _("added loss (nats)")}[measure]
 
 
-@panel
-def sensitivity(page: Page, choice: Choice) -> None:
-    check_decoder(load(choice.network))
-    choose_setting(page, (), ())
-    sensitivity_run(page, choice)
+@dataclass(frozen=True)
+class SensitivityMap(ChoosesFormat, ReadsAText):
+    """Every matrix alone: how far it is from the original, and what that does to the next token."""
+
+    page, name = "quantization", "sensitivity"
+    measure: str = one_of(MEASURES, label=mark("Shown"), label_of=measure_label, style="segments")
+
+    def steps(self) -> Iterator[Sensitivity]:
+        base = baseline(self.network_name, self.text)
+        return sensitivities(network(self.network_name), base.tokens, self.setting, base)
+
+    def stage(self) -> Stage:
+        baseline(self.network_name, self.text)  # an encoder is refused before anything is drawn
+        alt = _("Error of each matrix alone")
+        return Stage([Plot("alone", self.errors_figure(), alt), Block(self.run, width=1.15)])
+
+    def errors_figure(self) -> go.Figure:
+        errors = errors_alone(self.network_name, self.setting).numpy()
+        values = dict(zip(weights(self.network_name), errors.tolist(), strict=True))
+        return map_figure(self.network_name, values, _("Error of the weights"))
+
+    def effects(self) -> work.Run[Sensitivity]:
+        """The run of this session over all matrices."""
+        settings = (self.network_name, self.text, self.setting)
+        return work.run("quantization_sensitivity", settings, self.steps, len(weights(self.network_name)))
+
+    def run(self) -> None:
+        """The map with its buttons."""
+        known = recorded_sensitivities(self.network_name, self.text, self.setting)
+        work.stage(self.effects(), self.draw, recorded=(lambda: known) if known else None)
+
+    def draw(self, results: Sequence[Sensitivity], *, faint: bool = False) -> None:
+        """The map as far as it is filled."""
+        figure = pale(self.map(results), faint)
+        room = Room(1.0, BUTTONS, 200)
+        live_figure(figure, "quantization_map", _("Sensitivity of every matrix"), room=room)
+
+    def map(self, results: Sequence[Sensitivity]) -> go.Figure:
+        values = {
+            item.weight: item.kl if self.measure == "kl" else max(0.0, item.added_loss) for item in results
+        }
+        return map_figure(self.network_name, values, measure_label(self.measure))
+
+    def below(self) -> None:
+        note(self, "sensitivity")
+        run = self.effects()
+        if run.finished:
+            facts(self, run.results)
 
 
-@panel
-def sensitivity_run(page: Page, choice: Choice) -> None:
-    network, setting = load(choice.network), setting_now(page)
-    measure = choose(
-        _("Shown"), MEASURES, f"{page.name}_measure", measure_label, default="kl", style="segments"
-    )
-    run = work.run(
-        f"{page.name}_sensitivity",
-        (choice, setting),
-        lambda: sensitivities(network, token_ids(network, choice.text), setting),
-        len(weights_of(network)),
-    )
-    work.stage(run, partial(draw, page, choice, setting, measure, run))
+def map_figure(name: str, values: dict[Weight, float], title: str) -> go.Figure:
+    """Layers down, modules across."""
+    every = weights(name)
+    layers = sorted({weight.layer for weight in every})
+    modules = list(dict.fromkeys(weight.module for weight in every))
+    cells = np.full((len(layers), len(modules)), np.nan)
+    for weight, value in values.items():
+        cells[layers.index(weight.layer), modules.index(weight.module)] = value
+    return sensitivity_map(cells, layers, modules, title)
 
 
-def draw(
-    page: Page,
-    choice: Choice,
-    setting: Setting,
-    measure: str,
-    run: work.Run[Sensitivity],
-    seen: Sequence[Sensitivity],
-    *,
-    faint: bool = False,
-) -> None:
-    """The map as far as it is filled, and at the end its order and its check."""
-    figure = map_figure(choice, seen, measure)
-    live_figure(figure, f"{page.name}_map", _("Sensitivity of every matrix"))
-    if not seen:
-        st.caption(_("Nothing is measured yet: Start fills the map, matrix by matrix."))
-    page.note("sensitivity")
-    if run.finished:
-        sensitivity_facts(page, choice, seen, setting, measure)
-
-
-def map_figure(choice: Choice, seen: Sequence[Sensitivity], measure: str):
-    weights = weights_of(load(choice.network))
-    layers = sorted({weight.layer for weight in weights})
-    modules = list(dict.fromkeys(weight.module for weight in weights))
-    values = np.full((len(layers), len(modules)), np.nan)
-    for found in seen:
-        place = layers.index(found.weight.layer), modules.index(found.weight.module)
-        values[place] = found.kl if measure == "kl" else max(0.0, found.added_loss)
-    return sensitivity_map(values, layers, modules, measure_label(measure), 150 + 48 * len(layers))
-
-
-def sensitivity_facts(
-    page: Page, choice: Choice, seen: Sequence[Sensitivity], setting: Setting, measure: str
-) -> None:
+def facts(view: SensitivityMap, seen: Sequence[Sensitivity]) -> None:
     """The order, the sum against all together, and one entry computed again on its own."""
-    network = load(choice.network)
     table = pd.DataFrame(
         {
-            _("Layer"): [found.weight.layer for found in seen],
-            _("Matrix"): [found.weight.module for found in seen],
-            _("KL (nats)"): [found.kl for found in seen],
-            _("added loss (nats)"): [found.added_loss for found in seen],
+            _("Layer"): [item.weight.layer for item in seen],
+            _("Matrix"): [item.weight.module for item in seen],
+            _("KL (nats)"): [item.kl for item in seen],
+            _("added loss (nats)"): [item.added_loss for item in seen],
         }
     ).sort_values(_("KL (nats)"), ascending=False)
-    together = followed_down(choice.network, choice.text, "all", setting)
+    together = followed_down(view.network_name, view.text, "all", view.setting)
     st.markdown(
         _("Summed over all matrices, each alone: KL {sum}. All of them together: KL {together}.").format(
-            sum=f"{sum(found.kl for found in seen):.4f}", together=f"{together.measured.mean_kl:.4f}"
+            sum=f"{sum(item.kl for item in seen):.4f}", together=f"{together.measured.mean_kl:.4f}"
         )
     )
     st.dataframe(table, hide_index=True, height=260)
-    worst = max(seen, key=lambda found: found.kl)
-    again = cascade(network, token_ids(network, choice.text), (worst.weight,), setting)
-    checked_against(
-        [
-            Check(
-                _("the largest one, measured again on its own"),
-                abs(again.measured.mean_kl - worst.kl),
-                1e-5,
-            )
-        ]
-    )
-    take_with_you(
-        f"{page.name}_sensitivity",
-        lambda: table,
-        lambda: map_figure(choice, seen, measure),
-        snippet(choice, setting),
-    )
+    worst = max(seen, key=lambda item: item.kl)
+    loaded, tokens = network(view.network_name), baseline(view.network_name, view.text).tokens
+    again = cascade(loaded, tokens, (worst.weight,), view.setting)
+    what = _("the largest one, measured again on its own")
+    checked_against([Check(what, abs(again.measured.mean_kl - worst.kl), 1e-5)])
+    take_with_you(view, lambda: table, lambda: view.map(seen), snippet(view))
 
 
-def snippet(choice: Choice, setting: Setting) -> str:
+def snippet(view: SensitivityMap) -> str:
+    """Python that repeats the map."""
     return f"""from models.networks.loading import load
 from models.quantization.quantized_network import sensitivities, token_ids
 from models.quantization.weight_formats import Setting
 
-network = load({choice.network!r})
-for found in sensitivities(network, token_ids(network, {choice.text!r}), {setting!r}):
+network = load({view.network_name!r})
+for found in sensitivities(network, token_ids(network, {view.text!r}), {view.setting!r}):
     print(found.weight.layer, found.weight.module, found.kl, found.added_loss)
 """

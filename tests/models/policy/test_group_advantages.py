@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given
@@ -21,6 +22,7 @@ from models.policy.group_advantages import (
     baseline,
     convention_of,
     is_dead,
+    needs_equal_groups,
     soft_overlong,
 )
 from tests.models.policy.trl_policy import grpo_advantages, rloo_advantages
@@ -121,6 +123,79 @@ def test_a_dead_group_has_no_advantage(rewards):
     assert is_dead(rewards)[0]
     for method in ("grpo", "dr_grpo", "batch", "rloo"):
         assert advantages(rewards, METHODS[method])[0].abs().max() < 1e-6
+
+
+@st.composite
+def ragged(draw):
+    """Rewards, lengths and a mask of groups of 1 to 6 answers; what is masked is anything."""
+    sizes = draw(st.lists(st.integers(1, 6), min_size=1, max_size=5))
+    generator = torch.Generator().manual_seed(draw(st.integers(0, 99)))
+    shape = len(sizes), max(sizes)
+    rewards = torch.randint(-9, 9, shape, generator=generator).double()
+    lengths = torch.randint(1, 9, shape, generator=generator).double()
+    mask = torch.arange(shape[1]) < torch.tensor(sizes)[:, None]
+    return rewards.where(mask, torch.inf), lengths.where(mask, -3.0), mask
+
+
+@given(ragged())
+def test_groups_of_several_sizes_are_pandas_groups(table):
+    """Means, deviations and ranks by group as pandas' groupby finds them."""
+    rewards, lengths, mask = table
+    group = mask.nonzero()[:, 0].numpy()
+    frame = pd.Series(rewards[mask].numpy())
+    by_group = frame.groupby(group)
+    count = by_group.transform("count")
+    deviation = by_group.transform("std").fillna(0.0)
+    centred = frame - by_group.transform("mean")
+    others = (by_group.transform("sum") - frame) / (count - 1)
+    expected = {
+        "grpo": centred / (deviation + 1e-4),
+        "dr_grpo": centred,
+        "batch": centred / ((frame.std() if len(frame) > 1 else 0.0) + 1e-4),
+        "rloo": (frame - others).where(count > 1, 0.0),
+    }
+    for method, values in expected.items():
+        made = advantages(rewards, METHODS[method], lengths, mask)
+        assert made[~mask].isnan().all()
+        assert made[mask].numpy() == pytest.approx(values.to_numpy(), abs=1e-9), method
+    alive = by_group.std(ddof=0) > 1e-8
+    assert is_dead(rewards, mask).tolist() == (~alive).tolist()
+
+
+@given(ragged())
+def test_whitening_counts_the_tokens_of_the_answers_that_there_are(table):
+    rewards, lengths, mask = table
+    tokens = rewards[mask].repeat_interleave(lengths[mask].long())
+    spread = float(tokens.std()) if len(tokens) > 1 else 0.0
+    made = advantages(rewards, METHODS["reinforce++"], lengths, mask)
+    assert_close(made[mask], (rewards[mask] - tokens.mean()) / (spread + 1e-4))
+
+
+@given(REWARDS)
+def test_a_mask_over_all_cells_changes_nothing(rewards):
+    mask = torch.ones_like(rewards, dtype=torch.bool)
+    for convention in METHODS.values():
+        assert torch.equal(advantages(rewards, convention), advantages(rewards, convention, None, mask))
+
+
+def test_a_group_without_an_answer_is_refused_and_one_alone_may_be_undefined():
+    rewards = torch.tensor([[1.0, 0.0], [1.0, 0.0]])
+    with pytest.raises(InputError, match="row 2 has no answer"):
+        advantages(rewards, GRPO, None, torch.tensor([[True, True], [False, False]]))
+    alone = advantages(
+        rewards, replace(GRPO, single="undefined"), None, torch.tensor([[True] * 2, [True, False]])
+    )
+    assert alone.isnan().tolist() == [[False, False], [True, True]]
+
+
+def test_libraries_that_lay_groups_out_by_one_size_take_no_other():
+    needs = {
+        library: [method for method in METHODS if needs_equal_groups(library, method)]
+        for library in ("TRL 1.16", "verl", "OpenRLHF")
+    }
+    assert needs["TRL 1.16"] == list(METHODS)
+    assert needs["verl"] == []
+    assert set(METHODS) - set(needs["OpenRLHF"]) == {"reinforce", "reinforce++"}
 
 
 def test_without_a_baseline_nothing_is_subtracted():

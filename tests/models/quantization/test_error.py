@@ -112,6 +112,20 @@ def test_contenders_keep_within_the_budget_and_use_it(name, budget, columns):
             assert quantize(x, smaller).effective_bits > budget
 
 
+def test_blocks_of_codebooks_at_a_budget_hold_8_to_4096_weights_whatever_the_rows():
+    for name, spare, size in (
+        ("NF4", 0.5, 64),
+        ("FP4 (bitsandbytes)", 0.125, 256),
+        ("NF4", 32 / 4_096, 4_096),
+        ("NF4", 8.0, 8),
+        ("NF4 + double", 8.125 / 64, 64),
+    ):
+        for columns in (3, 64, 1000):
+            assert at_budget(CONTENDERS[name], 4 + spare, columns).group_size == size
+    for spare in (32 / 4_096 - 1e-4, 0.0, -1.0):
+        assert at_budget(CONTENDERS["NF4"], 4 + spare, 64) is None
+
+
 def test_settings_that_cannot_be():
     for wrong in ({"bits": 9}, {"bits": 1}, {"group_size": 0}):
         with pytest.raises(InputError):
