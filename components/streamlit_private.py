@@ -153,7 +153,8 @@ def read_theme_once() -> None:
 
 
 def _theme_again(msg: CustomThemeConfig, section: str = "theme") -> None:
-    msg.MergeFromString(_theme(section))
+    if theme := _theme(section):  # merging nothing would make an empty part where there is none
+        msg.MergeFromString(theme)
 
 
 @cache

@@ -16,6 +16,7 @@ from models.errors import InputError
 T = TypeVar("T")
 T_contra = TypeVar("T_contra", contravariant=True)
 
+GOING = "going"  # the address's parameter that names a run which goes on
 REDRAW_SECONDS = 0.4  # between two redraws of a stage whose run is at work
 
 
@@ -44,22 +45,34 @@ def stage(
     """
     if autostart:
         _start_by_itself(run)
-    is_timed = run.is_running
 
-    @st.fragment(run_every=REDRAW_SECONDS if is_timed else None)
-    def stage_of_run() -> None:
+    # Two functions, so that the one is gone where the other is drawn: a timer outlives its fragment's
+    # redraw without one, but not the fragment.
+    @st.fragment(run_every=REDRAW_SECONDS)
+    def stage_at_work() -> None:
         is_over = not run.is_running
-        run.shown_by(fragment_here())
-        with panel_timed("stage"), refusals():
-            _line(run, autostart)
-            _figure(run, draw, recorded)
-            _say_error(run)
-        if not autostart:
-            _mark_in_address(run)
-        if is_timed and is_over:
-            st.rerun()  # the page, without the timer
+        _stage(run, draw, recorded, autostart)
+        if is_over:
+            st.rerun()  # the page
 
-    stage_of_run()
+    @st.fragment
+    def stage_at_rest() -> None:
+        _stage(run, draw, recorded, autostart)
+
+    if run.is_running:
+        stage_at_work()
+    else:
+        stage_at_rest()
+
+
+def _stage(run: Run[T], draw: Draw[T], recorded: Callable[[], Sequence[T]] | None, autostart: bool) -> None:
+    run.shown_by(fragment_here())
+    with panel_timed("stage"), refusals():
+        _line(run, autostart)
+        _figure(run, draw, recorded)
+        _say_error(run)
+    if not autostart:
+        _mark_in_address(run)
 
 
 def _start_by_itself(run: Run[Any]) -> None:
@@ -151,12 +164,15 @@ def _say_error(run: Run[Any]) -> None:
 def _mark_in_address(run: Run[Any]) -> None:
     """Keep in the address that a run is going on, and say so where its process is gone."""
     page, _underscore, name = run.key.partition("_")
-    parameter = f"{page}_going_on"
-    was_interrupted = not was_started(run.key) and st.query_params.get(parameter) == name
+    asked = st.query_params
+    was_going = (
+        asked.get(GOING) == run.key or asked.get(f"{page}_going_on") == name
+    )  # as it was once called
+    was_interrupted = was_going and not was_started(run.key)
     if was_interrupted:
         st.info(
             _("A run that was going on here was interrupted. Start begins it again."),
             icon=":material/info:",
         )
-    remember(parameter, name if run.is_running or was_interrupted else "", "")
+    remember(GOING, run.key if run.is_running or was_interrupted else "", "")
     write_address(f"{run.key}_work")

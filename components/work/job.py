@@ -149,8 +149,7 @@ _jobs: "WeakSet[Job]" = WeakSet()
 @atexit.register
 def stop_all(patience: float = 10.0) -> None:
     """The process ends: torch must not be at work on a thread that is cut off."""
-    at_work = [job for job in list(_jobs) if job.is_running]
-    for job in at_work:
+    for job in list(_jobs):
         job.stop()
-    for job in at_work:
+    for job in list(_jobs):
         job.wait(patience)

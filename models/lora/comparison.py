@@ -167,18 +167,21 @@ def final_weights(
     return problem(task, run.seed).weight, batch.weights()[0].detach()
 
 
-def trained_by_torch(task: Task, run: Run, recipe: Recipe) -> Float[Tensor, " steps"]:
+def trained_by_torch(
+    task: Task, run: Run, recipe: Recipe, dtype: torch.dtype = torch.float32
+) -> Float[Tensor, " steps"]:
     """The losses of one adapter's run by torch's autograd and optimizer: what the batch is checked against.
 
-    Without DoRA. Raises InputError as ``train`` does.
+    Without DoRA; drawn in float32 and computed in ``dtype``. Raises InputError as ``train`` does.
     """
     check_runs(task, (run,), recipe)
     drawn = problem(task, run.seed)
     s = scale(recipe.alpha * run.alpha_factor, run.rank, recipe.scaling)
     generator = torch.Generator().manual_seed(1_000 + run.seed)
     start = initialise(run.initialisation, drawn.weight, run.rank, s, generator)  # type: ignore[arg-type]  # not asked for "full"
-    a = (start.a * run.start_factor).requires_grad_()
-    b = start.b.clone().requires_grad_()
+    a = (start.a * run.start_factor).to(dtype, copy=True).requires_grad_()
+    b = start.b.to(dtype, copy=True).requires_grad_()
+    base, weight, change = (part.to(dtype) for part in (start.base, drawn.weight, drawn.change))
     groups: list[dict[str, Any]] = [
         {"params": [a], "lr": run.learning_rate},
         {"params": [b], "lr": run.learning_rate * recipe.ratio},
@@ -188,8 +191,8 @@ def trained_by_torch(task: Task, run: Run, recipe: Recipe) -> Float[Tensor, " st
         optimizer = torch.optim.Adam(groups, eps=recipe.epsilon)
     losses = []
     for _step in range(recipe.steps + 1):
-        error = start.base + s * b @ a - drawn.weight - drawn.change
-        loss = error.square().sum() / drawn.change.square().sum()
+        error = base + s * b @ a - weight - change
+        loss = error.square().sum() / change.square().sum()
         losses.append(loss.detach())
         optimizer.zero_grad()
         loss.backward()

@@ -122,14 +122,21 @@ def _between(start: Tensor, end: Tensor, part: float) -> Tensor:
     return mixed * upper.diagonal().sign()
 
 
-def train(task: Task, runs: tuple[Run, ...], recipe: Recipe, every: int = 20) -> Iterator[Progress]:
+def train(
+    task: Task,
+    runs: tuple[Run, ...],
+    recipe: Recipe,
+    every: int = 20,
+    dtype: torch.dtype = torch.float32,
+) -> Iterator[Progress]:
     """Train all runs at once, and say every few steps how far they are.
 
     Runs of different ranks share one batch: missing rows of A and columns of B are zero, get a gradient
-    of zero and stay zero. Raises InputError on runs that cannot be, before any work.
+    of zero and stay zero. What is drawn at random is drawn in float32, whatever the steps are computed
+    in. Raises InputError on runs that cannot be, before any work.
     """
-    batch = Batch(task, runs, recipe)
-    losses = torch.full((len(runs), recipe.steps + 1), torch.nan)
+    batch = Batch(task, runs, recipe, dtype)
+    losses = torch.full((len(runs), recipe.steps + 1), torch.nan, dtype=dtype)
     for step in range(recipe.steps + 1):
         losses[:, step] = batch.step() if step < recipe.steps else batch.loss()
         if step % every == 0 or step == recipe.steps:
@@ -139,14 +146,17 @@ def train(task: Task, runs: tuple[Run, ...], recipe: Recipe, every: int = 20) ->
 class Batch:
     """The state of many runs: A and B (and DoRA's magnitudes), or W itself; and Adam's moments."""
 
-    def __init__(self, task: Task, runs: tuple[Run, ...], recipe: Recipe):
+    def __init__(
+        self, task: Task, runs: tuple[Run, ...], recipe: Recipe, dtype: torch.dtype = torch.float32
+    ):
         check_runs(task, runs, recipe)
         self.recipe, self.count = recipe, 0
         problems = {seed: problem(task, seed) for seed in {run.seed for run in runs}}
+        changes = [problems[run.seed].change.to(dtype) for run in runs]
         self.full = runs[0].initialisation == "full"
-        targets = [problems[run.seed].weight + problems[run.seed].change for run in runs]
-        self.size = torch.stack([problems[run.seed].change.square().sum() for run in runs])
-        rates = torch.tensor([run.learning_rate for run in runs])[:, None, None]
+        targets = [problems[run.seed].weight + change for run, change in zip(runs, changes, strict=True)]
+        self.size = torch.stack([change.square().sum() for change in changes])
+        rates = torch.tensor([run.learning_rate for run in runs], dtype=dtype)[:, None, None]
         if self.full:
             self.parameters = [torch.stack([problems[run.seed].weight for run in runs])]
             self.target, self.rates = torch.stack(targets), [rates]
@@ -156,6 +166,7 @@ class Batch:
             if recipe.dora:
                 self.parameters.append(self.weight.norm(dim=-1)[..., None])
                 self.rates.append(rates)
+        self._convert(dtype)
         self.moments = [(torch.zeros_like(p), torch.zeros_like(p)) for p in self.parameters]
 
     def _adapters(self, task: Task, runs: tuple[Run, ...], problems: dict[int, Problem]) -> None:
@@ -172,8 +183,14 @@ class Batch:
             b[index, :, : run.rank] = start.b
             bases.append(start.base)
             scales.append(s)
-        self.base, self.scales = torch.stack(bases), torch.tensor(scales)[:, None, None]
+        self.base = torch.stack(bases)
+        self.scales = torch.tensor(scales, dtype=self.size.dtype)[:, None, None]
         self.parameters = [a, b]
+
+    def _convert(self, dtype: torch.dtype) -> None:
+        self.parameters = [parameter.to(dtype) for parameter in self.parameters]
+        if not self.full:
+            self.base = self.base.to(dtype)
 
     def weights(self) -> Float[Tensor, "runs width width"]:
         """W of every run as it now is."""

@@ -2,8 +2,15 @@
 
 import pytest
 
-from components.work import job, queue, runs
+from components.work import QUEUE, job, queue, runs
 from models.runtime.settings import settings
+
+
+@pytest.fixture(autouse=True)
+def queue_of_its_own(monkeypatch):
+    """A step of another test's run that is still at work holds no place in this test's queue."""
+    monkeypatch.setattr(QUEUE, "_tickets", [])
+    monkeypatch.setattr(QUEUE, "_starts", {})
 
 
 @pytest.fixture

@@ -15,9 +15,8 @@ PATIENCE = 60  # seconds, no measure of speed
 @pytest.fixture(autouse=True)
 def nothing_left_behind():
     SHARED.clear()
-    QUEUE._starts.clear()
     yield
-    stop_all(PATIENCE)
+    stop_all(0.1)  # a run that waits for its page's word ends with it
     SHARED.clear()
 
 
@@ -203,7 +202,7 @@ INTERRUPTED = "A run that was going on here was interrupted. Start begins it aga
 
 
 def address(screen):
-    return live(screen)["page_steps_work_writer"]["parameters"]["page_going_on"]
+    return live(screen)["page_steps_work_writer"]["parameters"]["going"]
 
 
 def test_a_page_without_a_run_marks_nothing():
@@ -215,7 +214,7 @@ def test_a_page_without_a_run_marks_nothing():
 def test_the_mark_is_there_until_the_run_is_done():
     screen = opened()
     press(screen, "start")
-    assert address(screen) == "steps"
+    assert address(screen) == "page_steps"
     assert not screen.info
     screen.session_state["may_end"].set()
     wait_for(screen, "finished")
@@ -224,24 +223,26 @@ def test_the_mark_is_there_until_the_run_is_done():
     assert not screen.info
 
 
-def test_who_comes_back_without_the_run_is_told_and_may_start_it_again():
-    screen = opened(page_going_on="steps")
+@pytest.mark.parametrize("mark", [{"going": "page_steps"}, {"page_going_on": "steps"}])
+def test_who_comes_back_without_the_run_is_told_and_may_start_it_again(mark):
+    screen = opened(**mark)
     assert [info.value for info in screen.info] == [INTERRUPTED]
-    assert address(screen) == "steps"  # the sentence stays until something is done
+    assert address(screen) == "page_steps"  # the sentence stays until something is done
     assert [info.value for info in screen.run().info] == [INTERRUPTED]
     press(screen, "start")
     assert not screen.info
-    assert address(screen) == "steps"
+    assert address(screen) == "page_steps"
 
 
 def test_other_settings_are_no_interruption():
-    screen = opened(page_going_on="steps")
+    screen = opened(going="page_steps")
     press(screen, "start")
     screen.session_state["settings"] = "others"
     assert not screen.run().info
 
 
 def test_another_runs_mark_says_nothing_here():
+    assert not opened(going="page_others").info
     assert not opened(page_going_on="others").info
 
 
