@@ -28,13 +28,13 @@ class MaskLab(MasksNetwork):
         alt = f"{self.title}, {stage_label(self.head_stage)}: " + _("before and after")
         # two heatmaps in one: drawn less often, they leave the matrix the time to follow every event
         upper = [matrix_plot(self, 2), Plot("maps", maps, alt, width=3, rest=50)]
-        names = _("the network as it is"), _("with your mask")
+        names = _("as it is"), _("with your mask")
         following = next_token_plot(
             self.network_name, base, changed, "next", width=2, count=FEW_TOKENS, names=names
         )
         effect = effect_figure(base, changed)
         lower = [Plot("effect", effect, _("Effect of the mask on each token"), width=3, rest=150)]
-        return Stage(Row(upper, 2.3), Row([following, *lower] if following else lower, 1))
+        return Stage(Row(upper, 2), Row([following, *lower] if following else lower, 1))
 
     def actions(self) -> None:
         undo_clicks(self)
