@@ -6,10 +6,9 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from components.catalogue import lesson
-from tests.browser.driving import figure, held, move, ready, redraws, slider, values
+from tests.browser.driving import PATIENCE, figure, held, move, ready, redraws, slider, values
 
 BITS, GROUP = "quantization_bits", "quantization_group"
-VIEWS = ("numbers", "matrix", "duel", "outliers", "cascade", "sensitivity", "gptq", "budget", "cache")
 
 
 def open_view(page: Page, view: str, more: str = "") -> None:
@@ -76,6 +75,7 @@ def test_a_typed_value_shows_its_bits_and_a_wrong_one_a_sentence(page: Page) -> 
 def test_a_run_can_be_started_and_ends_in_a_map(page: Page) -> None:
     open_view(page, "sensitivity", "&quantization_text=The+keeper+lit+the+lamp.")
     page.get_by_role("button", name="Start").click()
+    page.get_by_role("button", name="1 check").click(timeout=PATIENCE)
     expect(page.get_by_text("the largest one, measured again on its own")).to_be_visible()
     assert "NaN" not in values(page, "quantization_map")
 
@@ -83,4 +83,4 @@ def test_a_run_can_be_started_and_ends_in_a_map(page: Page) -> None:
 def test_in_chinese(page: Page) -> None:
     open_view(page, "cascade", "&lang=zh")
     expect(page.get_by_role("heading", name=lesson("quantization", "zh").title, exact=True)).to_be_visible()
-    expect(page.get_by_text("每个矩阵的数字")).to_be_visible()
+    expect(page.get_by_text("全部矩阵的数据表")).to_be_visible()

@@ -3,30 +3,34 @@
 import numpy as np
 from streamlit.testing.v1 import AppTest
 
-from tests.pages.screen import constant, figures, open_page, to_the_end
+from tests.pages.screen import controls, figures, open_page, to_the_end
 
 TEXT = "The keeper lit the lamp, and the keeper slept."
 VIEWS = {
-    "numbers": {"fields", "line", "ranges", "updates"},
+    "numbers": {"fields", "line", "ranges"},
+    "updates": {"updates", "lost"},
     "matrix": {"levels", "quality", "staircase", "error"},
     "duel": {"duel"},
     "outliers": {"peaks", "methods", "alphas"},
     "cascade": {"modules", "kl", "stream", "loss"},
-    "sensitivity": {"map"},
+    "sensitivity": {"alone", "map"},
     "gptq": {"pushed", "growing"},
     "budget": {"allocations", "costs"},
     "cache": {"positions", "added"},
 }
 LIVE = {
-    "bits": ("matrix", ("levels", "quality", "staircase", "error"), 6.0),
-    "group": ("matrix", ("levels", "quality", "staircase", "error"), 16.0),
-    "power": ("numbers", ("fields", "line"), 3.0),
-    "step": ("numbers", ("updates",), 0.01),
-    "budget": ("duel", ("duel",), 6.0),
-    "factor": ("outliers", ("peaks", "methods"), 50.0),
-    "threshold": ("outliers", ("peaks", "methods"), 1.0),
-    "alpha": ("outliers", ("peaks", "methods"), 0.9),
-    "columns": ("gptq", ("pushed", "growing"), 20.0),
+    "bits": ("matrix", {"levels", "quality", "staircase", "error"}, 6.0),
+    "group": ("matrix", {"levels", "quality", "staircase", "error"}, 16.0),
+    "power": ("numbers", {"fields", "line"}, 3.0),
+    "step": ("updates", {"updates", "lost"}, 0.01),
+    "weight": ("updates", {"updates", "lost"}, 3.0),
+    "budget": ("duel", {"duel"}, 6.0),
+    "factor": ("outliers", {"peaks", "methods"}, 50.0),
+    "threshold": ("outliers", {"peaks", "methods"}, 1.0),
+    "alpha": ("outliers", {"peaks", "methods"}, 0.9),
+    "both": ("outliers", {"methods"}, 4.0),
+    "columns": ("gptq", {"pushed", "growing"}, 20.0),
+    "damping": ("gptq", {"pushed", "growing"}, 0.5),
 }
 
 
@@ -34,7 +38,7 @@ def drawn(view: str) -> set[str]:
     return {f"quantization_{name}" for name in VIEWS[view]}
 
 
-DEFAULTS, KEPT = constant("quantization", "DEFAULTS"), constant("quantization", "KEPT")
+CONTROLS = controls("quantization")
 
 
 def quantization(**query: str) -> AppTest:

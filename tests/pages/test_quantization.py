@@ -1,5 +1,6 @@
 """The quantization page: what it shows is what the functions compute, in every view and language."""
 
+import io
 import json
 
 import numpy as np
@@ -7,7 +8,11 @@ import pytest
 import torch
 
 from components.catalogue import lesson
-from components.live.old_follow import follow
+from components.figures.style import FAINT
+from components.live.follow import follow
+from components.panels.quantization.budget import BitBudget
+from components.panels.quantization.matrix import WeightMatrix
+from components.settings import Slider, of, opening
 from components.words import LANGUAGES
 from models.networks.loading import load
 from models.quantization.error import sqnr
@@ -25,7 +30,7 @@ from tests.pages.quantization_screen import (
     title,
     trace,
 )
-from tests.pages.screen import figures, live, open_page, said
+from tests.pages.screen import figures, live, open_page, said, views
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -37,7 +42,8 @@ def test_every_view_opens_by_its_address_in_every_language(view, language):
     assert screen.title[0].value == lesson("quantization", language).title
     assert set(figures(screen)) == drawn(view)
     assert all(data["alt"] for data in live(screen).values() if "figure" in data)
-    assert screen.radio[0].options == [item.title for item in lesson("quantization", language).questions]
+    asked = screen.radio(key="quantization_questions_widget").options
+    assert sorted(asked) == sorted(item.title for item in lesson("quantization", language).questions)
 
 
 @pytest.mark.parametrize("control", LIVE)
@@ -88,10 +94,17 @@ def test_values_and_what_is_stored(value, overflow, stored):
 
 
 def test_the_weight_stands_still_in_bfloat16():
-    screen = quantization(view="numbers", step="0.001")
+    screen = quantization(view="updates", step="0.001")
     paths = [np.asarray(line["y"]) for line in figures(screen)["quantization_updates"]["data"]]
     assert paths[0][-1] == pytest.approx(0.2, rel=1e-4)
     assert (paths[2] == 0).all()
+    assert len(checks(screen)) == 3
+
+
+def test_an_address_from_when_the_step_stood_under_the_numbers_opens_its_own_view():
+    screen = quantization(view="numbers", step="0.0003")
+    assert screen.session_state["quantization_view"] == "updates"
+    assert set(figures(screen)) == drawn("updates")
 
 
 @pytest.mark.parametrize(
@@ -109,7 +122,7 @@ def test_what_is_no_number_gets_one_sentence_and_stays_typed(query):
     assert not screen.exception
     assert len(said(screen)) == 1
     ((name, value),) = query.items()
-    assert screen.text_input(key=f"quantization_{name}").value == value
+    assert screen.text_input(key=f"quantization_{name}_widget").value == value
 
 
 # A matrix
@@ -200,7 +213,7 @@ def test_an_encoder_is_answered_with_one_sentence_where_there_is_no_loss():
 
 def test_the_map_is_measured_when_it_is_asked_for():
     screen = quantization(view="sensitivity", bits="2")
-    assert np.isnan(np.asarray(cells(screen, "map"), float)).all()
+    assert np.isnan(np.asarray(cells(screen, "map"), float)).all()  # nothing was recorded for this text
     finish(screen, "sensitivity")
     assert not screen.exception
     shown = cells(screen, "map")
@@ -212,7 +225,7 @@ def test_the_map_is_measured_when_it_is_asked_for():
 
 def test_the_budget_is_solved_when_its_costs_are_measured():
     screen = quantization(view="budget", cap="3", part0="8", part1="8")
-    assert any("over the cap" in sentence for sentence in said(screen))
+    assert any("over the cap" in text.value for text in screen.markdown)
     finish(screen, "budget")
     assert not screen.exception
     bars = figures(screen)["quantization_allocations"]["data"]
@@ -238,3 +251,101 @@ def test_a_cache_of_sixteen_bits_changes_nothing():
     rough = quantization(view="cache")
     assert np.asarray(trace(rough, "positions", 1)["y"]).mean() > exact.mean()
     assert len(checks(rough)) == 1
+
+
+def test_before_a_run_a_recorded_one_is_shown_faintly():
+    for view, name, trace_count in (("sensitivity", "map", 1), ("budget", "costs", 4)):
+        screen = open_page("quantization", quantization_view=view)
+        traces = figures(screen)[f"quantization_{name}"]["data"]
+        assert {item["opacity"] for item in traces} == {FAINT}
+        assert len(traces) == trace_count
+        assert any("Recorded" in caption.value for caption in screen.caption)
+    mine, greedy, best = figures(screen)["quantization_allocations"]["data"]
+    assert set(np.asarray(mine["y"])) == {4.0}
+    for solved in (greedy, best):
+        assert 4 < np.mean(np.asarray(solved["y"])) <= BitBudget.at().cap + 0.01
+
+
+# A matrix of one's own
+
+OWN = "0.5, -1\n2, 0.25"
+
+
+def test_pasted_numbers_are_quantized_and_kept_in_the_address():
+    screen = quantization(module="yours", own=OWN, bits="8")
+    assert said(screen) == []
+    assert screen.text_area(key="quantization_own_widget").value == OWN
+    x = torch.tensor([[0.5, -1.0], [2.0, 0.25]])
+    found = quantize(x, Setting(bits=8))
+    assert f"{sqnr(x, found.dequantized):.2f} dB" in title(screen, "levels")
+    written = live(screen)["quantization_steps"]["parameters"]
+    assert written["quantization_own"] == OWN
+    again = open_page("quantization", **{key: value for key, value in written.items() if value})
+    assert title(again, "levels") == title(screen, "levels")
+
+
+def test_your_own_numbers_begin_with_an_example():
+    screen = quantization()
+    screen.selectbox(key="quantization_module_widget").set_value("yours").run()
+    assert said(screen) == []
+    assert cells(screen, "error").shape == (4, 8)
+    screen.text_area(key="quantization_own_widget").set_value("1 2 3\n4 5 x").run()
+    assert len(said(screen)) == 1
+    assert "Row 2, column 3: 'x'" in said(screen)[0]
+    assert screen.text_area(key="quantization_own_widget").value == "1 2 3\n4 5 x"
+    duel = quantization(view="duel", module="yours")
+    assert said(duel) == []
+
+
+def npy(values: np.ndarray) -> bytes:
+    out = io.BytesIO()
+    np.save(out, values)
+    return out.getvalue()
+
+
+def test_a_file_takes_the_place_of_typed_numbers_which_stay():
+    values = np.random.default_rng(1).standard_normal((6, 16)).astype(np.float32)
+    screen = quantization(module="yours", own=OWN)
+    upload = screen.get("file_uploader")[0]
+    upload.set_value(("w.npy", npy(values), "application/octet-stream")).run()
+    assert said(screen) == []
+    assert cells(screen, "error").shape == (6, 16)
+    x = torch.from_numpy(values)
+    assert f"{sqnr(x, quantize(x, Setting()).dequantized):.2f} dB" in title(screen, "levels")
+    assert screen.text_area(key="quantization_own_widget").value == OWN
+    screen.get("file_uploader")[0].set_value(("bad.npy", b"nothing", "application/octet-stream")).run()
+    assert len(said(screen)) == 1
+    assert "no .npy file" in said(screen)[0]
+    assert cells(screen, "error").shape == (6, 16)  # the last good one stays
+
+
+def test_a_link_to_a_file_that_is_gone_says_so():
+    screen = quantization(module="yours", own="file:00000000/mine.npy")
+    assert len(said(screen)) == 1
+    assert "mine.npy is no longer kept" in said(screen)[0]
+    assert not screen.exception
+
+
+# Views as values
+
+
+@pytest.mark.parametrize("view", views("quantization"), ids=lambda view: view.name)
+def test_a_stage_is_made_outside_of_any_session_and_every_live_slider_moves_it(view):
+    first = view.at()
+    assert first.trouble is None
+    shown = {plot.name: plot.drawn.text for plot in first.stage().plots}
+    for name, control in view.controls().items():
+        if not isinstance(control, Slider) or not control.live or (control.off and control.off(first)):
+            continue
+        moved = []
+        for part in (0.0, 0.3, 0.8, 1.0):
+            low, high = of(control.low, first), of(control.high, first)
+            value = low * (high / low) ** part if control.log else low + part * (high - low)
+            moved += [
+                plot.drawn.text != shown[plot.name] for plot in first.with_(**{name: value}).stage().plots
+            ]
+        assert any(moved), name
+
+
+def test_the_page_opens_with_the_matrix():
+    assert opening(views("quantization")) is WeightMatrix

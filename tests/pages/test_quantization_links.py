@@ -7,10 +7,10 @@ import pytest
 
 from components.catalogue import lesson
 from components.lesson import Link
-from components.old_controls import parse_link
+from components.settings import parse_link
 from components.words import LANGUAGES
-from tests.pages.quantization_screen import DEFAULTS, KEPT, TEXT, VIEWS, drawn, quantization, title
-from tests.pages.screen import figures, follow_answers, follow_scenes, live, said
+from tests.pages.quantization_screen import CONTROLS, TEXT, VIEWS, drawn, quantization, title
+from tests.pages.screen import figures, follow_answers, follow_scenes, follows, live
 
 
 def printed(screen) -> str:
@@ -54,17 +54,24 @@ def test_every_view_can_be_taken_along(view):
     screen = quantization(view=view)
     name = f"quantization_{view}"
     assert {button.key for button in screen.get("download_button")} == {f"{name}_csv", f"{name}_html"}
-    assert f"{name}_link" in live(screen)
+    assert "quantization_link" in live(screen)
 
 
 def check_link(screen, link: Link) -> None:
     """The link was followed: it set what it names, and the view that it names is drawn."""
-    assert not screen.exception, link
-    assert said(screen) == [], link
-    values = parse_link(link.query, DEFAULTS)
-    for name, value in values.items():
-        assert screen.session_state[name] == value, (link, name)
-    assert set(figures(screen)) == drawn(values.get("quantization_view", "matrix")), link
+    follows("quantization", link, screen)
+    assert set(figures(screen)) == drawn(screen.session_state["quantization_view"]), link
+
+
+def test_every_link_of_both_lessons_can_be_read():
+    for language in LANGUAGES:
+        words = lesson("quantization", language)
+        items = (*words.questions, *words.claims)
+        for link in (*words.scenes, *(link for item in items for link in item.links)):
+            view = f"{link.query}&".split("quantization_view=")[-1].split("&")[0]
+            assert view in VIEWS or "quantization_view" not in link.query, link
+            rest = "&".join(part for part in link.query.split("&") if "_view=" not in part)
+            parse_link(rest, CONTROLS)
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -79,9 +86,9 @@ def test_every_answer_is_shown_and_its_buttons_demonstrate_it(kind):
 
 def test_a_scene_puts_back_what_it_does_not_name_and_keeps_network_and_text():
     screen = quantization(bits="7", format="nf4", layer="2", double="true")
-    screen.pills(key="quantization_scene").set_value(4).run()
-    named = parse_link(lesson("quantization", "en").scenes[4].query, DEFAULTS)
-    for name, default in DEFAULTS.items():
-        if name not in KEPT:
-            assert screen.session_state[name] == named.get(name, default), name
-    assert screen.text_area[0].value == TEXT
+    screen.button(key="quantization_scene_4").click().run()
+    named = follows("quantization", lesson("quantization", "en").scenes[4], screen)
+    for key, control in CONTROLS.items():
+        if not control.kept and key not in named:
+            assert key not in screen.session_state, key  # it follows its default again
+    assert screen.session_state["quantization_text"] == TEXT

@@ -15,6 +15,7 @@ from models.quantization.error import (
     lloyd_max_normal,
     matrix_error,
     output_error,
+    relative_error,
     sqnr,
 )
 from models.quantization.weight_formats import CONTENDERS, FORMATS, Setting, at_budget, quantize
@@ -35,9 +36,12 @@ def test_errors_are_torchs(rows, columns, seed):
     assert found.sqnr == pytest.approx(expected, abs=1e-3) == sqnr(x, y)
     cosine = float(torch.nn.CosineSimilarity(dim=0)(x.flatten().double(), y.flatten().double()))
     assert found.cosine == pytest.approx(cosine, abs=1e-4)
+    assert relative_error(x, y) == pytest.approx(float(torch.dist(x, y) / x.norm()), rel=1e-4)
 
 
 def test_no_error_and_no_signal():
+    assert relative_error(torch.ones(2, 2), torch.ones(2, 2)) == 0
+    assert math.isnan(relative_error(torch.zeros(2, 2), torch.ones(2, 2)))
     assert matrix_error(torch.ones(2, 2), torch.ones(2, 2)).sqnr == math.inf
     nothing = matrix_error(torch.zeros(2, 2), torch.zeros(2, 2))
     assert math.isnan(nothing.sqnr)

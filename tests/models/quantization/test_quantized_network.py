@@ -12,6 +12,7 @@ from models.errors import InputError
 from models.networks.catalogue import EMBEDDED
 from models.networks.loading import Network, load
 from models.numerics.token_losses import token_losses
+from models.quantization import quantized_network
 from models.quantization.bit_budget import (
     OPTIONS,
     best_allocation,
@@ -39,10 +40,14 @@ from models.quantization.quantized_network import (
     matrix,
     private_copy,
     quantized,
+    read_baseline,
     sensitivities,
     token_ids,
+    weight_errors,
     weights_of,
 )
+from models.quantization.recorded import TEXT as TEXT_RECORDED
+from models.quantization.recorded import recorded_costs, recorded_sensitivities
 from models.quantization.weight_formats import Setting, quantize
 
 TEXT = "The keeper lit the lamp, and the keeper slept."
@@ -282,3 +287,65 @@ def test_effect_and_size_of_the_cache():
     with pytest.raises(InputError, match="encoder"):
         cache_effect(load("all-MiniLM-L6-v2"), CacheSetting(), 64)
     assert math.isfinite(effect.bits)
+
+
+# What no setting changes
+
+
+def test_a_step_from_a_kept_baseline_is_the_whole_way_and_passes_twice_through_one_copy(monkeypatch):
+    tokens, chosen = token_ids(network(), TEXT), weights_of(network())
+    base = read_baseline(network(), tokens)
+    with torch.no_grad():
+        expected = from_file()(tokens[None]).logits[0]
+    torch.testing.assert_close(base.logits, expected, rtol=1e-3, atol=1e-4)
+    assert base.nbytes > sum(held.nbytes for held in base.inputs.values())
+    calls = {"copies": 0, "passes": 0}
+    copied, called = quantized_network.private_copy, quantized_network.functional_call
+
+    def count(name, function):
+        def counted(*arguments, **options):
+            calls[name] += 1
+            return function(*arguments, **options)
+
+        return counted
+
+    fresh = cascade(network(), tokens, chosen, Setting(bits=3))
+    monkeypatch.setattr(quantized_network, "private_copy", count("copies", copied))
+    monkeypatch.setattr(quantized_network, "functional_call", count("passes", called))
+    again = cascade(network(), tokens, chosen, Setting(bits=3), base)
+    assert calls == {"copies": 1, "passes": 2}
+    assert again.loss_before == pytest.approx(fresh.loss_before, rel=1e-6)
+    assert again.measured.loss == pytest.approx(fresh.measured.loss, rel=1e-6)
+    torch.testing.assert_close(again.measured.kl, fresh.measured.kl, rtol=1e-4, atol=1e-7)
+    torch.testing.assert_close(again.stream_error, fresh.stream_error)
+    torch.testing.assert_close(again.output_error, fresh.output_error)
+    alone = weight_errors(network(), chosen, Setting(bits=3))
+    torch.testing.assert_close(alone, fresh.weight_error, rtol=1e-5, atol=0)
+    with pytest.raises(InputError, match="encoder"):
+        read_baseline(load("all-MiniLM-L6-v2"), tokens)
+
+
+def test_token_losses_are_torchs_on_every_shape():
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(3, 7, 11, generator=generator)
+    tokens = torch.randint(0, 11, (3, 7), generator=generator)
+    expected = torch.nn.functional.cross_entropy(
+        logits[:, :-1].transpose(1, 2), tokens[:, 1:], reduction="none"
+    )
+    torch.testing.assert_close(token_losses(logits, tokens), expected)
+
+
+def test_what_was_recorded_is_what_is_measured():
+    tokens = token_ids(network(), TEXT_RECORDED)
+    base = read_baseline(network(), tokens)
+    held = recorded_sensitivities("loupe-llama", TEXT_RECORDED, Setting(bits=2))
+    assert [item.weight for item in held] == list(weights_of(network()))
+    for item, found in zip(held[:3], sensitivities(network(), tokens, Setting(bits=2), base), strict=False):
+        assert (item.kl, item.added_loss) == pytest.approx((found.kl, found.added_loss), rel=0.02, abs=1e-4)
+    costs = recorded_costs("loupe-llama", TEXT_RECORDED)
+    assert [(cost.part, cost.bits) for cost in costs] == [(p, b) for p in range(4) for b in OPTIONS]
+    first = next(part_costs(network(), tokens, Setting(), base))
+    assert costs[0].kl == pytest.approx(first.kl, rel=0.02)
+    assert recorded_sensitivities("loupe-llama", TEXT_RECORDED, Setting("nf4")) == ()
+    assert recorded_sensitivities("loupe-llama", TEXT, Setting()) == ()
+    assert recorded_costs("gpt2", TEXT_RECORDED) == ()
