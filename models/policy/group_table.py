@@ -69,17 +69,23 @@ def read_groups(rewards: Grid, lengths: Grid, ratios: Grid) -> Groups:
     """
     rewards = trimmed(rewards)
     read = [_filled(rewards)]
-    for name, grid in (("lengths", lengths), ("ratios", ratios)):
-        for number, (row, cells) in enumerate(zip_longest(rewards, grid, fillvalue=()), 1):
-            if len(row) != len(cells):
-                raise InputError(
-                    "Row {row} has {count} rewards and {other} {name}.",
-                    row=number,
-                    count=len(row),
-                    other=len(cells),
-                    name=name,
-                )
-        read.append(_filled(grid))
+    for number, (row, cells) in enumerate(zip_longest(rewards, lengths, fillvalue=()), 1):
+        if len(row) != len(cells):
+            raise InputError(
+                "Row {row} has {count} rewards and {other} lengths.",
+                row=number,
+                count=len(row),
+                other=len(cells),
+            )
+    for number, (row, cells) in enumerate(zip_longest(rewards, ratios, fillvalue=()), 1):
+        if len(row) != len(cells):
+            raise InputError(
+                "Row {row} has {count} rewards and {other} ratios.",
+                row=number,
+                count=len(row),
+                other=len(cells),
+            )
+    read += [_filled(lengths), _filled(ratios)]
     _check_cells(read[1], read[2])
     sizes = torch.tensor([len(row) for row in rewards])
     return Groups(*read, torch.arange(read[0].shape[1]) < sizes[:, None])

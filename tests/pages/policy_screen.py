@@ -2,7 +2,7 @@
 
 from streamlit.testing.v1 import AppTest
 
-from tests.pages.screen import constant, open_page
+from tests.pages.screen import controls, open_page
 
 VIEWS = {
     "group": {"policy_advantages", "policy_pushes"},
@@ -15,7 +15,7 @@ VIEWS = {
     "learning": {"policy_right", "policy_second"},
     "real": {"policy_real_strip", "policy_real_reward"},
 }
-DEFAULTS = constant("policy", "DEFAULTS")
+CONTROLS = controls("policy")
 
 
 def policy(**query: str | list[str]) -> AppTest:

@@ -3,7 +3,7 @@
 import pytest
 
 from components.words import LANGUAGES
-from tests.pages.policy_screen import policy
+from tests.pages.policy_screen import CONTROLS, policy
 from tests.pages.screen import open_page, said
 
 
@@ -13,8 +13,8 @@ from tests.pages.screen import open_page, said
         ({"rewards": "1,nan;0,1"}, "Row 1, column 2"),
         ({"rewards": "1,1e999;0,1"}, "Row 1, column 2"),
         ({"rewards": "1,x;0,1"}, "'x'"),
-        ({"rewards": "1,;0,1"}, "the cell is empty"),
-        ({"rewards": "1,0;0"}, "Row 2"),
+        ({"rewards": ",1;0,1"}, "the cell is empty"),
+        ({"rewards": "1,0;,"}, "Row 2, column 1: the cell is empty"),
         ({"lengths": "40,0,90,60"}, "row 1, column 2 is 0"),
         ({"lengths": "40,1e9,90,60"}, "tokens"),
         ({"ratios": "1,-2,1,1"}, "above 0"),
@@ -36,7 +36,9 @@ def test_a_bad_input_is_answered_by_a_sentence_and_kept(query, words):
     assert said(screen)
     assert all(words in sentence for sentence in said(screen))
     for name, value in query.items():
-        assert str(screen.session_state[f"policy_{name}"]) == value
+        control = CONTROLS.get(f"policy_{name}")
+        typed = value if control is None else control.parse(value)
+        assert screen.session_state[f"policy_{name}"] == typed
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

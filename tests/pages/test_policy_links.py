@@ -3,23 +3,15 @@
 import pytest
 
 from components.lesson import Link
-from components.old_controls import parse_link
 from components.words import LANGUAGES
-from tests.pages.policy_screen import DEFAULTS, VIEWS
-from tests.pages.screen import figures, follow_answers, follow_scenes, said
-
-FOLLOWS = {"policy_reward"}  # the chosen cell's slider stands where the table says
+from tests.pages.policy_screen import VIEWS
+from tests.pages.screen import figures, follow_answers, follow_scenes, follows
 
 
 def check_link(screen, link: Link) -> None:
     """The link was followed: it set what it names, and the view that it names is drawn."""
-    assert not screen.exception, link
-    assert said(screen) == [], link
-    values = parse_link(link.query, DEFAULTS)
-    for name, value in values.items():
-        if name not in FOLLOWS:
-            assert screen.session_state[name] == value, (link, name)
-    assert set(figures(screen)) == VIEWS[values.get("policy_view", "group")], link
+    follows("policy", link, screen)
+    assert set(figures(screen)) == VIEWS[screen.session_state["policy_view"]], link
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -35,7 +35,7 @@ from models.policy.lab import (
 )
 
 MEASURES = ("right", "reward", "length", "wrong_length", "entropy", "kl", "dead", "clipped")
-PREVIEW_SEEDS = 2  # of the run that is shown, faintly, until one is started
+PREVIEW_STEPS = 100  # at most, of the run with one seed that is shown, faintly, until one is started
 BUTTONS = 48  # pixels of the line above the figures
 TOPS = {"length": LONGEST, "wrong_length": LONGEST, "reward": 1 + LENGTH_BONUS, "entropy": 1.9}
 
@@ -132,8 +132,8 @@ class LiveLearning(Seeded):
 
 @st.cache_resource(max_entries=16, show_spinner=False)
 def preview(lab: Lab) -> list[Step]:
-    """The same run with few seeds: what is shown until somebody starts one."""
-    return list(train(replace(lab, seeds=min(PREVIEW_SEEDS, lab.seeds))))
+    """The same run with one seed: what is shown until somebody starts one."""
+    return list(train(replace(lab, seeds=1, steps=min(PREVIEW_STEPS, lab.steps))))
 
 
 def values_of(steps: Sequence[Step], measure: str) -> np.ndarray:

@@ -33,6 +33,7 @@ from models.policy.real_run import (
     check_run,
     train,
 )
+from models.policy.recorded import recorded
 
 RATES = ("0.00001", "0.00003", "0.0001", "0.0003", "0.001")
 BETAS = ("0", "0.01", "0.04", "0.1", "0.5")

@@ -10,6 +10,7 @@ from components.settings import View, number, one_of, text
 from components.words import _, mark
 from models.policy.group_advantages import METHODS
 from models.policy.losses import AGGREGATIONS, Aggregation
+from models.policy.recorded import PROMPT
 
 METHOD_NAMES = {
     "grpo": "GRPO",
@@ -94,7 +95,7 @@ class Prompted(ReadsNetwork):
     """A view on answers that a network gives to a prompt."""
 
     prompt: str = text(
-        'The old man looked up from his paper and smiled. "My dear boy,',
+        PROMPT,
         label=mark("Prompt"),
         lines=3,
         most=10_000,

@@ -39,6 +39,7 @@ BOUNDS = ("none", "dual", "delta")
 CURVE_RATIOS = np.linspace(0.02, 3, 150)
 FIRST_OF_AVERAGES = 2  # place of the averages' colours: the two signs of the advantage have the first
 SMALLEST_SUM = 1e-12  # of pushes, where all are 0
+NO_CLIP = mark("this kind of loss has no clip")
 EDGE = 1e-4  # a ratio that is nearer to a clip's edge has two slopes
 
 
@@ -100,12 +101,12 @@ def level_label(level: str) -> str:
 
 
 def without_clip(view: "TokenStrip") -> str:
-    return "" if view.kind == "clip" else mark("this kind of loss has no clip")
+    return "" if view.kind == "clip" else NO_CLIP
 
 
 def without_bound(view: "TokenStrip") -> str:
     if view.kind != "clip":
-        return mark("this kind of loss has no clip")
+        return NO_CLIP
     return mark("choose a bound") if view.bound == "none" else ""
 
 
