@@ -168,9 +168,19 @@ class OneOf(Control):
         options = self.options_of(view)
         for wanted in (value, self.default_of(view)):
             for option in options:
-                if option == wanted or str(option) == str(wanted):
+                if option == wanted or str(option) == str(wanted) or _is_number(option, wanted):
                     return option
         return options[0]
+
+
+def _is_number(option: Any, wanted: Any) -> bool:
+    """Whether a numeric option is written another way: 100 and "100.0"."""
+    if isinstance(option, bool) or not isinstance(option, int | float) or not isinstance(wanted, str):
+        return False
+    try:
+        return float(wanted) == option
+    except ValueError:
+        return False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -38,7 +38,7 @@ class Path:
 
 
 # The most used first: the six colours are theirs. Those that are compared most have other colours.
-_ORDER = """sgd momentum rmsprop adam adamw lion adagrad nesterov radam nadam adamax adafactor
+_ORDER = """sgd momentum rmsprop adam adamw lion radam nesterov nadam adamax adagrad adafactor
 adadelta rprop lbfgs free_sgd free_adamw muon"""
 ORDER = tuple(_ORDER.split())
 

@@ -59,8 +59,15 @@ def drawing(traces: Sequence[Trace], height: int, **layout: Any) -> go.Figure:
 
 
 def pale(figure: go.Figure, faint: bool) -> go.Figure:
-    """The figure, its traces pale where it shows what was recorded and not what the person ran."""
-    return figure.update_traces(opacity=FAINT) if faint else figure
+    """The figure, its traces pale where it shows what was recorded and not what the person ran.
+
+    Names that are traces of their own stay legible.
+    """
+    if faint:
+        figure.update_traces(
+            opacity=FAINT, selector=lambda trace: "text" not in (getattr(trace, "mode", None) or "")
+        )
+    return figure
 
 
 def escaped(label: str) -> str:

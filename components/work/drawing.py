@@ -68,7 +68,7 @@ def stage(
 def _stage(run: Run[T], draw: Draw[T], recorded: Callable[[], Sequence[T]] | None, autostart: bool) -> None:
     run.shown_by(fragment_here())
     with panel_timed("stage"), refusals():
-        _line(run, autostart)
+        _line(run, autostart, is_recorded=recorded is not None)
         _figure(run, draw, recorded)
         _say_error(run)
     if not autostart:
@@ -88,8 +88,8 @@ def _start_by_itself(run: Run[Any]) -> None:
         run.go_on()
 
 
-def _line(run: Run[Any], autostart: bool) -> None:
-    """One line in the corner: Start, or how far the run is and Stop."""
+def _line(run: Run[Any], autostart: bool, *, is_recorded: bool) -> None:
+    """One line in the corner: Start and what is shown before it, or how far the run is and Stop."""
 
     def start() -> None:
         run.refusal = None
@@ -122,6 +122,8 @@ def _line(run: Run[Any], autostart: bool) -> None:
             st.button(_("Go on"), key=f"{run.key}_on", icon=":material/resume:", on_click=go_on)
         if not autostart:
             is_first = run.is_idle
+            if is_first and is_recorded:
+                st.caption(_("Recorded; press Start for your own."))
             st.button(
                 _("Start"),
                 key=f"{run.key}_start",
@@ -148,8 +150,6 @@ def _figure(run: Run[T], draw: Draw[T], recorded: Callable[[], Sequence[T]] | No
     if results or recorded is None or run.finished:
         draw(results)
         return
-    if run.is_idle:
-        st.caption(_("Recorded; press Start for your own."))
     draw(recorded(), faint=True)
 
 

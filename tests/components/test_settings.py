@@ -211,3 +211,8 @@ def test_a_link_to_a_part_that_became_a_view_opens_that_view():
     assert asked_for(views, {"lab_view": "lab", "lab_step": "0.2"}) == "lab"
     assert asked_for(views, {"lab_view": "base"}) == "base"
     assert asked_for(views, {"lab_view": "nowhere", "lab_step": "1"}) == "nowhere"
+
+
+@pytest.mark.parametrize(("raw", "value"), [("8", 8), ("8.0", 8), ("8e0", 8), (8.0, 8), ("3", 4), ("x", 4)])
+def test_a_numeric_option_may_be_written_another_way(raw, value):
+    assert Base.at(groups=raw).groups == value

@@ -27,7 +27,7 @@ from models.optimizers.bias_correction import (
 
 STEPS, STREAMS = 60, 128
 # Looks; what is no optimizer of its own has a place behind all of them.
-PLACES = {"adam": place_of("adam"), "uncorrected": 19, "radam": place_of("radam"), "warmup": 22}
+PLACES = {"adam": place_of("adam"), "uncorrected": 19, "radam": place_of("radam"), "warmup": 28}
 
 
 def way_label(way: str) -> str:

@@ -64,19 +64,16 @@ class Matrices(Seeded):
     matrix_step: int = slider(1, STEPS, 20, 1, label=mark("Step"))
     rows: int = one_of(SIZES, 8, label=mark("Rows"))
     columns: int = one_of(SIZES, 8, label=mark("Columns"), beside=True)
-    spread: float = one_of(
-        (1.0, 3.0, 10.0, 30.0, 100.0),
-        30.0,
-        label=mark("Strongest ÷ weakest input"),
-        label_of=lambda value: f"{value:g}",
-    )
+    spread: int = one_of((1, 3, 10, 30, 100), 30, label=mark("Strongest ÷ weakest input"))
     inputs: str = one_of(
         ("turned", "along"), label=mark("Inputs lie"), label_of=inputs_label, style="segments"
     )
 
     @property
     def problem(self) -> MatrixProblem:
-        return MatrixProblem(self.rows, self.columns, self.spread, self.inputs == "turned", self.seed)
+        return MatrixProblem(
+            self.rows, self.columns, float(self.spread), self.inputs == "turned", self.seed
+        )
 
     def runs(self) -> dict[str, Tuned]:
         return {kind: tuned(self.problem, kind) for kind in OPTIMIZERS}

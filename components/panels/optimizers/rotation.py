@@ -25,7 +25,7 @@ from models.optimizers.learning_rates import rates_between
 from models.optimizers.surfaces import SurfaceChoice
 from models.optimizers.trajectories import KINDS, Choice, Run, default
 
-CONDITIONS = (1.0, 3.0, 10.0, 30.0, 100.0)
+CONDITIONS = (1, 3, 10, 30, 100)
 EVERY = 5  # degrees
 ANGLES = tuple(range(0, 91, EVERY))
 STEPS, TOLERANCE, RATES = 500, 1e-6, 30
@@ -45,12 +45,7 @@ class Rotation(ChoosesOptimizers):
 
     page, name = "optimizers", "rotation"
     angle: float = slider(0.0, 90.0, 45.0, float(EVERY), unit="°", label=mark("Rotation"))
-    kappa: float = one_of(
-        CONDITIONS,
-        30.0,
-        label=mark("Condition number κ"),
-        label_of=lambda value: f"{value:g}",
-    )
+    kappa: int = one_of(CONDITIONS, 30, label=mark("Condition number κ"))
 
     @property
     def number(self) -> int:
@@ -61,7 +56,7 @@ class Rotation(ChoosesOptimizers):
     def by_kind(self) -> dict[str, Rotations]:
         """What each optimizer needs at each angle; those that cannot run as one batch are left out."""
         kinds = [kind for kind in self.chosen if KINDS[kind].is_elementwise] or WITHOUT_BATCH
-        return {kind: turned(default(kind), self.kappa) for kind in kinds}
+        return {kind: turned(default(kind), float(self.kappa)) for kind in kinds}
 
     def stage(self) -> Stage:
         by_kind = self.by_kind
@@ -86,7 +81,7 @@ class Rotation(ChoosesOptimizers):
             self,
             lambda: rows,
             lambda: needed_figure(by_kind, self.number),
-            snippet(list(by_kind), self.kappa),
+            snippet(list(by_kind), float(self.kappa)),
         )
 
 
@@ -97,7 +92,7 @@ def ravine_figure(view: Rotation, by_kind: dict[str, Rotations]) -> go.Figure:
         )
         for kind, result in by_kind.items()
     ]
-    values, axes = grid_of(SurfaceChoice("ravine", view.kappa, float(ANGLES[view.number])))
+    values, axes = grid_of(SurfaceChoice("ravine", float(view.kappa), float(ANGLES[view.number])))
     return figures.contour_paths(values, axes, ((0.0, 0.0),), shown, STEPS, True)
 
 
@@ -135,7 +130,7 @@ def bare_check(view: Rotation, by_kind: dict[str, Rotations]) -> Check:
     """Each path at this angle, run again by torch's own optimizer without a batch."""
     number = view.number
     angle = float(ANGLES[number])
-    choice = SurfaceChoice("ravine", view.kappa, angle)
+    choice = SurfaceChoice("ravine", float(view.kappa), angle)
     x, y = turned_start(torch.tensor([angle]))[0].tolist()
     differences = []
     for kind, result in by_kind.items():

@@ -213,6 +213,10 @@ def on_ravine(view: "WalksOnSurface") -> bool:
     return view.surface == "ravine"
 
 
+def sees_signs(view: "WalksOnSurface") -> str:
+    return mark("Rprop looks at signs alone") if view.chosen == ("rprop",) else ""
+
+
 @dataclass(frozen=True)
 class WalksOnSurface(TunesOptimizers, Seeded):
     """The surface, where the paths begin, and how long and under what they go on."""
@@ -247,7 +251,14 @@ class WalksOnSurface(TunesOptimizers, Seeded):
         place="more",
     )
     clip: float = slider(
-        0.0, 50.0, 0.0, 0.5, label=mark("Clip gradient norm at (0: never)"), live=follows, place="more"
+        0.0,
+        50.0,
+        0.0,
+        0.5,
+        label=mark("Clip gradient norm at (0: never)"),
+        live=follows,
+        place="more",
+        off=sees_signs,
     )
 
     def why_seed_is_off(self) -> str:

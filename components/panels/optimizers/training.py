@@ -217,7 +217,7 @@ def sharpness_figure(training: Training, results: Sequence[Progress]) -> go.Figu
 
 def limit_label(training: Training, limit: float) -> str:
     formula = {"sgd": "2/η", "momentum": "(2+2β)/η"}.get(training.kind, "(2+2β₁)/((1−β₁)η)")
-    return f"{formula} = {limit:.3g}"
+    return f"{formula} = " + (f"{limit:,.0f}" if limit >= 1000 else f"{limit:.3g}")
 
 
 def checks(training: Training) -> list[Check]:
