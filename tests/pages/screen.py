@@ -20,7 +20,7 @@ from streamlit.testing.v1 import AppTest
 from components.catalogue import lesson
 from components.lesson import Link
 from components.page import Page
-from components.settings import Control, View, page_controls, query_texts
+from components.settings import Control, View, opening, page_controls, query_texts
 from components.words import LANGUAGES
 from components.work import Run
 
@@ -55,7 +55,7 @@ def follows(page: str, link: Link, screen: AppTest) -> dict[str, object]:
     assert not screen.exception, link
     assert said(screen) == [], link
     texts = query_texts(link.query)
-    view = texts.pop(f"{page}_view", views(page)[0].name)
+    view = texts.pop(f"{page}_view", opening(views(page)).name)
     assert screen.session_state[f"{page}_view"] == view, link
     values = {key: controls(page)[key].parse(text) for key, text in texts.items()}
     for key, value in values.items():
@@ -145,6 +145,15 @@ def follow_scenes(page: str, language: str, check: Callable[[AppTest, Link], Non
     scenes = lesson(page, language).scenes
     for number, link in [*enumerate(scenes), (0, scenes[0])]:
         check(screen.button(key=f"{page}_scene_{number}").click().run(), link)
+
+
+def all_links(page: str) -> list[Link]:
+    """Every link of a page's lessons, in all languages: scenes, questions and claims."""
+    words = [lesson(page, language) for language in LANGUAGES]
+    items = [item for read in words for item in (*read.questions, *read.claims)]
+    return [link for read in words for link in read.scenes] + [
+        link for item in items for link in item.links
+    ]
 
 
 def follow_answers(page: str, kind: str, check: Callable[[AppTest, Link], None]) -> None:
