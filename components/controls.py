@@ -202,7 +202,8 @@ def _draw_slider(view: View, name: str, control: Slider, key: str, common: dict[
 
 def _draw_number(view: View, name: str, control: Number, key: str, common: dict[str, Any]) -> None:
     low, high = of(control.low, view), of(control.high, view)
-    st.number_input(label_of(view, name), low, high, **_prepared(view, name, key), **common)
+    further = {"step": control.step, **_prepared(view, name, key), **common}
+    st.number_input(label_of(view, name), low, high, **further)
 
 
 def _draw_choice(view: View, name: str, control: OneOf, key: str, common: dict[str, Any]) -> None:

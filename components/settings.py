@@ -135,6 +135,7 @@ class Number(Control):
 
     low: Any
     high: Any
+    step: int = 1  # of the field's own buttons
 
     def parse(self, text: str) -> int:
         digits = text.removeprefix("-")

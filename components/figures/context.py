@@ -1,36 +1,36 @@
 """Figures of the context page."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
 
-from components.figures.style import (
-    DASHES,
-    GREY,
-    INK,
-    MARKERS,
-    ORANGE,
-    RED,
-    SEQUENTIAL,
-    SERIES,
-    drawing,
-)
+from components.figures.curves import LEGEND_BELOW
+from components.figures.methods import look, method_label
+from components.figures.style import GREY, INK, MARGIN, RED, SEQUENTIAL, drawing
 from components.words import _
 
 WAVELENGTHS = (3.0, 1e8)  # tokens; fixed, so that the figure stands still while a control moves
 LOSSES = (3.0, 6.5)
 
 
-def level(value: float, words: str, colour: str = INK, x: float = 0.01) -> tuple[dict, dict]:
-    """A horizontal line over the whole width on a logarithmic axis, and its words."""
-    line = {"type": "line", "x0": 0, "x1": 1, "xref": "paper", "y0": value, "y1": value}
-    words_at = {
-        "x": x, "xref": "paper", "y": float(np.log10(value)), "text": words, "showarrow": False,
-        "xanchor": "left", "yanchor": "bottom", "font": {"size": 12},
-    }  # fmt: skip
-    return line | {"line": {"color": colour, "dash": "dot", "width": 2}}, words_at
+def scatter(**properties: Any) -> dict[str, Any]:
+    return {"type": "scatter", **properties}
+
+
+def level(value: float, words: str, across: tuple[float, float], dash: str) -> dict[str, Any]:
+    """A horizontal line with its words; a trace, so that it moves without a new layout."""
+    return scatter(
+        x=np.array(across, np.float32),
+        y=np.array([value, value], np.float32),
+        mode="lines+text",
+        text=["", words],
+        textposition="top left",
+        line={"color": INK, "dash": dash, "width": 1.5},
+        showlegend=False,
+        hoverinfo="skip",
+    )
 
 
 def wavelengths(
@@ -38,6 +38,7 @@ def wavelengths(
     scaled: np.ndarray,
     trained: int,
     target: int,
+    method: str,
     name: str,
     selected: int | None = None,
     height: int = 430,
@@ -47,43 +48,26 @@ def wavelengths(
     Pairs whose own wavelength is longer than the trained length never completed a turn in training:
     their markers are open. A pair that does not turn at all stands at the upper edge.
     """
-    pairs = np.arange(len(own))
     whole = own <= trained - 1
-    symbols = np.where(whole, "circle", "circle-open").tolist()
     still = ~np.isfinite(scaled) | (scaled > WAVELENGTHS[1])
     shown = np.where(still, WAVELENGTHS[1] * 0.7, scaled)
-    trace = {"mode": "lines+markers", "x": pairs}
-    hover = _("pair") + " %{x}<br>" + _("wavelength") + " %{customdata:,.5g}<extra>{name}</extra>"
-    figures = [
-        go.Scatter(
-            **trace, y=own.astype(np.float32), name=_("unscaled"), customdata=own,
-            line={"color": GREY, "width": 2.5}, marker={"symbol": symbols, "size": 9},
-            hovertemplate=hover.replace("{name}", _("unscaled")),
+    traces = [
+        _waves(own, own, "default", _("unscaled"), np.where(whole, "circle", "circle-open")),
+        _waves(
+            shown,
+            scaled,
+            method,
+            name,
+            np.where(still, "triangle-up", np.where(whole, "square", "square-open")),
         ),
-        go.Scatter(
-            **trace, y=shown.astype(np.float32), name=name, customdata=scaled,
-            line={"color": ORANGE, "width": 3, "dash": "dash"},
-            marker={
-                "symbol": np.where(
-                    still, "triangle-up", np.where(whole, "square", "square-open")
-                ).tolist(),
-                "size": 9,
-            },
-            hovertemplate=hover.replace("{name}", name),
-        ),
-    ]  # fmt: skip
-    lines = [
-        level(trained, _("trained length {length}").format(length=f"{trained:,}")),
-        level(target, _("target length {length}").format(length=f"{target:,}"), RED),
+        *_lengths(trained, target, len(own)),
     ]
-    shapes = [line for line, _words in lines if target > trained or line["y0"] == trained]
-    notes = [words for _line, words in lines][: len(shapes)]
-    if selected is not None:
-        place = {"type": "line", "x0": selected, "x1": selected, "y0": 0, "y1": 1, "yref": "paper"}
-        shapes.append(place | {"line": {"color": INK, "dash": "dot", "width": 1.5}})
+    place = {"type": "line", "x0": selected, "x1": selected, "y0": 0, "y1": 1, "yref": "paper"}
+    mark = place | {"line": {"color": INK, "dash": "dot", "width": 1.5}}
     return drawing(
-        figures,
+        traces,
         height,
+        showlegend=True,
         xaxis={"title": {"text": _("Pair i (fast to slow)")}, "range": [-0.5, len(own) - 0.5]},
         yaxis={
             "title": {"text": _("Wavelength 2π/θ (tokens)")},
@@ -91,9 +75,44 @@ def wavelengths(
             "range": np.log10(WAVELENGTHS).tolist(),
             "dtick": 1,
         },
-        shapes=shapes,
-        annotations=notes,
+        shapes=[] if selected is None else [mark],
     )
+
+
+def _waves(
+    shown: np.ndarray, true: np.ndarray, method: str, name: str, symbols: np.ndarray
+) -> dict[str, Any]:
+    """Wavelengths as a line; hover says the true ones."""
+    line = look(method, is_chosen=True)["line"]
+    return scatter(
+        x=np.arange(len(shown), dtype=np.float32),
+        y=shown.astype(np.float32),
+        customdata=true,
+        name=name,
+        mode="lines+markers",
+        line=line | {"width": 2.5},
+        marker={"color": line["color"], "symbol": symbols.tolist(), "size": 9},
+        hovertemplate=_("pair")
+        + " %{x}<br>"
+        + _("wavelength")
+        + f" %{{customdata:,.5g}}<extra>{name}</extra>",
+    )
+
+
+def _lengths(trained: int, target: int, pairs: int) -> list[dict[str, Any]]:
+    """Lines at the trained and at the target length; one line with both names where they are the same."""
+    across = (-0.5, pairs - 0.6)
+    if target == trained:
+        words = _("trained and target length {length}").format(length=f"{trained:,}")
+        return [level(trained, words, across, "dot")]
+    lines = [level(trained, _("trained length {length}").format(length=f"{trained:,}"), across, "dot")]
+    if target > trained:
+        lines.append(
+            level(target, _("target length {length}").format(length=f"{target:,}"), across, "dash")
+        )
+    if target < 2 * trained and len(lines) == 2:
+        lines[0] |= {"textposition": "bottom left"}  # else the two names lie on one another
+    return lines
 
 
 def ratios(curves: Mapping[str, np.ndarray], chosen: str, boundary: float, height: int = 430) -> go.Figure:
@@ -102,44 +121,48 @@ def ratios(curves: Mapping[str, np.ndarray], chosen: str, boundary: float, heigh
     ``boundary`` is the place between the pairs that turned in training and those that did not.
     """
     traces = [
-        go.Scatter(
-            x=np.arange(len(curve)),
+        scatter(
+            x=np.arange(len(curve), dtype=np.float32),
             y=curve.astype(np.float32),
-            name=name,
-            mode="lines+markers" if name == chosen else "lines",
-            line=_line(index, name == chosen),
-            marker={"symbol": MARKERS[index % 6], "size": 8},
-            hovertemplate=f"{name}<br>" + _("pair") + " %{x}<br>θ′/θ %{y:.4f}<extra></extra>",
+            name=method_label(method),
+            mode="lines+markers" if method == chosen else "lines",
+            hovertemplate=f"{method_label(method)}<br>"
+            + _("pair")
+            + " %{x}<br>θ′/θ %{y:.4f}<extra></extra>",
+            **look(method, method == chosen),
         )
-        for index, (name, curve) in enumerate(curves.items())
+        for method, curve in curves.items()
     ]
     pairs = max(len(curve) for curve in curves.values())
-    band = {
-        "type": "rect", "x0": boundary, "x1": pairs - 0.5, "y0": 0, "y1": 1, "yref": "paper",
-        "fillcolor": GREY, "opacity": 0.13, "line": {"width": 0}, "layer": "below",
-    }  # fmt: skip
-    words = {
-        "x": pairs - 0.6, "y": 1.1, "xanchor": "right", "showarrow": False,
-        "text": _("never turned once in training"), "font": {"size": 12},
-    }  # fmt: skip
+    band = {"type": "rect", "x0": boundary, "x1": pairs - 0.5, "y0": 0, "y1": 1, "yref": "paper"}
+    words = {"x": pairs - 0.6, "y": 1.1, "xanchor": "right", "showarrow": False, "font": {"size": 12}}
     return drawing(
         traces,
         height,
+        showlegend=len(curves) > 1,
+        legend=LEGEND_BELOW,
+        margin=MARGIN | {"t": 16, "b": 52 + 20 * legend_rows(map(method_label, curves))},
         xaxis={"title": {"text": _("Pair i (fast to slow)")}, "range": [-0.5, pairs - 0.5]},
         yaxis={"title": {"text": _("Frequency kept, θ′/θ")}, "range": [-0.03, 1.16]},
-        shapes=[band],
-        annotations=[words],
+        shapes=[band | {"fillcolor": GREY, "opacity": 0.13, "line": {"width": 0}, "layer": "below"}],
+        annotations=[words | {"text": _("never turned once in training")}],
     )
 
 
-def _line(index: int, chosen: bool) -> dict[str, Any]:
-    """Colour and dash of the n-th series; beyond six the colours come again with another dash."""
-    dash = "solid" if chosen else DASHES[(index + index // len(SERIES)) % len(DASHES)]
-    return {"color": SERIES[index % len(SERIES)], "dash": dash, "width": 4.5 if chosen else 2}
+def legend_rows(names: Iterable[str], width: int = 400) -> int:
+    """Rows of a legend below a figure; none for a single name."""
+    listed = list(names)
+    if len(listed) < 2:
+        return 0
+    longest = max(sum(13 if letter > "\u2e7f" else 7 for letter in name) for name in listed)
+    return -(-len(listed) // max(1, width // (longest + 50)))
+
+
+Band = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]  # position, mean, least, largest
 
 
 def losses(
-    curves: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]],
+    curves: Mapping[str, Band],
     chosen: str,
     trained: int,
     length: int,
@@ -148,62 +171,64 @@ def losses(
 ) -> go.Figure:
     """Loss by position of every method; a band over the passages for the chosen one.
 
-    ``curves`` holds position, mean, least and largest; ``order`` fixes each method's colour, also
-    while some have not finished.
+    ``curves`` are those that have finished, ``order`` all that there will be.
     """
     traces = []
-    for index, name in enumerate(order):
-        if name not in curves:
+    for method in order:
+        if method not in curves:
             continue
-        position, mean, least, largest = curves[name]
-        line = _line(index, name == chosen)
-        if name == chosen:
-            traces.append(
-                go.Scatter(
-                    x=np.concatenate([position, position[::-1]]).astype(np.float32),
-                    y=np.concatenate([largest, least[::-1]]).astype(np.float32),
-                    fill="toself",
-                    fillcolor=line["color"],
-                    opacity=0.18,
-                    line={"width": 0},
-                    mode="lines",
-                    name=_("{method}: all passages").format(method=name),
-                    hoverinfo="skip",
-                )
-            )
+        if method == chosen:
+            traces.append(_band(curves[method], method))
+        position, mean, _least, _largest = curves[method]
         traces.append(
-            go.Scatter(
+            scatter(
                 x=position.astype(np.float32),
                 y=mean.astype(np.float32),
-                name=name,
+                name=method_label(method),
                 mode="lines+markers",
-                line=line,
-                marker={"symbol": MARKERS[index % 6], "size": 6},
-                hovertemplate=f"{name}<br>"
+                hovertemplate=f"{method_label(method)}<br>"
                 + _("position")
                 + " %{x:.0f}<br>"
                 + _("loss")
                 + " %{y:.3f}<extra></extra>",
+                **look(method, method == chosen),
             )
         )
-    mark = {"type": "line", "x0": trained, "x1": trained, "y0": 0, "y1": 1, "yref": "paper"}
-    words = {
-        "x": trained, "y": 0.99, "yref": "paper", "xanchor": "left", "yanchor": "top", "showarrow": False,
-        "text": " " + _("trained length {length}").format(length=trained),
-    }  # fmt: skip
+    words = {"x": trained, "y": 0.99, "yref": "paper", "xanchor": "left", "yanchor": "top"}
+    text = " " + _("trained length {length}").format(length=trained)
     return drawing(
         traces,
         height,
         showlegend=True,
+        legend=LEGEND_BELOW,
         xaxis={"title": {"text": _("Position (tokens)")}, "range": [0, length]},
-        yaxis={"title": {"text": _("Loss (nats a token)")}, "range": list(LOSSES)},
-        shapes=[mark | {"line": {"color": INK, "dash": "dot", "width": 2}}],
-        annotations=[words],
-        margin={"l": 64, "r": 12, "t": 84, "b": 48},
+        yaxis={"title": {"text": _("Loss (nats per token)")}, "range": list(LOSSES)},
+        shapes=[_upright(trained, INK, "dot")],
+        annotations=[words | {"showarrow": False, "text": text}],
+        margin=MARGIN | {"t": 16, "b": 52 + 20 * legend_rows(map(method_label, order), 520)},
     )
 
 
-def small_attention(small: np.ndarray, tokens: int, trained: int, height: int = 470) -> go.Figure:
+def _band(curve: Band, method: str) -> dict[str, Any]:
+    """The range over the passages as a filled outline."""
+    position, _mean, least, largest = curve
+    return scatter(
+        x=np.concatenate([position, position[::-1]]).astype(np.float32),
+        y=np.concatenate([largest, least[::-1]]).astype(np.float32),
+        fill="toself",
+        fillcolor=look(method)["line"]["color"],
+        opacity=0.18,
+        line={"width": 0},
+        mode="lines",
+        name=_("{method}: all passages").format(method=method_label(method)),
+        showlegend=False,
+        hoverinfo="skip",
+    )
+
+
+def small_attention(
+    small: np.ndarray, tokens: int, trained: int, title: str, height: int = 470
+) -> go.Figure:
     """One head's map made small: each square shows its largest weight, on a logarithmic scale."""
     side = tokens / len(small)
     middle = ((np.arange(len(small)) + 0.5) * side).astype(np.float32)
@@ -234,6 +259,8 @@ def small_attention(small: np.ndarray, tokens: int, trained: int, height: int = 
         height,
         xaxis={"title": {"text": _("Key position")}, "range": [0, tokens], "showgrid": False},
         yaxis={"title": {"text": _("Query position")}, "range": [tokens, 0], "showgrid": False},
+        title={"text": title, "x": 0.5, "font": {"size": 14}},
+        margin=MARGIN | {"t": 30},
         shapes=[far | {"line": {"color": RED, "dash": "dash", "width": 2}}] if tokens > trained else [],
     )
 
@@ -242,21 +269,21 @@ def scores_by_distance(
     distance: np.ndarray, curves: Mapping[str, np.ndarray], trained: int, limit: float, height: int = 250
 ) -> go.Figure:
     """The score of one real query and key if they stood at each distance."""
-    colours = (GREY, ORANGE)
     traces = [
-        go.Scatter(
+        scatter(
             x=distance.astype(np.float32),
             y=curve.astype(np.float32),
-            name=name,
+            name=method_label(method),
             mode="lines",
-            line={"color": colours[index % 2], "width": 2.5 - index * 0.5},
-            hovertemplate=f"{name}<br>Δ %{{x}}: %{{y:.3f}}<extra></extra>",
+            line=look(method)["line"],
+            hovertemplate=f"{method_label(method)}<br>Δ %{{x}}: %{{y:.3f}}<extra></extra>",
         )
-        for index, (name, curve) in enumerate(curves.items())
+        for method, curve in curves.items()
     ]
     return drawing(
         traces,
         height,
+        showlegend=True,
         xaxis={"title": {"text": _("Distance Δ (tokens)")}, "range": [0, float(distance[-1])]},
         yaxis={"title": {"text": _("Score q·k/√d")}, "range": [-limit, limit]},
         shapes=[_upright(trained)],
@@ -268,28 +295,31 @@ def shares_by_distance(
 ) -> go.Figure:
     """Share of a row's weight by distance, in bins of doubling width."""
     names = ["0", "1", *(f"{start:.0f}–{2 * start - 1:.0f}" for start in starts[2:])]
-    fills = ("", "/", "x")
     bars = [
         go.Bar(
             x=names,
             y=share.astype(np.float32),
-            name=name,
+            name=method_label(method),
             marker={
-                "color": (GREY, ORANGE)[index % 2],
-                "pattern": {"shape": fills[index % 3], "fillmode": "overlay", "fgcolor": "rgba(0,0,0,.4)"},
+                "color": look(method)["line"]["color"],
+                "pattern": {
+                    "shape": "" if method == "default" else "/",
+                    "fillmode": "overlay",
+                    "fgcolor": "rgba(0,0,0,.4)",
+                },
             },
-            hovertemplate=f"{name}<br>%{{x}}: %{{y:.3f}}<extra></extra>",
+            hovertemplate=f"{method_label(method)}<br>%{{x}}: %{{y:.3f}}<extra></extra>",
         )
-        for index, (name, share) in enumerate(shares.items())
+        for method, share in shares.items()
     ]
     return drawing(
         bars,
         height,
         barmode="group",
         showlegend=True,
-        xaxis={"title": {"text": _("Tokens back")}, "type": "category", "tickangle": -35},
+        xaxis={"title": {"text": _("Tokens back")}, "type": "category", "tickangle": -45},
         yaxis={"title": {"text": _("Share of the weight")}, "range": [0, 1]},
-        margin={"l": 64, "r": 12, "t": 36, "b": 78},
+        margin={"l": 64, "r": 12, "t": 36, "b": 92},
     )
 
 
@@ -331,10 +361,10 @@ def needle_map(
             "showgrid": False,
         },
         shapes=[_upright(border)],
-        margin={"l": 74, "r": 8, "t": 40, "b": 48},
+        margin={"l": 84, "r": 8, "t": 40, "b": 48},
     )
 
 
-def _upright(x: float) -> dict[str, Any]:
-    line = {"color": RED, "dash": "dash", "width": 2}
+def _upright(x: float, colour: str = RED, dash: str = "dash") -> dict[str, Any]:
+    line = {"color": colour, "dash": dash, "width": 2}
     return {"type": "line", "x0": x, "x1": x, "y0": 0, "y1": 1, "yref": "paper", "line": line}

@@ -4,7 +4,7 @@ Ink and paper are not set here: the live figure takes them from the person's the
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import plotly.graph_objects as go
@@ -36,9 +36,8 @@ LETTER = 6.2  # pixels across, of a tick label; labels are cut where they would 
 LONGEST_LABEL = 14
 
 
-Trace = (
-    BaseTraceType | dict[str, Any]
-)  # a dictionary with its "type" is not checked, and made four times faster
+# A dictionary with its "type" is not checked, and is made in a quarter of the time.
+Trace: TypeAlias = BaseTraceType | dict[str, Any]
 
 
 def drawing(traces: Sequence[Trace], height: int, **layout: Any) -> go.Figure:

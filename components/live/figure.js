@@ -42,7 +42,11 @@ function inTheme(layout, { ink, line, paper, font }, scale) {
 }
 
 // Lines that stand where a control stands are of the theme's ink as well.
-const inked = (trace, { ink }) => (trace.line?.color === INK ? { ...trace, line: { ...trace.line, color: ink } } : trace);
+const inked = (trace, { ink }) => {
+  const own = ["line", "marker"].filter((part) => trace[part]?.color === INK);
+  const filled = trace.fillcolor === INK ? { fillcolor: ink } : {};
+  return { ...trace, ...filled, ...Object.fromEntries(own.map((part) => [part, { ...trace[part], color: ink }])) };
+};
 
 const NARROW = 480; // pixels: a phone
 const NO_BAR = 330; // pixels of width below which a colour bar takes too much

@@ -80,7 +80,7 @@ def packed(value: Any) -> Any:
     short = PACKED.get(value.dtype.name)
     if short is None:
         return value.tolist()
-    sent = {"dtype": short, "bdata": base64.b64encode(np.ascontiguousarray(value)).decode("ascii")}
+    sent = {"dtype": short, "bdata": base64.b64encode(value.tobytes()).decode("ascii")}
     return sent | {"shape": str(value.shape)[1:-1]} if value.ndim > 1 else sent
 
 

@@ -21,7 +21,7 @@ from tests.benchmarks.figures import Figure, Goal
 from tests.browser.driving import figure, held, ready, redraws, slider, track
 from tests.browser.server import Server, serving
 
-WINDOW = {"width": 1280, "height": 1600}
+WINDOW = {"width": 1280, "height": 720}
 EVENTS_A_SECOND, DRAG_SECONDS = 30, 5
 WIDTH, LENGTH = 64, 256  # dimensions and positions of the matrix that is dragged
 SIZE = f"{WIDTH} dimensions × {LENGTH} positions"  # the page's defaults

@@ -41,7 +41,7 @@ def wait_for_change(page: Page, key: str, before: str) -> str:
 
 def finished(page: Page) -> None:
     """Wait until long work is done: its results in files stand below it."""
-    expect(page.get_by_role("button", name="Data as CSV")).to_be_visible()
+    expect(page.get_by_role("button", name="1 check")).to_be_visible()
     ready(page)
 
 
@@ -88,9 +88,9 @@ def test_losses_come_one_after_another_and_follow_the_factor_when_it_rests(page:
 def test_long_work_is_stopped_by_its_button_and_goes_on_with_another_control(page: Page) -> None:
     open_link(page, "context_view=needle&context_seed=77&context_trials=32")
     button(page, "Stop").click()
-    expect(page.get_by_text("Stopped.")).to_be_visible()
-    pick(page, "Up to", "512")
-    expect(page.get_by_text("Stopped.")).to_have_count(0)
+    expect(button(page, "Go on")).to_be_visible()
+    pick(page, "Up to (tokens)", "512")
+    expect(button(page, "Go on")).to_have_count(0)
     finished(page)
 
 
@@ -123,7 +123,8 @@ def test_a_scene_sets_the_controls_that_it_names(page: Page) -> None:
     open_link(page, "context_view=frequencies")
     before = values(page, WAVELENGTHS)
     scene = next(scene for scene in lesson("context", "en").scenes if "base=500000" in scene.query)
-    page.get_by_text(scene.label).click()
+    page.get_by_role("button", name="Scenes").click()
+    page.get_by_role("button", name=scene.label).click()
     wait_for_change(page, WAVELENGTHS, before)
     expect(slider(page, BASE)).to_have_attribute("aria-valuetext", re.compile("500,?000"))
     ready(page)

@@ -71,8 +71,10 @@ def test_moving_the_whole_text_leaves_the_bars_and_runs_the_check(page: Page) ->
     with held(page, OFFSET, 0.1):
         move(page, OFFSET, 0.7)
         wait_for_change(page, CIRCLES, circles)
-    expect(page.get_by_text("with the whole text moved by")).to_be_visible()
     ready(page)
+    page.get_by_role("button", name="4 checks").click()  # one more than without an offset
+    expect(page.get_by_text("with the whole text moved by")).to_be_visible()
+    page.keyboard.press("Escape")
     after = [float(number) for number in values(page, PAIRS).split("\n")[0].split()]
     assert after == pytest.approx(before, abs=5e-3)
     expect(page.get_by_text("This check failed")).to_have_count(0)
@@ -105,9 +107,10 @@ def test_a_click_on_a_circle_works_that_pair_out(page: Page) -> None:
 
 def test_a_cold_link_restores_head_tokens_and_sliders(page: Page) -> None:
     open_link(
-        page, "/positions?positions_layer=2&positions_head=3&positions_query=20&positions_key=5"
-        "&positions_moved=12&positions_pair=6",
-    )  # fmt: skip
+        page,
+        "/positions?positions_layer=2&positions_head=3&positions_query=20&positions_key=5"
+        "&positions_moved=12&positions_pair=6&positions_passage=lighthouse",
+    )
     for label, value in (("Layer", "2"), ("Head", "3")):
         expect(page.get_by_role("combobox", name=label, exact=True)).to_have_value(value)
     expect(page.get_by_role("combobox", name="Query", exact=True)).to_have_value(re.compile("^20 "))
@@ -119,11 +122,12 @@ def test_a_cold_link_restores_head_tokens_and_sliders(page: Page) -> None:
 def test_a_scene_and_an_answer_set_the_page(page: Page) -> None:
     open_link(page)
     read = lesson("positions", "en")
-    page.get_by_text(read.scenes[5].label).click()
+    page.get_by_role("button", name="Scenes").click()
+    page.get_by_role("button", name=read.scenes[5].label).click()
     expect(figure(page, "positions_decay")).to_be_visible()
     ready(page)
     page.get_by_text(read.questions[2].title).click()
-    page.get_by_role("button", name=read.questions[2].links[2].label).click()
+    page.get_by_role("button", name=read.questions[2].links[2].label).first.click()
     expect(figure(page, "positions_matrix")).to_be_visible()
     ready(page)
     expect(slider(page, BASE)).to_have_attribute("aria-valuetext", "100")

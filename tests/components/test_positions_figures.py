@@ -5,17 +5,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from components.figures.microscope import centres, pair_at, pair_bars, pair_circles
 from components.figures.positions import (
     MOST_TILE_TOKENS,
     ROOT_SCALE,
     attention_tiles,
-    centres,
     change_by_layer,
     curves,
     heatmap,
-    pair_at,
-    pair_bars,
-    pair_circles,
+    titled,
     wavelength_points,
 )
 
@@ -93,15 +91,36 @@ def test_still_pairs_are_marked_by_another_sign_and_the_length_by_a_line():
 
 
 def test_curves_and_heatmaps_carry_what_they_were_given():
-    figure = curves({"one": np.arange(4.0), "two": np.ones(4)}, "x", "y", x=np.arange(2, 6), x_now=3)
-    assert [list(trace.y) for trace in figure.data] == [[0, 1, 2, 3], [1, 1, 1, 1]]
+    figure = curves(
+        {"one": np.arange(4.0), "two": np.ones(4)},
+        "x",
+        "y",
+        x=np.arange(2, 6),
+        x_now=3,
+        now="here",
+        y_range=(-1, 2),
+    )
+    assert [list(trace.y) for trace in figure.data] == [[0, 1, 2, 3], [1, 1, 1, 1], [-1, 2]]
+    assert (figure.layout.xaxis.range, figure.layout.yaxis.range) == ((2, 5), (-1, 2))
     assert list(figure.data[0].x) == [2, 3, 4, 5]
-    assert len({trace.line.dash for trace in figure.data}) == 2
-    assert figure.layout.shapes[0].x0 == 3
+    assert len({trace.line.dash for trace in figure.data[:2]}) == 2
+    now = figure.data[2]  # a trace, so that it moves without a new layout
+    assert (list(now.x), now.text[1], now.showlegend) == ([3, 3], "here", False)
     shown = heatmap(np.eye(3), "x", "y", "value", rows=np.array([0, 10, 20]))
     np.testing.assert_array_equal(shown.data[0].z, np.eye(3))
     assert list(shown.data[0].y) == [0, 10, 20]
     assert (shown.data[0].zmin, shown.data[0].zmax) == (-1, 1)
+    assert shown.layout.yaxis.range == (25, -5)  # rows run down, each cell whole
+    _cells, line = heatmap(np.eye(4), "x", "y", "value", row_now=2).data
+    assert (list(line.x), list(line.y)) == ([-0.5, 3.5], [2, 2])
+
+
+def test_a_heading_stands_above_the_labels_and_takes_its_own_room():
+    plain = heatmap(np.eye(3), "x", "y", "value")
+    figure = titled(plain, "one", "", "two")
+    (heading,) = figure.layout.annotations
+    assert (heading.text, heading.yshift) == ("one<br>two", plain.layout.margin.t)
+    assert figure.layout.margin.t == plain.layout.margin.t + 36
 
 
 def test_the_chosen_case_is_the_widest_line_and_nothing_falls_off_the_log_axis():

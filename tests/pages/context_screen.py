@@ -3,7 +3,7 @@
 from streamlit.testing.v1 import AppTest
 
 from components.work import Run
-from tests.pages.screen import PATIENCE, constant, open_page, run_of
+from tests.pages.screen import PATIENCE, controls, open_page, views
 
 VIEWS = {
     "loss": {"context_stretch", "context_losses"},
@@ -12,10 +12,7 @@ VIEWS = {
     "needle": {"context_stretch", "context_needles_own", "context_needles_scaled"},
     "config": {"context_config_wavelengths"},
 }
-RUNS = ("context_loss", "context_needle")
-
-
-DEFAULTS, KEPT = constant("context", "DEFAULTS"), constant("context", "KEPT")
+CLASSES, CONTROLS = views("context"), controls("context")
 
 
 def context(**query: str) -> AppTest:
@@ -23,20 +20,21 @@ def context(**query: str) -> AppTest:
     return open_page("context", **{f"context_{key}": value for key, value in query.items()})
 
 
+def runs(screen: AppTest) -> list[Run]:
+    """The page's runs in this session, the present ones last."""
+    held = screen.session_state.filtered_state.get("loupe_work", {})
+    return [run for under_key in held.values() for run in under_key.values()]
+
+
 def settled(screen: AppTest) -> AppTest:
-    """The same page once the runs that it started have ended."""
-    for run in started(screen):
+    """The same page once the runs that it started have finished."""
+    for run in runs(screen):
         assert run.wait(PATIENCE)
     return screen.run()
 
 
 def stopped(screen: AppTest) -> AppTest:
     """The same page with its runs stopped, so that they take no time from other tests."""
-    for run in started(screen):
+    for run in runs(screen):
         run.stop()
     return screen
-
-
-def started(screen: AppTest) -> list[Run]:
-    known = screen.session_state.get("loupe_work", {})
-    return [run_of(screen, key) for key in RUNS if key in known]

@@ -147,6 +147,15 @@ def follow_scenes(page: str, language: str, check: Callable[[AppTest, Link], Non
         check(screen.button(key=f"{page}_scene_{number}").click().run(), link)
 
 
+def all_links(page: str) -> list[Link]:
+    """Every link of a page's lessons, in all languages: scenes, questions and claims."""
+    words = [lesson(page, language) for language in LANGUAGES]
+    items = [item for read in words for item in (*read.questions, *read.claims)]
+    return [link for read in words for link in read.scenes] + [
+        link for item in items for link in item.links
+    ]
+
+
 def follow_answers(page: str, kind: str, check: Callable[[AppTest, Link], None]) -> None:
     """Open every question or claim of a page in both languages, and press each of its buttons in one.
 

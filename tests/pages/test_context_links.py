@@ -5,11 +5,22 @@ import pytest
 import torch
 
 from components.catalogue import lesson
+from components.figures.methods import LOOKS
 from components.lesson import Link
-from components.old_controls import parse_link
+from components.panels.context.settings import METHODS, REACHES
+from components.settings import Slider, of, query_texts
 from components.words import LANGUAGES
-from tests.pages.context_screen import DEFAULTS, KEPT, VIEWS, context, settled, stopped
-from tests.pages.screen import figures, follow_answers, follow_scenes, live, open_page, run_snippet, said
+from tests.pages.context_screen import CLASSES, CONTROLS, VIEWS, context, settled, stopped
+from tests.pages.screen import (
+    all_links,
+    figures,
+    follow_answers,
+    follow_scenes,
+    follows,
+    live,
+    open_page,
+    run_snippet,
+)
 
 
 @pytest.mark.parametrize("method", ["linear", "dynamic", "yarn", "llama3", "longrope", "truncated"])
@@ -57,12 +68,12 @@ def test_every_view_can_be_taken_along(view):
         f"context_{view}_csv",
         f"context_{view}_html",
     }
-    assert f"context_{view}_link" in live(screen)
+    assert "context_link" in live(screen)
 
 
 def test_what_is_on_screen_is_written_into_the_address_and_opens_again():
     screen = context(view="distance", length="512", layer="3", head="2", method="ntk", passage="orchard")
-    written = {k: v for k, v in live(screen)["page_writer"]["parameters"].items() if v is not None}
+    written = {k: v for k, v in live(screen)["context_steps"]["parameters"].items() if v is not None}
     again = open_page("context", **written)
     np.testing.assert_array_equal(*(figures(s)["context_map"]["data"][0]["z"] for s in (screen, again)))
 
@@ -81,12 +92,8 @@ def quick(monkeypatch):
 
 def check_link(screen, link: Link) -> None:
     """The link was followed: it set what it names, and the view that it names is drawn."""
-    assert not screen.exception, link
-    assert said(screen) == [], link
-    values = parse_link(link.query, DEFAULTS)
-    for name, value in values.items():
-        assert screen.session_state[name] == value, (link, name)
-    view = values.get("context_view", "loss")
+    follows("context", link, screen)
+    view = screen.session_state["context_view"]
     assert set(figures(screen)) >= VIEWS[view] - {"context_needles_scaled"}, link
     stopped(screen)
 
@@ -103,8 +110,45 @@ def test_every_answer_is_shown_and_its_buttons_demonstrate_it(kind, quick):
 
 def test_a_scene_puts_back_what_it_does_not_name_and_keeps_the_passage(quick):
     screen = context(view="frequencies", method="ntk", factor="3", passage="ferry", layer="3")
-    screen.pills(key="context_scene").set_value(3).run()
-    named = parse_link(lesson("context", "en").scenes[3].query, DEFAULTS)
-    for name, default in DEFAULTS.items():
-        if name in screen.session_state and name not in KEPT:
-            assert screen.session_state[name] == named.get(name, default), name
+    screen.button(key="context_scene_3").click().run()
+    named = follows("context", lesson("context", "en").scenes[3], screen)
+    for key, control in CONTROLS.items():
+        if not control.kept and key not in named:
+            assert key not in screen.session_state, key  # it follows its default again
+    assert screen.session_state["context_passage"] == "ferry"
+
+
+@pytest.mark.parametrize("link", all_links("context"), ids=lambda link: link.label)
+def test_every_link_of_the_lessons_opens_without_a_refusal(link):
+    asked = query_texts(link.query)
+    cls = {cls.name: cls for cls in CLASSES}[asked.pop("context_view")]
+    view = cls.from_query(link.query)
+    assert view.trouble is None
+    fields = {key: name for name, key in cls.keys().items()}
+    for key, text in asked.items():
+        value = CONTROLS[key].parse(text)
+        assert str(getattr(view, fields[key])).removesuffix(".0") == str(value).removesuffix(".0"), key
+    assert {f"context_{plot.name}" for plot in view.stage().plots} <= VIEWS[cls.name]
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_a_stage_is_made_outside_of_any_session_and_live_sliders_move_it(cls):
+    view = cls.at()
+    shown = [plot.drawn.text for plot in view.stage().plots]
+    assert shown
+    for name, control in cls.controls().items():
+        if isinstance(control, Slider) and control.live:
+            moved = [view.with_(**{name: of(end, view)}) for end in (control.low, control.high)]
+            assert any([plot.drawn.text for plot in at.stage().plots] != shown for at in moved), name
+
+
+def test_a_method_looks_the_same_in_every_view_and_no_two_are_alike():
+    looks = [LOOKS[method] for method in (*METHODS, *REACHES)]
+    assert len({look[:2] for look in looks}) == len(looks)
+    for cls in CLASSES:
+        if "method" not in cls.controls():
+            continue
+        for plot in cls.at(method="yarn").stage().plots:
+            for trace in plot.figure.data:
+                if trace.name == "YaRN":
+                    assert (trace.line.color, trace.line.dash) == LOOKS["yarn"][:2], cls

@@ -14,7 +14,7 @@ from components.words import LANGUAGES
 from models.networks.loading import load
 from models.networks.tracing import trace
 from tests.pages.attention_screen import NETWORK, eager
-from tests.pages.positions_screen import CHECKS, TEXT, VIEWS, pair_values, positions
+from tests.pages.positions_screen import CHECKS, TEXT, VIEWS, losses, pair_values, positions
 from tests.pages.screen import CHECK, captions, figures, live, open_page, said
 
 
@@ -35,7 +35,8 @@ def test_every_view_opens_by_its_address_in_every_language(view, language):
     assert set(figures(screen)) == VIEWS[view]
     assert all(data["alt"] for data in live(screen).values() if "figure" in data)
     assert bool(screen.dataframe) == (view in ("decay", "compare"))
-    assert screen.radio[0].options == [item.title for item in lesson("positions", language).questions]
+    questions = [item.title for item in lesson("positions", language).questions]
+    assert sorted(screen.radio(key="positions_questions_widget").options) == sorted(questions)
 
 
 @pytest.mark.parametrize("view", VIEWS)
@@ -93,8 +94,9 @@ def test_moving_the_query_walks_along_the_curve():
         screen = positions(query="9", key="4", moved=str(moved))
         shown, total = figures(screen), float(np.sum(pair_values(screen)))
         assert total == pytest.approx(float(height[list(place).index(5 + moved)]), abs=1e-3)
-        (line,) = shown["positions_curve"]["layout"]["shapes"]
-        assert line["x0"] == 5 + moved
+        line = shown["positions_curve"]["data"][-1]
+        assert list(line["x"]) == [5 + moved] * 2
+        assert line["text"][1] == f"{total:.2f} at distance {5 + moved}"
         np.testing.assert_array_equal(shown["positions_curve"]["data"][0]["y"], height)
 
 
@@ -174,11 +176,11 @@ def test_the_loss_is_what_transformers_computes_and_rises_on_a_repeat():
     ids = AutoTokenizer.from_pretrained(NETWORK)(repeat, return_tensors="pt").input_ids
     with torch.no_grad():
         expected = float(model(ids, labels=ids).loss)
-    own, other = (float(metric.value) for metric in screen.metric)
+    own, other = losses(screen)
     assert own == pytest.approx(expected, abs=2e-3)
     assert other > own + 1
     same = positions(view="layout", text=repeat, swap="none")
-    assert float(same.metric[1].value) == pytest.approx(own, abs=2e-3)
+    assert losses(same)[1] == pytest.approx(own, abs=2e-3)
 
 
 # Distance, comparison, shuffling
@@ -189,7 +191,7 @@ def test_the_curve_in_phase_is_a_mean_of_cosines_and_rises_on_many_steps():
     curve = figures(screen)["positions_decay"]["data"][0]
     theta = 500.0 ** (-np.arange(16) / 16)
     np.testing.assert_allclose(curve["y"], np.cos(np.outer(curve["x"], theta)).mean(1), atol=1e-4)
-    rising = screen.dataframe[0].value["Steps on which it rises"]
+    rising = screen.dataframe[0].value["Rising steps"]
     assert all(10 < int(share.rstrip("%")) < 90 for share in rising)
 
 
@@ -203,7 +205,10 @@ def test_the_rotary_tile_is_the_networks_own_attention():
 def test_only_without_positions_and_mask_does_nothing_change():
     changes = figures(positions(view="shuffle"))["positions_change"]["data"]
     assert [np.max(curve["y"]) < 1e-5 for curve in changes] == [False, False, False, True]
-    verdicts = {case: captions(positions(view="shuffle", case=case)) for case in ("nothing", "mask")}
+    verdicts = {
+        case: [text.value for text in positions(view="shuffle", case=case).markdown]
+        for case in ("nothing", "mask")
+    }
     assert any("cannot tell the two orders apart" in line for line in verdicts["nothing"])
     assert any("depend on the order" in line for line in verdicts["mask"])
 

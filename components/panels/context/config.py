@@ -1,6 +1,7 @@
 """A pasted config.json: every rotary field, what it means, and what transformers computes from it."""
 
 import json
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -10,16 +11,13 @@ import streamlit as st
 
 from components.catalogue import ASSETS
 from components.figures.context import wavelengths
-from components.live.address import remember
-from components.live.figure import live_figure
-from components.live.kept import keep
-from components.old_controls import LONGEST_IN_ADDRESS, choose
-from components.old_page import Check, Page, checked_against, take_with_you
-from components.panels import panel
+from components.lesson_parts import note
 from components.panels.context.meanings import meaning
 from components.panels.context.paper import paper_and_library
-from components.streamlit_private import DeltaGenerator
-from components.words import _
+from components.settings import View, one_of, text
+from components.stage import Block, Plot, Stage
+from components.takeaway import Check, checked_against, take_with_you
+from components.words import _, mark
 from models.errors import InputError
 from models.rotary.config import ReadConfig, RopeOfLayers, config_parts, read_config
 from models.rotary.library import library_rope_of_config
@@ -27,7 +25,9 @@ from models.rotary.rope import frequencies
 from models.rotary.scaling import ScaledRope, scaled_rope
 
 EXAMPLES = ("llama-3.1", "qwen2.5-yarn", "deepseek-v3", "gemma-3", "pythia", "mistake", "multimodal")
+YOURS = "yours"
 FOLDER = ASSETS / "configs"
+LARGEST_FILE = 100_000  # bytes of a config that is dropped
 
 
 @cache
@@ -44,79 +44,152 @@ def example_label(name: str) -> str:
         "pythia": "Pythia 70M",
         "mistake": _("one with mistakes"),
         "multimodal": _("a multimodal one"),
+        YOURS: _("your own"),
     }[name]
 
 
-@panel
-def pasted_config(page: Page) -> None:
-    left, right = st.columns([2, 3], gap="medium")
-    with left:
-        name = choose(
-            _("Example (rotary fields only)"), EXAMPLES, f"{page.name}_example", example_label,
-            default="llama-3.1",
-        )  # fmt: skip
-        text = write_config(page, name)
-    part = choose_part(page, left, text)
-    with right:
-        read = read_config(text, part)
-        show_fields(read)
-    st.divider()
-    rope = choose_rope(page, read)
-    left, right = st.columns([3, 2], gap="medium")
-    with left:
-        live_figure(
-            figure_of(rope), f"{page.name}_config_wavelengths", _("Wavelengths that the config leads to")
-        )
-    with right:
-        summary(rope)
-        page.note("config")
-    paper_and_library(rope.settings, rope.settings.longest)
-    checked_against(checks(read))
-    rows = table(rope)
-    take_with_you(f"{page.name}_config", lambda: rows, lambda: figure_of(rope), snippet(text, part))
+def parts_of(view: "YourConfig") -> list[str]:
+    """The parts of a multimodal config, and the whole; of other configs the whole alone."""
+    try:
+        return ["", *config_parts(view.config)]
+    except InputError:
+        return [""]
 
 
-def write_config(page: Page, name: str) -> str:
-    """The text area: the example until something is pasted; it outlives its widget."""
-    state, key = st.session_state, f"{page.name}_config"
-    widget, source = f"{key}_widget", f"{key}_source"
-    if key not in state or not state[key]:
-        state[key] = st.query_params.get(key) or example(name)
-    elif state.get(source) not in (None, name):
-        state[key] = example(name)
-    state[source] = name
-    state[widget] = state[key]
+def layer_types_of(view: "YourConfig") -> list[str]:
+    """Types of layers with rotary settings of their own; of most configs there is but one."""
+    try:
+        return [str(rope.layer_type) for rope in read_config(view.config, view.part).ropes]
+    except InputError:
+        return [""]
+
+
+@dataclass(frozen=True)
+class YourConfig(View):
+    """A config.json, the wavelengths that it leads to, and every field that it holds."""
+
+    page, name = "context", "config"
+    example: str = one_of(
+        EXAMPLES, label=mark("Example (rotary fields only)"), label_of=example_label, place="none"
+    )
+    config: str = text(
+        lambda view: example(view.example),
+        label="config.json",
+        lines=14,
+        place="none",
+        kept=True,
+        follows="example",
+    )
+    part: str = one_of(
+        parts_of,
+        "",
+        label=mark("Part of the config"),
+        label_of=lambda part: part or _("the whole"),
+        shown=lambda view: len(parts_of(view)) > 1,
+    )
+    layers: str = one_of(
+        layer_types_of,
+        label=mark("Layers of the type"),
+        style="radio",
+        shown=lambda view: len(layer_types_of(view)) > 1,
+    )
+
+    @property
+    def read(self) -> ReadConfig:
+        """Raises InputError for what is no config with rotary positions."""
+        return read_config(self.config, self.part)
+
+    @property
+    def rope(self) -> RopeOfLayers:
+        """The rotary settings to show: those of the chosen type of layer."""
+        by_type = {str(rope.layer_type): rope for rope in self.read.ropes}
+        return by_type.get(self.layers, self.read.ropes[0])
+
+    def actions(self) -> None:
+        choose_example(self)
+        write_config(self)
+        drop_file(self)
+
+    def stage(self) -> Stage:
+        rope = self.rope
+        alt = _("Wavelengths that the config leads to")
+        summary = Block(lambda: draw_summary(self.read, rope))
+        return Stage([Plot("config_wavelengths", figure_of(rope), alt, width=1.7), summary])
+
+    def below(self) -> None:
+        rope = self.rope
+        draw_fields(self.read)
+        note(self, "config")
+        paper_and_library(rope.settings, rope.settings.longest)
+        checked_against(checks(self.read))
+        take_with_you(self, lambda: table(rope), lambda: figure_of(rope), snippet(self.config, self.part))
+
+
+def choose_example(view: YourConfig) -> None:
+    """The example that the text is; "your own" for any other, which is never lost."""
+    state, keys = st.session_state, view.keys()
+    widget, own = f"{keys['example']}_widget", f"{keys['config']}_own"
+    state[widget] = view.example if view.config == example(view.example) else YOURS
 
     def take() -> None:
-        state[key] = state[widget] or " "  # an emptied area stays empty, and is refused as such
+        if state[widget] == YOURS:
+            state[keys["config"]] = state.get(own, view.config)
+            return
+        state[keys["example"]] = state[widget]
+        for name in ("config", "part", "layers"):
+            state.pop(keys[name], None)
 
-    text = st.text_area("config.json", key=widget, height=330, on_change=take)
-    is_long = len(text) > LONGEST_IN_ADDRESS and text != example(name)
-    remember(key, example(name) if is_long else text, example(name))
-    keep(key, text, is_long)
-    return text
-
-
-def choose_part(page: Page, column: DeltaGenerator, text: str) -> str:
-    """The part of a multimodal config; nothing is asked of other configs."""
-    try:
-        parts = config_parts(text)
-    except InputError:
-        return ""
-    if not parts:
-        return ""
-    with column:
-        return choose(
-            _("Part of the config"),
-            ["", *parts],
-            f"{page.name}_part",
-            lambda part: part or _("the whole"),
-            default="",
-        )
+    label = _(str(view.controls()["example"].label))
+    options = [*EXAMPLES, YOURS]
+    st.selectbox(label, options, format_func=example_label, key=widget, on_change=take)
 
 
-def show_fields(read: ReadConfig) -> None:
-    """The fields in a table; what is unknown or not read is named below it."""
+def write_config(view: YourConfig) -> None:
+    """The text area: the example until something is typed, pasted or dropped."""
+    state, key = st.session_state, view.keys()["config"]
+    widget = f"{key}_widget"
+    state[widget] = view.config
+
+    def take() -> None:
+        state[key] = state[f"{key}_own"] = state[widget]
+        state.pop(f"{key}_before", None)
+
+    st.text_area("config.json", key=widget, height=260, on_change=take)
+
+
+def drop_file(view: YourConfig) -> None:
+    """A config.json from the person's disk takes the text's place."""
+    state, key = st.session_state, view.keys()["config"]
+    widget = f"{key}_file"
+
+    def take() -> None:
+        file = state.get(widget)
+        if file is None:
+            return
+        raw = file.getvalue()
+        try:
+            if len(raw) > LARGEST_FILE:
+                raise InputError(
+                    "The file has {size} bytes; a config has at most {most}.",
+                    size=len(raw),
+                    most=LARGEST_FILE,
+                )
+            words = raw.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            state[f"{key}_refused"] = InputError("The file is no text in UTF-8.")
+        except InputError as error:
+            state[f"{key}_refused"] = error
+        else:
+            state[key] = state[f"{key}_own"] = words
+            state.pop(f"{key}_before", None)
+
+    st.file_uploader(_("Or drop a config.json"), key=widget, on_change=take)
+    if (refused := state.pop(f"{key}_refused", None)) is not None:
+        raise refused
+
+
+def draw_fields(config: ReadConfig) -> None:
+    """The fields in a table, each meaning at its full length."""
     rows = [
         {
             _("Field"): field.path,
@@ -124,35 +197,15 @@ def show_fields(read: ReadConfig) -> None:
             _("Read"): _("unknown") if not field.is_known else _("yes") if field.is_read else _("no"),
             _("Meaning"): meaning(field.name),
         }
-        for field in read.fields
+        for field in config.fields
     ]
-    widths = {_("Field"): 230, _("Value"): 90, _("Read"): 60}
+    widths = {_("Field"): 270, _("Value"): 160, _("Read"): 70, _("Meaning"): 700}
     st.dataframe(
         pd.DataFrame(rows),
         hide_index=True,
-        height=min(36 * len(rows) + 40, 430),
+        height=36 * len(rows) + 40,
         column_config={name: st.column_config.TextColumn(width=width) for name, width in widths.items()},
     )
-    if read.unknown:
-        st.info(
-            _("Unknown, so neither read nor guessed: {fields}").format(fields=", ".join(read.unknown)),
-            icon=":material/help:",
-        )
-    unread = [field.path for field in read.fields if field.is_known and not field.is_read]
-    if unread:
-        st.info(_("Not read by this type of scaling: {fields}").format(fields=", ".join(unread)))
-
-
-def choose_rope(page: Page, read: ReadConfig) -> RopeOfLayers:
-    """The rotary settings to show, where a config has several by type of layer."""
-    if len(read.ropes) == 1:
-        return read.ropes[0]
-    by_type = {str(rope.layer_type): rope for rope in read.ropes}
-    chosen = choose(
-        _("Layers of the type"), list(by_type), f"{page.name}_layers", str,
-        default=next(iter(by_type)), style="segments",
-    )  # fmt: skip
-    return by_type[chosen]
 
 
 def both(rope: RopeOfLayers) -> tuple[ScaledRope, ScaledRope]:
@@ -171,29 +224,44 @@ def figure_of(rope: RopeOfLayers) -> go.Figure:
         scaled.wavelengths.numpy(),
         settings.original,
         settings.longest,
+        settings.rope_type if settings.rope_type != "default" else "",
         settings.rope_type,
     )
 
 
-def summary(rope: RopeOfLayers) -> None:
-    """What follows from the settings, in a few numbers."""
+def draw_summary(config: ReadConfig, rope: RopeOfLayers) -> None:
+    """What follows from the settings in a few numbers, and what is wrong with the fields."""
     settings = rope.settings
     own, scaled = both(rope)
-    one, two = st.columns(2)
-    one.metric(_("Type"), settings.rope_type)
-    two.metric(_("Rotated dimensions"), f"{settings.width} / {settings.head_dim}")
-    one.metric(_("Trained length L"), f"{settings.original:,}")
-    two.metric(_("Longest text"), f"{settings.longest:,}")
-    one.metric(_("Attention factor"), f"{scaled.attention_factor:.4f}")
+    left, right = st.columns(2)
+    left.metric(_("Type"), settings.rope_type)
+    right.metric(_("Rotated dimensions"), f"{settings.width} / {settings.head_dim}")
+    left.metric(_("Trained length L"), f"{settings.original:,}")
+    right.metric(_("Longest text"), f"{settings.longest:,}")
+    left.metric(_("Attention factor"), f"{scaled.attention_factor:.4f}")
     turned = int((own.turns(settings.original) >= 1).sum())
-    two.metric(_("Pairs that turned in training"), f"{turned} / {len(own.inverse_frequencies)}")
+    right.metric(_("Pairs that turned in training"), f"{turned} / {len(own.inverse_frequencies)}")
+    if config.unknown:
+        unknown = _("Unknown, so neither read nor guessed: {fields}")
+        st.info(unknown.format(fields=", ".join(config.unknown)), icon=":material/help:")
+    if unread := [field.path for field in config.fields if field.is_known and not field.is_read]:
+        st.info(_("Not read by this type of scaling: {fields}").format(fields=", ".join(unread)))
+    say_factor(rope)
+
+
+def say_factor(rope: RopeOfLayers) -> None:
+    """Where the factor is another than the lengths imply, which of the two counts."""
+    settings = rope.settings
+    if settings.factor is None or settings.trained is None:
+        return
     implied = settings.longest / settings.original
-    if settings.factor is not None and settings.trained is not None and implied != settings.factor:
+    if implied != settings.factor:
+        words = _(
+            "factor is {factor}, but {longest} / {trained} = {implied}: transformers computes with "
+            "the factor."
+        )
         st.info(
-            _(
-                "factor is {factor}, but {longest} / {trained} = {implied}: transformers computes with "
-                "the factor."
-            ).format(
+            words.format(
                 factor=f"{settings.factor:g}",
                 longest=f"{settings.longest:,}",
                 trained=f"{settings.original:,}",
@@ -205,25 +273,21 @@ def summary(rope: RopeOfLayers) -> None:
 
 def checks(read: ReadConfig) -> list[Check]:
     """Every type of layer against transformers' own function on its own reading of the config."""
-    found = 0.0
+    worst = 0.0
     for rope in read.ropes:
         ours = scaled_rope(rope.settings, rope.settings.longest)
         theirs = library_rope_of_config(read.config, rope.layer_type, rope.settings.longest)
         compared = theirs.inverse_frequencies
         gap = ((ours.inverse_frequencies - compared).abs() / compared.clamp(min=1e-30)).max()
-        found = max(found, float(gap), abs(ours.attention_factor - theirs.attention_factor))
-    return [Check(_("transformers' functions on this config, relative"), found, 1e-6)]
+        worst = max(worst, float(gap), abs(ours.attention_factor - theirs.attention_factor))
+    return [Check(_("transformers' functions on this config, relative"), worst, 1e-6)]
 
 
 def table(rope: RopeOfLayers) -> pd.DataFrame:
     own, scaled = both(rope)
     return pd.DataFrame(
-        {
-            "pair": range(len(own.inverse_frequencies)),
-            "unscaled": own.inverse_frequencies.numpy(),
-            "scaled": scaled.inverse_frequencies.numpy(),
-        }
-    )
+        {"unscaled": own.inverse_frequencies.numpy(), "scaled": scaled.inverse_frequencies.numpy()}
+    ).rename_axis("pair")
 
 
 def snippet(text: str, part: str) -> str:

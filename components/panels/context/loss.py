@@ -1,8 +1,10 @@
 """Loss by position on the real network, every method at once, drawn as each finishes."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,22 +14,14 @@ import torch
 
 from components import work
 from components.figures.context import losses
-from components.live.figure import live_figure
-from components.old_controls import choose, whole_number
-from components.old_page import Check, Page, checked_against, take_with_you
-from components.panels.context.settings import (
-    LENGTHS,
-    METHODS,
-    NETWORK,
-    REACHES,
-    choose_method,
-    factor_now,
-    factor_slider,
-    method_label,
-    way_of,
-)
-from components.panels.context.stretch import stretch_preview
-from components.traces import facts
+from components.figures.methods import method_label
+from components.lesson_parts import note
+from components.live.figure import Room, live_figure
+from components.panels.context.settings import METHODS, NETWORK, REACHES, Measured, embedded
+from components.panels.context.stretch import stretch_plot
+from components.settings import View, one_of
+from components.stage import Block, Stage
+from components.takeaway import Check, checked_against, take_with_you
 from components.words import _, mark
 from models.context.long_context import (
     PASSAGES,
@@ -44,6 +38,7 @@ from models.runtime.memory import drop_when_short
 FAMILIES = {"scaling": METHODS, "reach": ("default", "yarn", *REACHES)}
 BINS = 16
 CHECKED_TOKENS = 320
+BUTTONS = 52  # pixels of the line with the progress and Stop
 PASSES_BYTES = 8_000_000
 PASSES: Kept[tuple[Way, str, int], torch.Tensor] = Kept(lambda: PASSES_BYTES, lambda losses: losses.nbytes)
 drop_when_short(PASSES.clear)
@@ -66,44 +61,57 @@ def measured(ways: dict[str, Way], length: int) -> Iterator[Pass]:
             yield method, passage_loss(way, passage, length)
 
 
-def loss(page: Page) -> None:
-    """Controls, the preview that follows the factor, and the curves that follow when it rests."""
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        family = choose(
-            _("Compare"),
-            list(FAMILIES),
-            f"{page.name}_family",
-            lambda name: _("ways to scale") if name == "scaling" else _("ways to read less"),
-            default="scaling",
-            style="segments",
+def family_label(family: str) -> str:
+    return _("ways to scale") if family == "scaling" else _("ways to read less")
+
+
+@dataclass(frozen=True)
+class Compares(View):
+    """Which methods are measured beside one another."""
+
+    family: str = one_of(list(FAMILIES), label=mark("Compare"), label_of=family_label, style="radio")
+
+
+@dataclass(frozen=True)
+class LossByPosition(Measured, Compares):
+    """What the chosen method keeps of the frequencies, and what all of them do to the loss."""
+
+    page, name = "context", "loss"
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        return FAMILIES[self.family]
+
+    @property
+    def has_window(self) -> bool:
+        return self.family == "reach"
+
+    @property
+    def ways(self) -> dict[str, Way]:
+        return {method: self.way(method) for method in self.methods}
+
+    def run(self) -> work.Run[Pass]:
+        ways, length = self.ways, self.length
+        return work.run(
+            "context_loss",
+            (tuple(ways.items()), length),
+            lambda: measured(ways, length),
+            len(ways) * len(PASSAGES),
+            words=mark("{done} of {total} passes; any control stops them"),
         )
-        method = choose_method(page, FAMILIES[family], "yarn")
-        length = choose(_("Up to"), LENGTHS, f"{page.name}_length", str, default=2_048, width=110)
-        window = window_control(page) if family == "reach" else page.default("window")
-    left, right = st.columns([1, 3], gap="medium")
-    with left:
-        factor_slider(page, live=("stretch_preview",))
-        stretch_preview(page, method)
-        page.note("loss")
-    ways = {name: way_of(name, factor_now(page), window) for name in FAMILIES[family]}
-    settings = (tuple(ways.items()), length)
-    run = work.run(
-        f"{page.name}_loss",
-        settings,
-        lambda: measured(dict(settings[0]), length),
-        len(ways) * len(PASSAGES),
-        words=mark("{done} of {total} passes; any control stops them"),
-    )
-    with right:
-        work.stage(run, partial(draw, page, list(ways), method, length), autostart=True)
-    if run.finished:
-        finish(page, ways, method, length, run.results)
 
+    def stage(self) -> Stage:
+        return Stage([stretch_plot(self), Block(self.draw_run, width=2.0)])
 
-def window_control(page: Page) -> int:
-    return whole_number(
-        _("Window, sinks included"), 16, 256, f"{page.name}_window", page.default("window"), width=180
-    )
+    def draw_run(self) -> None:
+        run = self.run()
+        work.stage(run, partial(draw, self, run), autostart=True)
+
+    def below(self) -> None:
+        note(self, "loss")
+        run = self.run()
+        if run.finished:
+            finish(self, run.results)
 
 
 def curves_of(passes: Sequence[Pass]) -> dict[str, LossCurve]:
@@ -118,58 +126,57 @@ def curves_of(passes: Sequence[Pass]) -> dict[str, LossCurve]:
     }
 
 
-def draw(
-    page: Page,
-    methods: list[str],
-    method: str,
-    length: int,
-    passes: Sequence[Pass],
-    *,
-    faint: bool = False,
-) -> None:
+def draw(view: LossByPosition, run: work.Run[Pass], passes: Sequence[Pass], *, faint: bool = False) -> None:
     """The curves that there are."""
-    live_figure(
-        loss_figure(curves_of(passes), methods, method, length),
-        f"{page.name}_losses",
-        _("Loss by position under every method"),
-    )
+    alt = _("Loss by position under every method")
+    figure = loss_figure(view, curves_of(passes))
+    live_figure(figure, "context_losses", alt, room=room_of(run))
 
 
-def loss_figure(curves: dict[str, LossCurve], methods: list[str], method: str, length: int) -> go.Figure:
+def room_of(run: work.Run[Any]) -> Room:
+    """What a run's figure has of the stage: all of it, less the line with the progress."""
+    return Room(1.0, 0 if run.finished else BUTTONS)
+
+
+def loss_figure(view: LossByPosition, curves: dict[str, LossCurve]) -> go.Figure:
     arrays = {
-        method_label(name): (
+        method: (
             curve.position.numpy(),
             curve.mean.numpy(),
             curve.least.numpy(),
             curve.largest.numpy(),
         )
-        for name, curve in curves.items()
+        for method, curve in curves.items()
     }
-    trained = facts(NETWORK).context
-    order = [method_label(name) for name in methods]
-    return losses(arrays, method_label(method), trained, length, order)
+    return losses(arrays, view.method, embedded().context, view.length, view.methods)
 
 
-def finish(page: Page, ways: dict[str, Way], method: str, length: int, passes: Sequence[Pass]) -> None:
+def finish(view: LossByPosition, passes: Sequence[Pass]) -> None:
     """Means by range of positions, the comparison with transformers' own network, files."""
-    rows = table(ways, length)
+    ways = view.ways
+    rows = table(ways, view.length)
     st.dataframe(
         rows.round(3),
         hide_index=True,
         column_config={"method": st.column_config.TextColumn(_("Method"))},
     )
-    page.note("ranges")
+    note(view, "ranges")
+    checked_against([network_check(view.method, ways[view.method])])
+    curves = curves_of(passes)
+    take_with_you(
+        view,
+        lambda: by_position(ways, view.length),
+        lambda: loss_figure(view, curves),
+        snippet(ways[view.method], view.length),
+    )
+
+
+def network_check(method: str, way: Way) -> Check:
+    """The embedded network under a method against the one that transformers builds itself."""
     name = _("logits of the network that transformers builds itself, {method}, {tokens} tokens").format(
         method=method_label(method), tokens=CHECKED_TOKENS
     )
-    checked_against([Check(name, checked(ways[method]), 1e-3)])
-    curves = curves_of(passes)
-    take_with_you(
-        f"{page.name}_loss",
-        lambda: by_position(ways, length),
-        lambda: loss_figure(curves, list(ways), method, length),
-        snippet(ways[method], length),
-    )
+    return Check(name, checked(way), 1e-3)
 
 
 @lru_cache(maxsize=64)
@@ -179,7 +186,7 @@ def checked(way: Way) -> float:
 
 
 def table(ways: dict[str, Way], length: int) -> pd.DataFrame:
-    """Mean loss in nats a token, by range of positions, over all passages."""
+    """Mean loss in nats per token, by range of positions, over all passages."""
     edges = [0, *(edge for edge in (256, 512, 1_024, 2_048) if edge <= length)]
     rows = []
     for name, way in ways.items():
@@ -197,14 +204,14 @@ def by_position(ways: dict[str, Way], length: int) -> pd.DataFrame:
         name: np.mean([passage_loss(way, passage, length).numpy() for passage in PASSAGES], axis=0)
         for name, way in ways.items()
     }
-    return pd.DataFrame(columns).rename_axis("position").reset_index()
+    return pd.DataFrame(columns).rename_axis("position")
 
 
 def snippet(way: Way, length: int) -> str:
     """Python that repeats the chosen method's losses."""
     return f"""import torch
 
-from models.networks.key_cache import KeyCache
+from models.context.long_attention import Reach
 from models.context.long_context import Way, losses_of
 from models.rotary.scaling import RopeSettings
 

@@ -1,6 +1,7 @@
 """Needles by depth and length: does the network use what it can read? And what is luck?"""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache, partial
 
 import numpy as np
@@ -9,28 +10,20 @@ import streamlit as st
 
 from components import work
 from components.figures.context import needle_map
+from components.figures.methods import method_label
+from components.lesson_parts import note
 from components.live.figure import live_figure
-from components.old_controls import choose, whole_number
-from components.old_page import Check, Page, checked_against, take_with_you
-from components.panels.context.loss import checked, window_control
-from components.panels.context.settings import (
-    METHODS,
-    NETWORK,
-    REACHES,
-    choose_method,
-    factor_now,
-    factor_slider,
-    method_label,
-    way_of,
-)
-from components.panels.context.stretch import stretch_preview
-from components.traces import facts
+from components.panels.context.loss import network_check, room_of
+from components.panels.context.settings import LENGTHS, NETWORK, Measured, Seeded, embedded
+from components.panels.context.stretch import stretch_plot
+from components.settings import number, one_of
+from components.stage import Block, Stage
+from components.takeaway import checked_against, take_with_you
 from components.words import _, mark
 from models.context.long_context import Way
 from models.context.needle import KEY_TOKENS, Haystack, Retrieval, retrieve, wilson_interval
 
 DEPTHS = 5
-LONGEST = (512, 1_024, 2_048)
 SHORTEST = 128
 METRICS = ("best_of_all", "best_of_values", "probability")
 
@@ -50,7 +43,7 @@ def metric_label(metric: str) -> str:
     }[metric]
 
 
-def measured(ways: dict[str, Way], lengths: list[int], trials: int, seed: int) -> Iterator[Cell]:
+def measured(ways: dict[str, Way], lengths: Sequence[int], trials: int, seed: int) -> Iterator[Cell]:
     """Short texts first; for each the chosen way, the unscaled network, and texts without needles."""
     for length in lengths:
         haystack = Haystack(length, DEPTHS, trials, seed)
@@ -60,111 +53,99 @@ def measured(ways: dict[str, Way], lengths: list[int], trials: int, seed: int) -
         yield "luck", length, asked(ways[chosen], haystack, False)
 
 
-def needle(page: Page) -> None:
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        method = choose_method(page, (*METHODS, *REACHES))
-        metric = choose(
-            _("Found when the value is"), METRICS, f"{page.name}_metric", metric_label,
-            default="best_of_all", width=320,
-        )  # fmt: skip
-        longest = choose(_("Up to"), LONGEST, f"{page.name}_length", str, default=2_048, width=110)
-        trials = whole_number(_("Texts for each length"), 4, 64, f"{page.name}_trials", 16, width=170)
-        seed = whole_number(_("Seed"), 0, 9_999, f"{page.name}_seed", 0, width=120)
-        window = window_control(page) if method in REACHES else page.default("window")
-    left, right = st.columns([1, 3], gap="medium")
-    with left:
-        factor_slider(page, live=("stretch_preview",))
-        stretch_preview(page, method)
-        page.note("needle")
-    lengths = [length for length in (SHORTEST, 256, 512, 1_024, 2_048) if length <= longest]
-    factor = factor_now(page)
-    ways = {name: way_of(name, factor, window) for name in dict.fromkeys(("default", method))}
-    run = work.run(
-        f"{page.name}_needle",
-        (tuple(ways.items()), tuple(lengths), trials, seed),
-        lambda: measured(ways, lengths, trials, seed),
-        len(lengths) * (len(ways) + 1),
-        words=mark("{done} of {total} measurements; any control stops them"),
-    )
-    with right:
-        work.stage(run, partial(draw, page, list(ways), lengths, metric), autostart=True)
-    if run.finished:
-        finish(page, run.results, ways, lengths, metric, trials, seed)
+@dataclass(frozen=True)
+class Needle(Seeded, Measured):
+    """What the chosen method keeps of the frequencies, and which needles it finds."""
+
+    page, name = "context", "needle"
+    metric: str = one_of(METRICS, label=mark("Score a needle by"), label_of=metric_label)
+    trials: int = number(4, 64, 16, label=mark("Texts for each length"), place="more")
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        return tuple(length for length in (SHORTEST, 256, *LENGTHS) if length <= self.length)
+
+    @property
+    def ways(self) -> dict[str, Way]:
+        """The unscaled network and the chosen method, which is the last."""
+        return {method: self.way(method) for method in dict.fromkeys(("default", self.method))}
+
+    def run(self) -> work.Run[Cell]:
+        ways, lengths, trials, seed = self.ways, self.lengths, self.trials, self.seed
+        return work.run(
+            "context_needle",
+            (tuple(ways.items()), lengths, trials, seed),
+            lambda: measured(ways, lengths, trials, seed),
+            len(lengths) * (len(ways) + 1),
+            words=mark("{done} of {total} measurements; any control stops them"),
+        )
+
+    def stage(self) -> Stage:
+        return Stage([stretch_plot(self, width=0.9), Block(self.draw_run, width=2.1)])
+
+    def draw_run(self) -> None:
+        run = self.run()
+        work.stage(run, partial(draw, self, run), autostart=True)
+
+    def below(self) -> None:
+        note(self, "needle")
+        run = self.run()
+        if run.finished:
+            finish(self, run.results)
 
 
-def found(cells: Sequence[Cell], name: str, lengths: list[int], metric: str) -> np.ndarray:
+def shares_of(view: Needle, cells: Sequence[Cell], name: str) -> np.ndarray:
     """Shares by depth and length; NaN where nothing was measured yet."""
-    shares = np.full((DEPTHS, len(lengths)), np.nan, np.float32)
+    shares = np.full((DEPTHS, len(view.lengths)), np.nan, np.float32)
     for asked_for, length, retrieval in cells:
         if asked_for == name:
-            shares[:, lengths.index(length)] = getattr(retrieval, metric).numpy()
+            shares[:, view.lengths.index(length)] = getattr(retrieval, view.metric).numpy()
     return shares
 
 
-def draw(
-    page: Page,
-    names: list[str],
-    lengths: list[int],
-    metric: str,
-    cells: Sequence[Cell],
-    *,
-    faint: bool = False,
-) -> None:
+def draw(view: Needle, run: work.Run[Cell], cells: Sequence[Cell], *, faint: bool = False) -> None:
     """A map for the unscaled network and one for the chosen way, as far as they are measured."""
-    trained = facts(NETWORK).context
-    for column, name in zip(st.columns(2, gap="small"), names, strict=False):
+    trained, names = embedded().context, list(view.ways)
+    for column, name in zip(st.columns(len(names), gap="small"), names, strict=True):
+        label = method_label(name)
         with column:
-            figure = needle_map(found(cells, name, lengths, metric), lengths, trained, method_label(name))
             live_figure(
-                figure,
-                f"{page.name}_needles_{'own' if name == 'default' else 'scaled'}",
-                _("Share of needles found by depth and length, {method}").format(method=method_label(name)),
+                needle_map(shares_of(view, cells, name), view.lengths, trained, label),
+                f"context_needles_{'own' if name == 'default' else 'scaled'}",
+                _("Share of needles found by depth and length, {method}").format(method=label),
+                room=room_of(run),
             )
 
 
-def finish(
-    page: Page,
-    cells: Sequence[Cell],
-    ways: dict[str, Way],
-    lengths: list[int],
-    metric: str,
-    trials: int,
-    seed: int,
-) -> None:
+def finish(view: Needle, cells: Sequence[Cell]) -> None:
     """Every length in a row with its interval, chance, and the luck that was measured."""
-    rows = table(cells, list(ways), lengths, metric, trials)
-    st.dataframe(rows, hide_index=True)
-    page.note("luck")
-    method = list(ways)[-1]
-    name = _("logits of the network that transformers builds itself, {method}, {tokens} tokens").format(
-        method=method_label(method), tokens=320
-    )
-    checked_against([Check(name, checked(ways[method]), 1e-3)])
-    shares = found(cells, method, lengths, metric)
+    st.dataframe(table(view, cells), hide_index=True)
+    note(view, "luck")
+    way = view.ways[view.method]
+    checked_against([network_check(view.method, way)])
+    shares = shares_of(view, cells, view.method)
     take_with_you(
-        f"{page.name}_needle",
+        view,
         lambda: every_cell(cells),
-        lambda: needle_map(shares, lengths, facts(NETWORK).context, method_label(method)),
-        snippet(ways[method], lengths, trials, seed),
+        lambda: needle_map(shares, view.lengths, embedded().context, method_label(view.method)),
+        snippet(way, list(view.lengths), view.trials, view.seed),
     )
 
 
-def table(
-    cells: Sequence[Cell], names: list[str], lengths: list[int], metric: str, trials: int
-) -> pd.DataFrame:
+def table(view: Needle, cells: Sequence[Cell]) -> pd.DataFrame:
     """Shares over all depths, with 95 % Wilson intervals."""
-    vocabulary = facts(NETWORK).vocabulary
+    vocabulary = embedded().vocabulary
     chance = {"best_of_all": 1 / vocabulary, "best_of_values": 1 / DEPTHS, "probability": 1 / vocabulary}
     rows = []
-    for column, length in enumerate(lengths):
+    for column, length in enumerate(view.lengths):
         row = {_("Length"): f"{length:,}"}
-        for name in (*names, "luck"):
-            share = float(found(cells, name, lengths, metric)[:, column].mean())
-            low, high = wilson_interval(min(1.0, max(0.0, share)), trials * DEPTHS)
+        for name in (*view.ways, "luck"):
+            share = float(shares_of(view, cells, name)[:, column].mean())
+            low, high = wilson_interval(min(1.0, max(0.0, share)), view.trials * DEPTHS)
             label = _("measured without needles") if name == "luck" else method_label(name)
             text = f"{share:.3f}"
-            row[label] = text if metric == "probability" else f"{text}  ({low:.2f}–{high:.2f})"
-        rows.append(row | {_("pure chance"): f"{chance[metric]:.4f}"})
+            row[label] = text if view.metric == "probability" else f"{text}  ({low:.2f}–{high:.2f})"
+        rows.append(row | {_("pure chance"): f"{chance[view.metric]:.4f}"})
     return pd.DataFrame(rows)
 
 
@@ -186,7 +167,7 @@ def every_cell(cells: Sequence[Cell]) -> pd.DataFrame:
 
 def snippet(way: Way, lengths: list[int], trials: int, seed: int) -> str:
     """Python that repeats the map of the chosen way."""
-    return f"""from models.networks.key_cache import KeyCache
+    return f"""from models.context.long_attention import Reach
 from models.context.long_context import Way
 from models.context.needle import Haystack, retrieve
 from models.rotary.scaling import RopeSettings

@@ -1,19 +1,19 @@
-"""The methods of the context page: their names, and their settings from the page's controls."""
+"""The methods of the context page with their settings, and the controls that its views share."""
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
-import streamlit as st
-
-from components.live.old_slider import live_slider
-from components.old_controls import choose
-from components.old_page import Page
+from components.figures.methods import method_label
+from components.settings import View, number, one_of, slider
 from components.traces import facts
-from components.words import _
-from models.context.long_context import LONGEST_TEXT, Way
+from components.words import language, mark
+from models.context.long_attention import EVERYTHING, Reach
+from models.context.long_context import LONGEST_TEXT, PASSAGES, Way
 from models.context.long_factors import long_factors
 from models.networks.catalogue import DEFAULT
-from models.networks.key_cache import EVERYTHING, KeyCache, Positions
+from models.networks.facts import NetworkFacts
+from models.networks.texts import passages
 from models.rotary.scaling import RopeSettings
 
 NETWORK = DEFAULT
@@ -23,20 +23,77 @@ REACHES = ("window", "lambda", "lambda_text")
 LENGTHS = (512, 1_024, 2_048)
 
 
-def method_label(method: str) -> str:
-    return {
-        "default": _("unscaled"),
-        "linear": _("PI (linear)"),
-        "ntk": "NTK-aware",
-        "dynamic": _("dynamic NTK"),
-        "yarn": "YaRN",
-        "llama3": "Llama 3",
-        "longrope": "LongRoPE",
-        "truncated": _("truncated basis"),
-        "window": _("sliding window"),
-        "lambda": _("Λ: sinks and window"),
-        "lambda_text": _("Λ, sinks at true distance"),
-    }[method]
+@dataclass(frozen=True)
+class Stretched(View):
+    """A view on a network that is asked for texts so many times as long as any in training."""
+
+    factor: float = slider(
+        1.0,
+        64.0,
+        8.0,
+        log=True,
+        label=mark("Factor s"),
+        help=mark("How many times the trained length is asked for."),
+    )
+
+
+@dataclass(frozen=True)
+class ChoosesMethod(Stretched):
+    """A view that shows one method, of those that it names."""
+
+    method: str = one_of(lambda view: view.methods, "yarn", label=mark("Method"), label_of=method_label)
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        return (*METHODS, *REACHES)
+
+
+@dataclass(frozen=True)
+class Measured(ChoosesMethod):
+    """A method on the embedded network, read up to a length; some read through a window."""
+
+    length: int = one_of(LENGTHS, 2_048, label=mark("Up to (tokens)"))
+    window: int = number(
+        16,
+        256,
+        128,
+        label=mark("Window, sinks included"),
+        shown=lambda view: view.has_window,
+    )
+
+    @property
+    def has_window(self) -> bool:
+        """Whether the window changes anything."""
+        return self.method in REACHES
+
+    def way(self, method: str) -> Way:
+        """A method of the page as this view's controls have it."""
+        return way_of(method, round(self.factor, 3), self.window)
+
+
+@dataclass(frozen=True)
+class ReadsPassage(View):
+    """A view on one of the passages that the network was not trained on."""
+
+    passage: str = one_of(
+        [passage.name for passage in passages() if passage.name in PASSAGES],
+        PASSAGES[0],
+        label=mark("Passage"),
+        label_of=lambda name: next(item for item in passages() if item.name == name).title(language()),
+        kept=True,
+    )
+
+
+@dataclass(frozen=True)
+class Seeded(View):
+    """A view on something random."""
+
+    seed: int = number(0, 9_999, 0, label=mark("Seed"), place="more")
+
+
+def embedded() -> NetworkFacts:
+    """The network of this page: its sizes, and the length that it was trained at."""
+    return facts(NETWORK)
 
 
 def settings_of(
@@ -83,46 +140,27 @@ def divisors_for(pairs: int) -> tuple[float, ...]:
 
 def way_of(method: str, factor: float, window: int) -> Way:
     """A method on the embedded network, at the length that is measured up to."""
-    network = facts(NETWORK)
-    rope = method if method in METHODS else "default"
+    network = embedded()
     settings = settings_of(
-        rope,
+        rope_of(method),
         factor,
         width=network.head_width,
         base=network.rope_base,
         trained=network.context,
         target=LONGEST_TEXT,
     )
-    return Way(settings, cache_of(method, window))
+    return Way(settings, reach_of(method, window))
 
 
-def cache_of(method: str, window: int) -> KeyCache:
+def rope_of(method: str) -> str:
+    """What scales the rotary positions under a method: those that only read less leave them."""
+    return method if method in METHODS else "default"
+
+
+def reach_of(method: str, window: int) -> Reach:
     """Windows hold as many tokens in all, sinks included, so that they can be compared."""
     if method == "window":
-        return KeyCache(window)
+        return Reach(window)
     if method in ("lambda", "lambda_text"):
-        positions: Positions = "cache" if method == "lambda" else "text"
-        return KeyCache(max(1, window - SINKS), SINKS, positions)
+        return Reach(max(1, window - SINKS), SINKS, cache_positions=method == "lambda")
     return EVERYTHING
-
-
-def choose_method(page: Page, methods: tuple[str, ...], default: str = "yarn") -> str:
-    return choose(_("Method"), methods, f"{page.name}_method", method_label, default=default, width=240)
-
-
-def factor_slider(page: Page, live: tuple[str, ...] = (), settled: tuple[str, ...] = ()) -> float:
-    return live_slider(
-        _("Factor s"),
-        f"{page.name}_factor",
-        1.0,
-        64.0,
-        page.default("factor"),
-        log=True,
-        help=_("How many times the trained length is asked for."),
-        live=live,
-        settled=settled,
-    )
-
-
-def factor_now(page: Page) -> float:
-    return round(float(st.session_state.get(f"{page.name}_factor", page.default("factor"))), 3)

@@ -1,29 +1,20 @@
 """What a method keeps of the network's frequencies, small, while the factor is dragged."""
 
 from components.figures.context import ratios
-from components.live.figure import live_figure
-from components.old_page import Page
-from components.panels import live_panel
-from components.panels.context.settings import METHODS, NETWORK, factor_now, method_label, way_of
-from components.traces import facts
+from components.panels.context.settings import Measured, embedded, rope_of
+from components.stage import Plot
 from components.words import _
 from models.rotary.scaling import scaled_rope
 
 
-@live_panel
-def stretch_preview(page: Page, method: str) -> None:
+def stretch_plot(view: Measured, width: float = 1.0) -> Plot:
     """θ'/θ of the chosen method on the embedded network, at the factor of this moment."""
-    network = facts(NETWORK)
-    factor = factor_now(page)
-    window = page.default("window")
-    own = scaled_rope(way_of("default", factor, window).rope)
-    rope = way_of(method if method in METHODS else "default", factor, window).rope
-    scaled = scaled_rope(rope, round(factor * network.context))
-    label = method_label(method)
-    turned = int((own.turns(network.context) >= 1).sum())
+    trained = embedded().context
+    own = scaled_rope(view.way("default").rope)
+    scaled = scaled_rope(view.way(rope_of(view.method)).rope, round(view.factor * trained))
+    turned = int((own.turns(trained) >= 1).sum())
     curve = (scaled.inverse_frequencies / own.inverse_frequencies).numpy()
-    live_figure(
-        ratios({label: curve}, label, turned - 0.5, height=260),
-        f"{page.name}_stretch",
-        _("What the method keeps of each frequency of this network"),
+    figure = ratios({rope_of(view.method): curve}, rope_of(view.method), turned - 0.5)
+    return Plot(
+        "stretch", figure, _("What the method keeps of each frequency of this network"), width=width
     )

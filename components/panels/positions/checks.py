@@ -2,10 +2,9 @@
 
 import torch
 
-from components.old_page import Check
-from components.panels.network.selection import Selection
-from components.panels.network.text import Choice
 from components.panels.positions.head import RealHead, rounding_of_scores
+from components.panels.positions.settings import RotaryHead
+from components.takeaway import Check
 from components.traces import traced_with
 from components.words import _
 from models.networks.interventions import Intervention
@@ -15,51 +14,58 @@ from models.numerics.masked_softmax import masked_softmax
 from models.rotary.rope import scores_by_pair
 
 
-def rotation_checks(choice: Choice, selection: Selection, head: RealHead, offset: int) -> list[Check]:
-    """Sums over pairs with the network's scores and weights, unrotated vectors with its projections."""
+def rotation_checks(view: RotaryHead, offset: int) -> list[Check]:
+    """Sums over pairs with the network's scores and weights, unrotated vectors with its projections.
+
+    Where the text is moved by ``offset`` positions, also the network run once more on it.
+    """
+    head = view.head
+    checks = [*score_checks(head), *projection_checks(head)]
+    return [*checks, shift_check(view, head, offset)] if offset else checks
+
+
+def score_checks(head: RealHead) -> list[Check]:
+    """Sums over the pairs with the network's raw scores, and their softmax with its weights."""
     record, rotary = head.record, head.rotary
     at = torch.arange(len(head.query))
     allowed = rounding_of_scores(record, len(at))
     total = scores_by_pair(
         head.query, head.key, at, at, rotary.frequency, rotary.layout, rotary.factor
     ).total
+    sums = Check(
+        _("sums over the pairs with q·k as transformers rotated them, all pairs of tokens"),
+        largest_difference(total, record.raw[head.index]),
+        allowed,
+    )
+    if record.softcap is not None:
+        return [sums]
     weights = masked_softmax((total * record.scale).masked_fill(~head.visible, -torch.inf)).probabilities
-    checks = [
-        Check(
-            _("sums over the pairs with q·k as transformers rotated them, all pairs of tokens"),
-            largest_difference(total, record.raw[head.head]),
-            allowed,
-        )
-    ]
-    if record.softcap is None:
-        checks.append(
-            Check(
-                _("their softmax with the network's own attention weights"),
-                largest_difference(weights, record.probabilities[head.head]),
-                max(1e-5, allowed * record.scale),
-            )
-        )
-    if (projected := before_rotation(record)) is not None:
-        own = (record.unrotated_query, record.unrotated_key)
-        checks.append(
-            Check(
-                _("vectors before rotation with the network's own projections"),
-                max(largest_difference(a, b) for a, b in zip(own, projected, strict=True)),
-                1e-4,
-            )
-        )
-    if offset:
-        checks.append(shift_check(choice, selection, head, offset))
-    return checks
+    softmax = Check(
+        _("their softmax with the network's own attention weights"),
+        largest_difference(weights, record.probabilities[head.index]),
+        max(1e-5, allowed * record.scale),
+    )
+    return [sums, softmax]
 
 
-def shift_check(choice: Choice, selection: Selection, head: RealHead, offset: int) -> Check:
+def projection_checks(head: RealHead) -> list[Check]:
+    """Vectors before rotation with the network's own projections, where their names are known."""
+    record = head.record
+    projected = before_rotation(record)
+    if projected is None:
+        return []
+    own = (record.unrotated_query, record.unrotated_key)
+    gap = max(largest_difference(a, b) for a, b in zip(own, projected, strict=True))
+    return [Check(_("vectors before rotation with the network's own projections"), gap, 1e-4)]
+
+
+def shift_check(view: RotaryHead, head: RealHead, offset: int) -> Check:
     """The network run once more with every token ``offset`` positions further on: the same scores."""
     tokens = len(head.query)
     moved = Intervention(positions=tuple(range(offset, offset + tokens)))
-    there = traced_with(choice.network, choice.text, moved).layers[selection.layer]
+    there = traced_with(view.network_name, view.text, moved).layers[view.layer]
     return Check(
         _("the network's own scores with the whole text moved by {offset} positions").format(offset=offset),
-        largest_difference(there.raw[head.head], head.record.raw[head.head]),
-        (1 + selection.layer) * rounding_of_scores(head.record, offset + tokens),
+        largest_difference(there.raw[head.index], head.record.raw[head.index]),
+        (1 + view.layer) * rounding_of_scores(head.record, offset + tokens),
     )

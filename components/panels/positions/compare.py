@@ -1,5 +1,7 @@
 """All encodings on the same queries and keys: what each adds, and what becomes of one head."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
@@ -7,15 +9,14 @@ import streamlit as st
 import torch
 
 from components.figures.positions import attention_tiles, curves
-from components.live.figure import live_figure
-from components.live.old_slider import live_slider
-from components.old_page import Check, Page, checked_against, take_with_you
-from components.panels import live_panel, panel
-from components.panels.network.selection import Selection
-from components.panels.network.text import Choice
+from components.lesson_parts import note
 from components.panels.positions.encode import networks_with_tables, table_of
-from components.panels.positions.head import RealHead, choose_head, real_head, rounding_of_scores
-from components.words import _
+from components.panels.positions.head import RealHead, rounding_of_scores
+from components.panels.positions.settings import Based, RotaryHead
+from components.settings import slider
+from components.stage import Plot, Stage
+from components.takeaway import Check, checked_against, take_with_you
+from components.words import _, mark
 from models.numerics.comparison import largest_difference
 from models.positions.absolute import principal_components, sinusoidal
 from models.positions.bias import alibi_slopes
@@ -31,8 +32,6 @@ from models.positions.encodings import (
     head_of,
 )
 
-LIVE, SETTLED = ("compare_live",), ("compare_live", "compare_numbers")
-
 
 def encoding_label(encoding: Encoding) -> str:
     return {
@@ -45,38 +44,10 @@ def encoding_label(encoding: Encoding) -> str:
     }[encoding]
 
 
-@panel
-def compare(page: Page, choice: Choice) -> None:
-    """A head, a base and a strength; below, six encodings of its vectors."""
-    name = page.name
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        selection = choose_head(page, choice.trace)
-        live_slider(
-            _("Base"), f"{name}_base", 2.0, 1_000_000.0, 10_000.0, log=True,
-            help=_("Of the rotary and the sinusoidal encoding."), live=LIVE, settled=SETTLED,
-        )  # fmt: skip
-        live_slider(
-            _("Strength of added vectors"), f"{name}_strength", 0.0, 3.0, 1.0, 0.05,
-            help=_("1: as long as queries and keys are on the average."), live=LIVE, settled=SETTLED,
-        )  # fmt: skip
-    compare_live(page, choice, selection)
-    compare_numbers(page, choice, selection)
-
-
 def table_network() -> str | None:
     """The network whose learned table is borrowed: the first that ships with Loupe."""
     names = networks_with_tables()
     return names[0] if names else None
-
-
-def settings_now(page: Page, head: RealHead) -> Settings:
-    network = table_network()
-    return Settings(
-        head.rotary,
-        float(st.session_state[f"{page.name}_base"]),
-        float(st.session_state[f"{page.name}_strength"]),
-        None if network is None else components_of(network, head.query.shape[1]),
-    )
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
@@ -85,69 +56,81 @@ def components_of(network: str, width: int) -> torch.Tensor:
     return principal_components(table_of(network), width)
 
 
+@dataclass(frozen=True)
+class AllEncodings(Based, RotaryHead):
+    """One head's weights under six encodings, and what each adds to a score by distance."""
+
+    page, name = "positions", "compare"
+    strength: float = slider(
+        0.0,
+        3.0,
+        1.0,
+        0.05,
+        label=mark("Strength of added vectors"),
+        help=mark("1: as long as queries and keys are on the average."),
+    )
+
+    def encodings(self, head: RealHead) -> Settings:
+        network = table_network()
+        table = None if network is None else components_of(network, head.query.shape[1])
+        return Settings(head.rotary, self.base, self.strength, table)
+
+    def stage(self) -> Stage:
+        head = self.head
+        results = encoded(head, self.encodings(head))
+        weights = _("One head's attention under each encoding")
+        added = _("What each encoding adds to a score, by distance")
+        return Stage(
+            [
+                Plot("tiles", tiles(results), weights, width=1.4),
+                Plot("profiles", profiles(results), added, rest=120),
+            ]
+        )
+
+    def below(self) -> None:
+        head = self.head
+        settings = self.encodings(head)
+        results = encoded(head, settings)
+        note(self, "compare")
+        st.dataframe(summary(results, head), hide_index=True)
+        checked_against(checks(head, settings))
+        take_with_you(
+            self,
+            lambda: pd.DataFrame(
+                {name: result.profile.numpy() for name, result in results.items()}
+            ).rename_axis("distance"),
+            lambda: tiles(results),
+            snippet(self),
+        )
+
+
 def encoded(head: RealHead, settings: Settings) -> dict[str, EncodedHead]:
     """Each encoding's result, by its label; without a learned table at hand, five of them."""
-    plain = head_of(head.record, head.head)
+    plain = head_of(head.record, head.index)
     chosen = [name for name in ENCODINGS if name != "learned" or settings.table is not None]
     return {encoding_label(name): encode(plain, name, settings) for name in chosen}
 
 
-@live_panel
-def compare_live(page: Page, choice: Choice, selection: Selection) -> None:
-    head = real_head(choice, selection)
-    found = encoded(head, settings_now(page, head))
-    left, right = st.columns([3, 2], gap="medium")
-    with left:
-        alt = _("One head's attention under each encoding")
-        live_figure(tiles(found), f"{page.name}_tiles", alt)
-    with right:
-        alt = _("What each encoding adds to a score, by distance")
-        live_figure(profiles(found), f"{page.name}_profiles", alt, rest=120)
+def tiles(results: dict[str, EncodedHead]) -> go.Figure:
+    return attention_tiles({name: result.probabilities.numpy() for name, result in results.items()})
 
 
-def tiles(found: dict[str, EncodedHead]) -> go.Figure:
-    return attention_tiles({name: result.probabilities.numpy() for name, result in found.items()})
-
-
-def profiles(found: dict[str, EncodedHead]) -> go.Figure:
+def profiles(results: dict[str, EncodedHead]) -> go.Figure:
     """The mean over all pairs of tokens at a distance; the range stays at what most of them need."""
-    shown = {name: result.profile.numpy() for name, result in found.items()}
+    shown = {name: result.profile.numpy() for name, result in results.items()}
     extent = np.nanquantile(np.abs(np.stack(list(shown.values()))), 0.9)
     top = 2 ** np.ceil(np.log2(max(float(extent), 0.5)))  # in steps, so that it rarely moves
     return curves(
         shown,
-        _("Distance: query less key"),
+        _("Distance: query − key"),
         _("Added to the scaled score, mean"),
         y_range=(-top, top),
-        height=520,
     )
 
 
-@panel
-def compare_numbers(page: Page, choice: Choice, selection: Selection) -> None:
-    """The comparisons with transformers, and things to take along."""
-    head = real_head(choice, selection)
-    settings = settings_now(page, head)
-    found = encoded(head, settings)
-    page.note("compare")
-    rows = summary(found, head)
-    st.dataframe(rows, hide_index=True)
-    checked_against(checks(head, settings, found))
-    take_with_you(
-        f"{page.name}_compare",
-        lambda: (
-            pd.DataFrame({name: result.profile.numpy() for name, result in found.items()})
-            .rename_axis("distance")
-            .reset_index()
-        ),
-        lambda: tiles(found),
-        snippet(page, choice, selection),
-    )
-
-
-def summary(found: dict[str, EncodedHead], head: RealHead) -> pd.DataFrame:
+def summary(results: dict[str, EncodedHead], head: RealHead) -> pd.DataFrame:
     """How each encoding works, and where this head's weight goes under it."""
-    slope = float(alibi_slopes(len(head.record.query))[head.head])
+    slope = float(alibi_slopes(len(head.record.query))[head.index])
     ways = {
         "none": _("nothing is added"),
         "sinusoidal": _("a fixed vector, added to q and k"),
@@ -156,12 +139,12 @@ def summary(found: dict[str, EncodedHead], head: RealHead) -> pd.DataFrame:
         "alibi": _("−{slope} for each step of distance").format(slope=f"{slope:.4g}"),
         "rope": _("queries and keys rotated"),
     }
-    own = head.record.probabilities[head.head]
+    own = head.record.probabilities[head.index]
     rows = []
     for name in ENCODINGS:
-        if encoding_label(name) not in found:
+        if encoding_label(name) not in results:
             continue
-        weights = found[encoding_label(name)].probabilities
+        weights = results[encoding_label(name)].probabilities
         distance = np.abs(np.subtract.outer(np.arange(len(weights)), np.arange(weights.shape[1])))
         moved = float((weights - own).abs().sum(dim=-1).mean()) / 2
         rows.append(
@@ -176,20 +159,20 @@ def summary(found: dict[str, EncodedHead], head: RealHead) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def checks(head: RealHead, settings: Settings, found: dict[str, EncodedHead]) -> list[Check]:
+def checks(head: RealHead, settings: Settings) -> list[Check]:
     """Each encoding with transformers', as far as it is there."""
     tokens, width = head.query.shape
     own = encode(
-        head_of(head.record, head.head), "rope", Settings(head.rotary, head.rotary.base, 0.0, None)
+        head_of(head.record, head.index), "rope", Settings(head.rotary, head.rotary.base, 0.0, None)
     )
     table = sinusoidal(tokens, width, settings.base)
-    is_causal = head_of(head.record, head.head).is_causal
+    is_causal = head_of(head.record, head.index).is_causal
     compared = [
         Check(
             _("RoPE at the network's base {base} with its own attention weights").format(
                 base=f"{head.rotary.base:,.0f}"
             ),
-            largest_difference(own.probabilities, head.record.probabilities[head.head]),
+            largest_difference(own.probabilities, head.record.probabilities[head.index]),
             max(1e-5, rounding_of_scores(head.record, tokens) * head.record.scale),
         ),
         Check(_("ALiBi's slopes with BLOOM's"), alibi_difference(len(head.record.query)), 1e-6),
@@ -203,12 +186,11 @@ def checks(head: RealHead, settings: Settings, found: dict[str, EncodedHead]) ->
     return compared[1:] if head.record.softcap is not None else compared
 
 
-def snippet(page: Page, choice: Choice, selection: Selection) -> str:
+def snippet(view: AllEncodings) -> str:
     """Python that repeats the tiles."""
-    state, name = st.session_state, page.name
     table = "None"
     if table_network() is not None:
-        width = choice.trace.layers[selection.layer].query.shape[-1]
+        width = view.trace.layers[view.layer].query.shape[-1]
         table = f"principal_components(learned_table(load({table_network()!r})), {width})"
     return f"""from models.positions.encodings import ENCODINGS, Settings, encode, head_of
 from models.networks.loading import load
@@ -217,12 +199,12 @@ from models.networks.rotary import rotary_of
 from models.networks.tracing import trace
 from models.positions.absolute import principal_components
 
-network = load({choice.network!r})
-traced = trace(network, {choice.text!r})
-head = head_of(traced.layers[{selection.layer}], {selection.head})
-rotary = rotary_of(network, traced, {selection.layer})
+network = load({view.network_name!r})
+traced = trace(network, {view.text!r})
+head = head_of(traced.layers[{view.layer}], {view.open_head})
+rotary = rotary_of(network, traced, {view.layer})
 table = {table}
-settings = Settings(rotary, {float(state[f"{name}_base"])!r}, {float(state[f"{name}_strength"])!r}, table)
+settings = Settings(rotary, {view.base!r}, {view.strength!r}, table)
 names = [name for name in ENCODINGS if name != "learned" or table is not None]
 found = {{name: encode(head, name, settings) for name in names}}
 print({{name: result.profile for name, result in found.items()}})

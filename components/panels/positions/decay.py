@@ -1,5 +1,7 @@
 """Does a rotary score fall with distance? Real vectors, random ones, and the bound of the paper."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
@@ -7,15 +9,13 @@ import streamlit as st
 import torch
 
 from components.figures.positions import curves, heatmap
-from components.live.figure import live_figure
-from components.live.old_slider import live_slider
-from components.old_controls import whole_number
-from components.old_page import Check, Page, checked_against, take_with_you
-from components.panels import live_panel, panel
-from components.panels.network.selection import Selection
-from components.panels.network.text import Choice
-from components.panels.positions.head import RealHead, choose_head, real_head
-from components.words import _
+from components.lesson_parts import note
+from components.panels.positions.head import RealHead
+from components.panels.positions.settings import Based, RotaryHead, Seeded
+from components.settings import slider
+from components.stage import Plot, Stage
+from components.takeaway import Check, checked_against, take_with_you
+from components.words import _, mark
 from models.attention.softmax import random_queries_and_keys
 from models.numerics.comparison import largest_difference
 from models.positions.checks import rotated_by_transformers
@@ -28,44 +28,48 @@ from models.positions.decay import (
 )
 from models.rotary.rope import rotation, score_at_distances
 
-LIVE, SETTLED = ("decay_live",), ("decay_live", "decay_numbers")
-MOST_PLACES = 512  # points of a curve
+MOST_DISTANCES = 512  # points of a curve
+MOST_ROWS = 256  # of the picture of cosines
 
 
-@panel
-def decay(page: Page, choice: Choice) -> None:
-    """A head and a base; below, the curves that follow."""
-    name = page.name
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        selection = choose_head(page, choice.trace)
-        live_slider(
-            _("Base"), f"{name}_base", 2.0, 1_000_000.0, 10_000.0, log=True, live=LIVE, settled=SETTLED
+@dataclass(frozen=True)
+class ScoreAndDistance(Seeded, Based, RotaryHead):
+    """Four curves over the distance, and the cosine of each pair's angle."""
+
+    page, name = "positions", "decay"
+    farthest: int = slider(16, 4096, 256, 1, log=True, label=mark("Longest distance"))
+
+    @property
+    def distances(self) -> torch.Tensor:
+        """Distances from 0 to the longest, all of them or MOST_DISTANCES spread evenly."""
+        count = min(MOST_DISTANCES, self.farthest + 1)
+        return torch.linspace(0, self.farthest, count).round().long()
+
+    def stage(self) -> Stage:
+        head = self.head
+        scores = Plot("decay", decay_curves(self, head), _("Scores against distance"), width=1.4)
+        angles = _("Cosine of each pair's angle at each distance")
+        return Stage([scores, Plot("phases", phases(self, head), angles, rest=120)])
+
+    def below(self) -> None:
+        head = self.head
+        named = series(self, head)
+        note(self, "decay")
+        st.dataframe(summary(named, head), hide_index=True)
+        checked_against([check(head, self.base, self.distances)])
+        take_with_you(
+            self,
+            lambda: pd.DataFrame(named, index=pd.Index(self.distances.numpy(), name="distance")),
+            lambda: decay_curves(self, head),
+            snippet(self),
         )
-        live_slider(
-            _("Longest distance"), f"{name}_farthest", 16.0, 4096.0, 256.0, 1, log=True,
-            live=LIVE, settled=SETTLED,
-        )  # fmt: skip
-        whole_number(_("Seed"), 0, 9_999, f"{name}_seed", 0, width=130)
-    decay_live(page, choice, selection)
-    decay_numbers(page, choice, selection)
 
 
-def places(page: Page) -> torch.Tensor:
-    """Distances from 0 to the longest, all of them or MOST_PLACES spread evenly."""
-    farthest = round(st.session_state[f"{page.name}_farthest"])
-    return torch.linspace(0, farthest, min(MOST_PLACES, farthest + 1)).round().long()
-
-
-def base_of(page: Page) -> float:
-    return float(st.session_state[f"{page.name}_base"])
-
-
-def series(page: Page, head: RealHead) -> dict[str, np.ndarray]:
+def series(view: ScoreAndDistance, head: RealHead) -> dict[str, np.ndarray]:
     """Every curve over the distances, each as a cosine or as a share of its value at 0."""
-    distances, frequency = places(page), head.rotary.frequency_at(base_of(page))
-    width = head.query.shape[1]
-    query, key = random_queries_and_keys(width, 1, 1, st.session_state.get(f"{page.name}_seed", 0))
-    layout = head.rotary.layout
+    distances, frequency = view.distances, head.rotary.frequency_at(view.base)
+    width, layout = head.query.shape[1], head.rotary.layout
+    query, key = random_queries_and_keys(width, 1, 1, view.seed)
     real = mean_cosine_at_distances(head.query, head.key, head.visible, distances, frequency, layout)
     random = score_at_distances(unit(query)[0], unit(key)[0], distances, frequency, layout)
     return {
@@ -76,67 +80,28 @@ def series(page: Page, head: RealHead) -> dict[str, np.ndarray]:
     }
 
 
-@live_panel
-def decay_live(page: Page, choice: Choice, selection: Selection) -> None:
-    head = real_head(choice, selection)
-    left, right = st.columns([3, 2], gap="medium")
-    with left:
-        live_figure(decay_curves(page, head), f"{page.name}_decay", _("Scores against distance"))
-    with right:
-        figure = phases(head, base_of(page), places(page))
-        live_figure(
-            figure, f"{page.name}_phases", _("Cosine of each pair's angle at each distance"), rest=120
-        )
-
-
-def decay_curves(page: Page, head: RealHead) -> go.Figure:
+def decay_curves(view: ScoreAndDistance, head: RealHead) -> go.Figure:
     return curves(
-        series(page, head),
-        _("Distance: query less key"),
+        series(view, head),
+        _("Distance: query − key"),
         _("Cosine, or share of the value at 0"),
-        x=places(page).numpy(),
+        x=view.distances.numpy(),
         y_range=(-1.05, 1.05),
-        height=460,
     )
 
 
-def phases(head: RealHead, base: float, distances: torch.Tensor) -> go.Figure:
+def phases(view: ScoreAndDistance, head: RealHead) -> go.Figure:
     """Cos(Δ θ_p): fast pairs change sign at every step, slow ones hardly at all."""
-    spread = distances[:: max(1, len(distances) // 256)]
-    frequency = head.rotary.frequency_at(base)
-    values = (spread[:, None].float() * frequency).cos()
-    return heatmap(
-        values.numpy(),
-        _("Pair of dimensions p"),
-        _("Distance"),
-        "cos Δθ",
-        height=460,
-        rows=spread.numpy(),
-    )
-
-
-@panel
-def decay_numbers(page: Page, choice: Choice, selection: Selection) -> None:
-    """How often the curves rise, what the text itself shows, the comparison, things to take along."""
-    head = real_head(choice, selection)
-    page.note("decay")
-    curves_now = series(page, head)
-    rows = summary(curves_now, head)
-    st.dataframe(rows, hide_index=True)
-    checked_against([check(head, base_of(page), places(page))])
-    take_with_you(
-        f"{page.name}_decay",
-        lambda: pd.DataFrame({"distance": places(page).numpy(), **curves_now}),
-        lambda: decay_curves(page, head),
-        snippet(page, choice, selection),
-    )
+    distances = view.distances
+    spread = distances[:: max(1, len(distances) // MOST_ROWS)]
+    values = (spread[:, None].float() * head.rotary.frequency_at(view.base)).cos()
+    return heatmap(values.numpy(), _("Pair of dimensions p"), _("Distance"), "cos Δθ", rows=spread.numpy())
 
 
 def summary(named: dict[str, np.ndarray], head: RealHead) -> pd.DataFrame:
     """For each curve: its ends, its lowest point, and on how many steps it rises."""
-    cosines = (
-        unit(head.record.query[head.head]) @ unit(head.record.key[head.record.key_of_head[head.head]]).T
-    )
+    record = head.record
+    cosines = unit(record.query[head.index]) @ unit(record.key[record.key_of_head[head.index]]).T
     measured = mean_by_distance(cosines, head.visible)
     shown = named | {_("this text as the network rotates it, mean"): measured.numpy()}
     rising = [np.mean(np.diff(values) > 1e-6) for values in shown.values()]
@@ -146,7 +111,7 @@ def summary(named: dict[str, np.ndarray], head: RealHead) -> pd.DataFrame:
             _("At distance 0"): [f"{values[0]:.4f}" for values in shown.values()],
             _("Lowest"): [f"{np.nanmin(values):.4f}" for values in shown.values()],
             _("At the end"): [f"{values[-1]:.4f}" for values in shown.values()],
-            _("Steps on which it rises"): [f"{share:.0%}" for share in rising],
+            _("Rising steps"): [f"{share:.0%}" for share in rising],
         }
     )
 
@@ -169,8 +134,9 @@ def check(head: RealHead, base: float, distances: torch.Tensor) -> Check:
     )
 
 
-def snippet(page: Page, choice: Choice, selection: Selection) -> str:
+def snippet(view: ScoreAndDistance) -> str:
     """Python that repeats the head's curve and the one in phase."""
+    distances = view.distances
     return f"""import torch
 
 from models.networks.loading import load
@@ -178,12 +144,12 @@ from models.networks.rotary import rotary_of
 from models.networks.tracing import trace
 from models.positions.decay import in_phase, mean_cosine_at_distances
 
-network = load({choice.network!r})
-traced = trace(network, {choice.text!r})
-record, head = traced.layers[{selection.layer}], {selection.head}
-rotary = rotary_of(network, traced, {selection.layer})
-frequency = rotary.frequency_at({base_of(page)!r})
-distances = torch.linspace(0, {int(places(page)[-1])}, {len(places(page))}).round().long()
+network = load({view.network_name!r})
+traced = trace(network, {view.text!r})
+record, head = traced.layers[{view.layer}], {view.open_head}
+rotary = rotary_of(network, traced, {view.layer})
+frequency = rotary.frequency_at({view.base!r})
+distances = torch.linspace(0, {int(distances[-1])}, {len(distances)}).round().long()
 query, key = record.unrotated_query[head], record.unrotated_key[record.key_of_head[head]]
 visible = record.visible if record.visible.ndim == 2 else record.visible[head]
 print(in_phase(distances, frequency))

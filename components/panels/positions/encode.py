@@ -1,17 +1,20 @@
 """Vectors for positions: the sinusoidal encoding, and tables that a network learned."""
 
+from dataclasses import dataclass
+
 import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 import torch
 
-from components.figures.positions import curves, heatmap, horizontal_line, wavelength_points
-from components.live.figure import live_figure
-from components.live.old_slider import live_slider
-from components.old_controls import choose, whole_number
-from components.old_page import Check, Page, checked_against, take_with_you
-from components.panels import live_panel, panel
-from components.words import _
+from components import controls
+from components.figures.positions import curves, heatmap, wavelength_points
+from components.lesson_parts import note
+from components.panels.positions.settings import Based, ExplainsPair
+from components.settings import View, number, one_of, slider
+from components.stage import Plot, Stack, Stage
+from components.takeaway import Check, checked_against, take_with_you
+from components.words import _, mark
 from models.errors import InputError
 from models.networks.catalogue import available
 from models.networks.loading import load
@@ -20,8 +23,8 @@ from models.positions.absolute import cosines_with, nearly_constant, rows, sinus
 from models.positions.checks import sinusoidal_difference
 from models.rotary.rope import frequencies, turns, wavelengths
 
-LIVE, SETTLED = ("encode_live",), ("encode_live", "encode_numbers")
 LONGEST = 1024
+SOURCES = ("sinusoidal", "learned")
 WITH_TABLES = ("Bert", "GPT2", "Roberta")
 
 
@@ -30,41 +33,8 @@ def networks_with_tables() -> list[str]:
     return [entry.name for entry in available() if (entry.architecture or "").startswith(WITH_TABLES)]
 
 
-@panel
-def encode(page: Page) -> None:
-    """Controls, then the figures that follow them, then the numbers of one position."""
-    name = page.name
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        source = choose(
-            _("Vectors"),
-            ("sinusoidal", "learned"),
-            f"{name}_source",
-            lambda source: _("sinusoidal") if source == "sinusoidal" else _("learned by a network"),
-            default="sinusoidal",
-            style="segments",
-        )
-        if source == "sinusoidal":
-            whole_number(_("Dimensions d"), 1, 512, f"{name}_width", 64, width=150)
-        else:
-            names = networks_with_tables()
-            if not names:
-                raise InputError("No network with a learned table of positions is at hand.")
-            choose(_("Learned by"), names, f"{name}_table", str, default=names[0], width=260)
-    with st.container(horizontal=True):
-        if source == "sinusoidal":
-            live_slider(
-                _("Base"), f"{name}_base", 2.0, 1_000_000.0, 10_000.0, log=True,
-                live=LIVE, settled=SETTLED,
-            )  # fmt: skip
-        live_slider(
-            _("Length (positions)"), f"{name}_length", 2.0, LONGEST, 256.0, 1, live=LIVE, settled=SETTLED
-        )
-        live_slider(
-            _("Compared with position"), f"{name}_position", 0.0, 255.0, 64.0, 1,
-            live=LIVE, settled=SETTLED,
-        )  # fmt: skip
-    encode_live(page, source)
-    encode_numbers(page, source)
+def source_label(source: str) -> str:
+    return _("sinusoidal") if source == "sinusoidal" else _("learned by a network")
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
@@ -73,130 +43,139 @@ def table_of(network: str) -> torch.Tensor:
     return learned_table(load(network))
 
 
-def settings(page: Page) -> tuple[int, float, int, int]:
-    """Width, base, length, and the position that all are compared with."""
-    state, name = st.session_state, page.name
-    length = round(state[f"{name}_length"])
-    return (
-        state.get(f"{name}_width", 64),
-        float(state.get(f"{name}_base", 10_000.0)),
-        length,
-        min(length - 1, round(state[f"{name}_position"])),
-    )
-
-
-def vectors(page: Page, source: str) -> torch.Tensor:
-    """The vectors that are looked at, one a position. Raises InputError where they end before."""
-    width, base, length, _position = settings(page)
-    if source == "sinusoidal":
-        return sinusoidal(length, width, base)
-    return rows(table_of(st.session_state[f"{page.name}_table"]), length)
-
-
-@live_panel
-def encode_live(page: Page, source: str) -> None:
-    """The matrix; beside it the wavelengths and the cosine with one position."""
-    width, base, length, position = settings(page)
-    table = vectors(page, source)
-    left, right = st.columns([3, 2], gap="medium")
-    with left:
-        live_figure(
-            matrix(table, position, extent_of(page, source)),
-            f"{page.name}_matrix",
-            _("The vector of every position"),
-        )
-    with right:
-        if source == "sinusoidal":
-            frequency = frequencies(width, base)
-            still = nearly_constant(turns(length, frequency))
-            figure = wavelength_points(wavelengths(frequency).numpy(), still.numpy(), length)
-            live_figure(
-                figure, f"{page.name}_wavelengths", _("Positions to a full turn, by pair"), rest=120
-            )
-        cosines = cosines_with(table, position).numpy()
-        figure = curves(
-            {_("cosine"): cosines},
-            _("Position"),
-            _("Cosine with position {position}").format(position=position),
-            x_now=position,
-            y_range=(-1.05, 1.05),
-            height=270 if source == "sinusoidal" else 520,
-        )
-        live_figure(
-            figure, f"{page.name}_cosines", _("Cosine of one position's vector with all others"), rest=120
-        )
-
-
-def matrix(table: torch.Tensor, position: int, extent: float) -> go.Figure:
-    """Positions down, dimensions across, in colours from −extent to extent."""
-    title = _("Value") if extent == 1 else _("Value / {extent}").format(extent=f"{extent:.3g}")
-    return heatmap(
-        table.numpy() / extent,
-        _("Dimension"),
-        _("Position"),
-        title,
-        height=520,
-        lines=[horizontal_line(position)],
-    )
-
-
-def extent_of(page: Page, source: str) -> float:
+@st.cache_resource(max_entries=4, show_spinner=False)
+def extent_of(network: str) -> float:
     """Where colours end: of a whole learned table, 99 numbers in 100 lie within; outliers are cut."""
-    if source == "sinusoidal":
-        return 1.0
-    return float(table_of(st.session_state[f"{page.name}_table"]).abs().flatten().quantile(0.99))
+    return float(table_of(network).abs().flatten().quantile(0.99))
 
 
-@panel
-def encode_numbers(page: Page, source: str) -> None:
-    """One position's numbers in the formula, the comparison, and things to take along."""
-    width, base, length, position = settings(page)
-    table = vectors(page, source)
-    if source == "learned":
-        page.note("learned")
-    else:
-        page.note("encode")
-        pair = min(width // 2 - 1, st.session_state.get(f"{page.name}_pair", 4))
-        st.latex(formula(width, base, position, pair, table))
-        reference = _("sin and cos of transformers' rotary module")
-        # an angle of `length` radians is known to about ε·length in float32
-        checked_against([Check(reference, sinusoidal_difference(table, base), max(1e-6, 1e-7 * length))])
-    take_with_you(
-        f"{page.name}_encode",
-        lambda: pd.DataFrame(table.numpy()).rename_axis("position").reset_index(),
-        lambda: matrix(table, position, extent_of(page, source)),
-        snippet(page, source),
+def is_sinusoidal(view: "Vectors") -> bool:
+    return view.source == "sinusoidal"
+
+
+@dataclass(frozen=True)
+class Vectors(View):
+    """Which vectors stand for positions."""
+
+    source: str = one_of(SOURCES, label=mark("Vectors"), label_of=source_label, style="radio")
+    table: str = one_of(
+        lambda view: networks_with_tables() or [""],
+        label=mark("Learned by"),
+        shown=lambda view: view.source == "learned",
+    )
+    width: int = number(2, 512, 64, label=mark("Dimensions d"), shown=is_sinusoidal)
+    length: int = slider(2, LONGEST, 256, 1, label=mark("Length (positions)"))
+    position: int = slider(0, lambda view: view.length - 1, 64, 1, label=mark("Compared with position"))
+
+
+@dataclass(frozen=True)
+class AddedVectors(ExplainsPair, Vectors, Based):
+    """The vector of every position, how fast each pair turns, and how alike positions are."""
+
+    page, name = "positions", "encode"
+
+    @property
+    def pairs(self) -> int:
+        return max(1, self.width // 2)
+
+    @property
+    def vectors(self) -> torch.Tensor:
+        """The vectors that are looked at, one a position. Raises InputError where they end before."""
+        if is_sinusoidal(self):
+            return sinusoidal(self.length, self.width, self.base)
+        if not self.table:
+            raise InputError("No network with a learned table of positions is at hand.")
+        return rows(table_of(self.table), self.length)
+
+    def stage(self) -> Stage:
+        alike = Plot(
+            "cosines",
+            likeness(self),
+            _("Cosine of one position's vector with all others"),
+            rest=120,
+        )
+        vectors = Plot("matrix", matrix(self), _("The vector of every position"), width=1.4)
+        if not is_sinusoidal(self):
+            return Stage([vectors, alike])
+        turning = Plot("wavelengths", full_turns(self), _("Positions to a full turn, by pair"), rest=120)
+        return Stage([vectors, Stack([turning, alike])])
+
+    def below(self) -> None:
+        note(self, "encode" if is_sinusoidal(self) else "learned")
+        if is_sinusoidal(self):
+            table = self.vectors
+            left, right = st.columns([1, 3], gap="medium")
+            with left:
+                controls.draw(self, "pair")
+            with right:
+                st.latex(formula(self, table))
+            reference = _("sin and cos of transformers' rotary module")
+            # an angle of `length` radians is known to about ε·length in float32
+            allowed = max(1e-6, 1e-7 * self.length)
+            checked_against([Check(reference, sinusoidal_difference(table, self.base), allowed)])
+        take_with_you(
+            self,
+            lambda: pd.DataFrame(self.vectors.numpy()).rename_axis("position"),
+            lambda: matrix(self),
+            snippet(self),
+        )
+
+
+def matrix(view: AddedVectors) -> go.Figure:
+    """Positions down, dimensions across, in colours from −extent to extent."""
+    extent = 1.0 if is_sinusoidal(view) else extent_of(view.table)
+    title = _("Value") if extent == 1 else _("Value / {extent}").format(extent=f"{extent:.3g}")
+    values = view.vectors.numpy() / extent
+    return heatmap(values, _("Dimension"), _("Position"), title, row_now=view.position)
+
+
+def full_turns(view: AddedVectors) -> go.Figure:
+    """Positions to a full turn for each pair of the sinusoidal encoding."""
+    frequency = frequencies(view.width, view.base)
+    still = nearly_constant(turns(view.length, frequency))
+    return wavelength_points(wavelengths(frequency).numpy(), still.numpy(), view.length)
+
+
+def likeness(view: AddedVectors) -> go.Figure:
+    """Cosine of the chosen position's vector with those of all positions."""
+    return curves(
+        {_("cosine"): cosines_with(view.vectors, view.position).numpy()},
+        _("Position"),
+        _("Cosine with the chosen position"),
+        x_now=view.position,
+        now=str(view.position),
+        y_range=(-1.05, 1.05),
     )
 
 
-def formula(width: int, base: float, position: int, pair: int, table: torch.Tensor) -> str:
+def formula(view: AddedVectors, table: torch.Tensor) -> str:
     """One pair of dimensions at one position."""
-    theta = float(frequencies(width, base)[pair])
+    pair, position = view.pair, view.position
+    theta = float(frequencies(view.width, view.base)[pair])
     sine, cosine = table[position, 2 * pair : 2 * pair + 2].tolist()
     return (
         r"\begin{aligned}"
-        rf"\theta_{{{pair}}}&={base:g}^{{-{2 * pair}/{width}}}={theta:.6g}\\"
+        rf"\theta_{{{pair}}}&={view.base:g}^{{-{2 * pair}/{view.width}}}={theta:.6g}\\"
         rf"\mathrm{{PE}}({position},{2 * pair})&=\sin({position}\cdot{theta:.6g})={sine:.4f}\\"
         rf"\mathrm{{PE}}({position},{2 * pair + 1})&=\cos({position}\cdot{theta:.6g})={cosine:.4f}"
         r"\end{aligned}"
     )
 
 
-def snippet(page: Page, source: str) -> str:
+def snippet(view: AddedVectors) -> str:
     """Python that repeats the numbers of the matrix."""
-    width, base, length, position = settings(page)
-    if source == "sinusoidal":
+    if is_sinusoidal(view):
         return f"""from models.positions.absolute import cosines_with, sinusoidal
 
-table = sinusoidal({length}, {width}, {base!r})
+table = sinusoidal({view.length}, {view.width}, {view.base!r})
 print(table)
-print(cosines_with(table, {position}))
+print(cosines_with(table, {view.position}))
 """
     return f"""from models.networks.loading import load
 from models.networks.positions import learned_table
 from models.positions.absolute import cosines_with, rows
 
-table = rows(learned_table(load({st.session_state[f"{page.name}_table"]!r})), {length})
+table = rows(learned_table(load({view.table!r})), {view.length})
 print(table)
-print(cosines_with(table, {position}))
+print(cosines_with(table, {view.position}))
 """

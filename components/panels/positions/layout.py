@@ -1,25 +1,26 @@
 """Rotated in the wrong pairs: what a confused layout does to scores and to the next token."""
 
+from dataclasses import dataclass
+
 import pandas as pd
 import plotly.graph_objects as go
-import streamlit as st
 import torch
 
+from components.figures.positions import titled
 from components.figures.style import token_heatmap
-from components.live.figure import live_figure
-from components.old_controls import choose
-from components.old_page import Check, Page, checked_against, take_with_you
-from components.panels import panel
-from components.panels.network.live_head import next_token
-from components.panels.network.selection import Selection
-from components.panels.network.text import Choice
-from components.panels.positions.head import RealHead, choose_head, real_head, rounding_of_scores
+from components.lesson_parts import note
+from components.panels.network.heads import next_token_plot
+from components.panels.positions.head import RealHead, rounding_of_scores
+from components.panels.positions.settings import RotaryHead
+from components.settings import one_of
+from components.stage import Plot, Stage
+from components.takeaway import Check, checked_against, take_with_you
 from components.traces import traced_with
-from components.words import _
+from components.words import _, mark
+from models.attention.next_token import text_losses
 from models.networks.interventions import Intervention
 from models.networks.tracing import LayerTrace, Trace
 from models.numerics.comparison import largest_difference
-from models.numerics.token_losses import token_losses
 from models.positions.checks import rotated_by_transformers
 from models.rotary.rope import rotation, scores_after_conversion
 
@@ -38,54 +39,88 @@ def swap_label(swap: str) -> str:
     }[swap]
 
 
-@panel
-def layout(page: Page, choice: Choice) -> None:
-    """Two maps of the same head's raw scores, the next token and the loss, before and after."""
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        selection = choose_head(page, choice.trace)
-        swap = choose(
-            _("Rotated in the other layout's pairs"),
-            list(SWAPS),
-            f"{page.name}_swap",
-            swap_label,
-            default="both",
-            style="segments",
-        )
-    head = real_head(choice, selection)  # refuses a network without rotary embedding
-    change = Intervention(swapped_layout=SWAPS[swap])
-    base, changed = choice.trace, traced_with(choice.network, choice.text, change)
-    maps = scores(base, changed, selection)
-    left, right = st.columns(2, gap="medium")
-    with left:
-        st.markdown("**" + _("In the network's own pairs ({layout})").format(
-            layout=layout_name(head.rotary.layout)) + "**")  # fmt: skip
-        live_figure(maps[0], f"{page.name}_trained", _("Raw scores, rotated as trained"))
-    with right:
-        st.markdown("**" + _("In the other layout: {what}").format(what=swap_label(swap)) + "**")
-        live_figure(maps[1], f"{page.name}_swapped", _("Raw scores, rotated in the other layout"))
-    losses(base, changed)
-    next_token(page, choice, base, changed)
-    page.note("layout")
-    checked_against(checks(head, changed.layers[selection.layer], selection, swap))
-    take_with_you(
-        f"{page.name}_layout",
-        lambda: table(base, changed, selection),
-        lambda: maps[1],
-        snippet(choice, selection, change),
-    )
-
-
-def layout_name(layout: str) -> str:
+def layout_label(layout: str) -> str:
     return _("halves") if layout == "half" else _("neighbours")
 
 
-def scores(base: Trace, changed: Trace, selection: Selection) -> list[go.Figure]:
+@dataclass(frozen=True)
+class LayoutConfusion(RotaryHead):
+    """A head's raw scores rotated as trained and in the other layout's pairs, and the next token."""
+
+    page, name = "positions", "layout"
+    swap: str = one_of(
+        list(SWAPS),
+        "both",
+        label=mark("Rotated in the other layout's pairs"),
+        label_of=swap_label,
+        style="radio",
+    )
+
+    @property
+    def change(self) -> Intervention:
+        return Intervention(swapped_layout=SWAPS[self.swap])
+
+    @property
+    def changed(self) -> Trace:
+        return traced_with(self.network_name, self.text, self.change)
+
+    def stage(self) -> Stage:
+        head = self.head  # refuses a network without rotary embedding
+        base, changed = self.trace, self.changed
+        own, other = scores(self, base, changed)
+        extent = f" · q·k ±{own.data[0].zmax:.1f}"  # a colour bar has no room beside three figures
+        trained = _("As trained: {layout}").format(layout=layout_label(head.rotary.layout))
+        swapped = _("Other layout: {what}").format(what=swap_label(self.swap))
+        before, after = mean_loss(base), mean_loss(changed)
+        following = next_token_plot(self.network_name, base, changed, "next", width=0.8)
+        return Stage(
+            [
+                Plot(
+                    "trained",
+                    titled(own, trained, loss_words(before) + extent),
+                    _("Raw scores, rotated as trained"),
+                ),
+                Plot(
+                    "swapped",
+                    titled(other, swapped, loss_words(after, before) + extent),
+                    _("Raw scores, rotated in the other layout"),
+                ),
+                *([following] if following else []),
+            ]
+        )
+
+    def below(self) -> None:
+        base, changed = self.trace, self.changed
+        note(self, "layout")
+        checked_against(checks(self, self.head, changed.layers[self.layer]))
+        take_with_you(
+            self,
+            lambda: table(self, base, changed),
+            lambda: scores(self, base, changed)[1],
+            snippet(self),
+        )
+
+
+def mean_loss(trace: Trace) -> float | None:
+    """Mean loss of the text in nats per token; None for an encoder."""
+    return None if trace.logits is None else float(text_losses(trace.logits, trace.token_ids).mean())
+
+
+def loss_words(loss: float | None, before: float | None = None) -> str:
+    """The loss, and how far it moved from the one before."""
+    if loss is None:
+        return ""
+    words = _("loss {loss} nats per token").format(loss=f"{loss:.3f}")
+    return words if before is None else f"{words} ({loss - before:+.3f})"
+
+
+def scores(view: LayoutConfusion, base: Trace, changed: Trace) -> list[go.Figure]:
     """The head's raw scores as trained and as changed, on one scale, hidden pairs left out."""
     raws = []
-    for traced in (base, changed):
-        record = traced.layers[selection.layer]
-        visible = record.visible if record.visible.ndim == 2 else record.visible[selection.head]
-        raws.append(record.raw[selection.head].masked_fill(~visible, float("nan")))
+    for trace in (base, changed):
+        record = trace.layers[view.layer]
+        visible = record.visible if record.visible.ndim == 2 else record.visible[view.open_head]
+        raws.append(record.raw[view.open_head].masked_fill(~visible, float("nan")))
     limit = max(float(raw.nan_to_num().abs().max()) for raw in raws)
     return [
         token_heatmap(
@@ -97,54 +132,41 @@ def scores(base: Trace, changed: Trace, selection: Selection) -> list[go.Figure]
             value_title="q·k",
             limits=(-limit, limit),
             diverging=True,
-            height=440,
-        )
+        ).update_traces(showscale=False)
         for raw in raws
     ]
 
 
-def losses(base: Trace, changed: Trace) -> None:
-    """Mean loss of the text, as trained and as changed."""
-    if base.logits is None or changed.logits is None:
-        return
-    own, other = (
-        float(token_losses(logits, base.token_ids).mean()) for logits in (base.logits, changed.logits)
-    )
-    one, two = st.columns(2)
-    one.metric(_("Loss of this text, as trained (nats a token)"), f"{own:.3f}")
-    two.metric(_("in the other layout"), f"{other:.3f}", f"{other - own:+.3f}", delta_color="inverse")
-
-
-def checks(head: RealHead, changed: LayerTrace, selection: Selection, swap: str) -> list[Check]:
+def checks(view: LayoutConfusion, head: RealHead, changed: LayerTrace) -> list[Check]:
     """The changed scores with transformers' other rotation; converted weights with the own ones."""
     record = head.record
     at = torch.arange(len(head.query))
     own = rotation(at, head.rotary.frequency, head.rotary.layout, head.rotary.factor)
     allowed = rounding_of_scores(record, len(at))
-    turns = {name: own.other if name in SWAPS[swap] else own for name in ("query", "key")}
+    turns = {name: own.other if name in SWAPS[view.swap] else own for name in ("query", "key")}
     vectors = {
-        "query": changed.unrotated_query[selection.head],
-        "key": changed.unrotated_key[changed.key_of_head[selection.head]],
+        "query": changed.unrotated_query[head.index],
+        "key": changed.unrotated_key[changed.key_of_head[head.index]],
     }
     query, key = (rotated_by_transformers(vectors[name], turns[name]) for name in ("query", "key"))
     converted = scores_after_conversion(head.query, head.key, own)
     return [
         Check(
             _("the right map with transformers' rotations: Llama's for halves, GPT-J's for neighbours"),
-            largest_difference(query @ key.T, changed.raw[selection.head]),
+            largest_difference(query @ key.T, changed.raw[head.index]),
             allowed,
         ),
         Check(
             _("the other layout on reordered weights with the network's own scores"),
-            largest_difference(converted, record.raw[selection.head]),
+            largest_difference(converted, record.raw[head.index]),
             allowed,
         ),
     ]
 
 
-def table(base: Trace, changed: Trace, selection: Selection) -> pd.DataFrame:
+def table(view: LayoutConfusion, base: Trace, changed: Trace) -> pd.DataFrame:
     """Both scores of every pair of tokens."""
-    own, other = (traced.layers[selection.layer].raw[selection.head] for traced in (base, changed))
+    own, other = (trace.layers[view.layer].raw[view.open_head] for trace in (base, changed))
     queries, keys = own.shape
     index = pd.MultiIndex.from_product([range(queries), range(keys)], names=["query", "key"])
     return pd.DataFrame(
@@ -152,16 +174,16 @@ def table(base: Trace, changed: Trace, selection: Selection) -> pd.DataFrame:
     ).reset_index()
 
 
-def snippet(choice: Choice, selection: Selection, change: Intervention) -> str:
+def snippet(view: LayoutConfusion) -> str:
     """Python that repeats the right map."""
     return f"""from models.networks.interventions import Intervention
 from models.networks.loading import load
 from models.networks.tracing import trace
-from models.numerics.token_losses import token_losses
+from models.attention.next_token import text_losses
 
-change = Intervention(swapped_layout=frozenset({sorted(change.swapped_layout)!r}))
-traced = trace(load({choice.network!r}), {choice.text!r}, change)
-scores = traced.layers[{selection.layer}].raw[{selection.head}]
+change = Intervention(swapped_layout=frozenset({sorted(view.change.swapped_layout)!r}))
+traced = trace(load({view.network_name!r}), {view.text!r}, change)
+scores = traced.layers[{view.layer}].raw[{view.open_head}]
 print(scores)
-print(token_losses(traced.logits, traced.token_ids).mean())
+print(text_losses(traced.logits, traced.token_ids).mean())
 """

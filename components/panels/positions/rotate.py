@@ -1,6 +1,7 @@
 """The rotary microscope: one query and one key of a real head, pair by pair, before and after rotation."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -8,18 +9,18 @@ import plotly.graph_objects as go
 import streamlit as st
 import torch
 
-from components.figures.positions import curves, pair_at, pair_bars, pair_circles
-from components.live.figure import live_figure
-from components.live.old_slider import live_slider
-from components.old_controls import whole_number
-from components.old_page import Page, checked_against, take_with_you
-from components.panels import live_panel, panel
+from components import controls
+from components.figures.microscope import pair_at, pair_bars, pair_circles
+from components.figures.positions import curves
+from components.lesson_parts import note
 from components.panels.network.arithmetic import in_code
-from components.panels.network.selection import Selection
-from components.panels.network.text import Choice
 from components.panels.positions.checks import rotation_checks
-from components.panels.positions.head import RealHead, choose_head, real_head, tokens_now
-from components.words import _
+from components.panels.positions.head import RealHead
+from components.panels.positions.settings import ExplainsPair, RotaryHead
+from components.settings import one_of, slider
+from components.stage import Plot, Stack, Stage
+from components.takeaway import checked_against, take_with_you
+from components.words import _, mark
 from models.rotary.rope import (
     PairScores,
     pair_products,
@@ -30,28 +31,87 @@ from models.rotary.rope import (
 )
 from models.rotary.rope import rotate as rotate_vectors
 
-LIVE, SETTLED = ("rotate_live",), ("rotate_live", "rotate_numbers")
-NEAR, FAR = 64, 256  # distances that the curve shows, before and behind the key
+FURTHEST_BACK, FURTHEST_ON = 128, 256  # positions that the query can be moved by
+NEAR, FAR = 64, 256  # distances that the curve shows at least
 
 
-@panel
-def rotate(page: Page, choice: Choice) -> None:
-    """Choose a head and two tokens, move them, and see each pair of dimensions turn."""
-    name, trace = page.name, choice.trace
-    selection = choose_head(page, trace, tokens=True)
-    with st.container(horizontal=True):
-        live_slider(
-            _("Move the query by"), f"{name}_moved", -128.0, 256.0, 0.0, 1,
-            unit=_("positions"), live=LIVE, settled=SETTLED,
-            help=_("The query's own position is 0 here; the key stays where it is."),
-        )  # fmt: skip
-        live_slider(
-            _("Move the whole text by"), f"{name}_offset", 0.0, 1024.0, 0.0, 1,
-            unit=_("positions"), live=LIVE, settled=SETTLED,
-            help=_("Query and key turn further, both by the same angles."),
-        )  # fmt: skip
-    rotate_live(page, choice, selection)
-    rotate_numbers(page, choice, selection)
+def tokens_of(view: "RotaryMicroscope") -> list[int]:
+    return [-1, *range(view.trace.tokens_shown)]
+
+
+def token_names(unset: str) -> Callable[["RotaryMicroscope"], Callable[[int], str]]:
+    """Names of the text's tokens; ``unset`` (marked) where none is chosen."""
+
+    def names(view: "RotaryMicroscope") -> Callable[[int], str]:
+        labels = view.trace.labels
+        return lambda index: f"{index} · {labels[index]}" if index >= 0 else _(unset)
+
+    return names
+
+
+@dataclass(frozen=True)
+class RotaryMicroscope(ExplainsPair, RotaryHead):
+    """Move a query and a key, and see each pair of their dimensions turn."""
+
+    page, name, opens = "positions", "rotate", True
+    moved: int = slider(
+        -FURTHEST_BACK,
+        FURTHEST_ON,
+        0,
+        1,
+        label=mark("Move the query by"),
+        unit=mark("positions"),
+        help=mark("The query's own position is 0 here; the key stays where it is."),
+    )
+    offset: int = slider(
+        0,
+        1024,
+        0,
+        1,
+        label=mark("Move the whole text by"),
+        unit=mark("positions"),
+        help=mark("Query and key turn further, both by the same angles."),
+    )
+    query: int = one_of(tokens_of, 10, label=mark("Query"), names_in=token_names(mark("the last token")))
+    key: int = one_of(
+        tokens_of, -1, label=mark("Key"), names_in=token_names(mark("the other token that it reads most"))
+    )
+
+    @property
+    def pairs(self) -> int:
+        return len(self.head.rotary.frequency)
+
+    def stage(self) -> Stage:
+        now = meeting(self)
+
+        def choose_circle(click: dict) -> RotaryMicroscope:
+            return replace(self, pair=pair_at(click["x"], click["y"], self.pairs))
+
+        def choose_bar(click: dict) -> RotaryMicroscope:
+            return replace(self, pair=min(self.pairs - 1, int(click["point"] or 0)))
+
+        turned = _("Each pair of query and key on its circle, before and after rotation")
+        added = _("What each pair adds to the score")
+        anywhere = _("The score of this query and key at every distance")
+        return Stage(
+            [
+                Plot("circles", circles(now, self.pair), turned, choose_circle, least=240),
+                Stack(
+                    [
+                        Plot("pairs", bars(now), added, choose_bar),
+                        Plot("curve", distances(now), anywhere, rest=120),
+                    ]
+                ),
+            ]
+        )
+
+    def below(self) -> None:
+        now = meeting(self)
+        note(self, "rotate")
+        pair_arithmetic(self, now)
+        note(self, "arithmetic")
+        checked_against(rotation_checks(self, self.offset))
+        take_with_you(self, lambda: table(now), lambda: bars(now), snippet(self, now))
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +142,12 @@ class Meeting:
             rotary.factor,
         )
 
+    @property
+    def products(self) -> torch.Tensor:
+        """q_p · conj(k_p) of each pair before rotation, without the factor."""
+        rotary = self.head.rotary
+        return pair_products(self.query, self.key, len(rotary.frequency), rotary.layout)
+
     def turned(self, vector: torch.Tensor, position: int) -> torch.Tensor:
         """Pairs of the vector at a position."""
         rotary = self.head.rotary
@@ -92,39 +158,22 @@ class Meeting:
         return to_pairs(vector[: 2 * len(self.head.rotary.frequency)], self.head.rotary.layout)
 
 
-def meeting(page: Page, choice: Choice, selection: Selection) -> Meeting:
-    head = real_head(choice, selection)
-    query, key = tokens_now(page, choice.trace, selection)
-    moved, offset = (round(st.session_state[f"{page.name}_{name}"]) for name in ("moved", "offset"))
-    return Meeting(
-        head, head.query[query], head.key[key], (query, key), (query + moved + offset, key + offset)
-    )
+def meeting(view: RotaryMicroscope) -> Meeting:
+    head = view.head
+    query, key = tokens_now(view)
+    at = (query + view.moved + view.offset, key + view.offset)
+    return Meeting(head, head.query[query], head.key[key], (query, key), at)
 
 
-@live_panel
-def rotate_live(page: Page, choice: Choice, selection: Selection) -> None:
-    """The circles; beside them the share of each pair, and the score at every distance."""
-    now = meeting(page, choice, selection)
-    pairs = len(now.head.rotary.frequency)
-    chosen = min(pairs - 1, st.session_state.get(f"{page.name}_pair", 4))
-
-    def choose_pair(click: dict) -> None:
-        st.session_state[f"{page.name}_pair"] = pair_at(click["x"], click["y"], pairs)
-        st.rerun(SETTLED)
-
-    def choose_bar(click: dict) -> None:
-        st.session_state[f"{page.name}_pair"] = min(pairs - 1, int(click["point"] or 0))
-        st.rerun(SETTLED)
-
-    left, right = st.columns([1, 1], gap="medium")
-    with left:
-        alt = _("Each pair of query and key on its circle, before and after rotation")
-        live_figure(circles(now, chosen), f"{page.name}_circles", alt, choose_pair)
-    with right:
-        live_figure(bars(now), f"{page.name}_pairs", _("What each pair adds to the score"), choose_bar)
-        figure = distances(now)
-        alt = _("The score of this query and key at every distance")
-        live_figure(figure, f"{page.name}_curve", alt, rest=120)
+def tokens_now(view: RotaryMicroscope) -> tuple[int, int]:
+    """The chosen query and key; a key that is not chosen is the most read one but the query itself."""
+    trace = view.trace
+    query = view.query if view.query >= 0 else trace.tokens_shown - 1
+    if view.key >= 0:
+        return query, view.key
+    row = trace.layers[view.layer].probabilities[view.open_head, query].clone()
+    row[query] = -1.0
+    return query, int(row.argmax())
 
 
 def circles(now: Meeting, chosen: int) -> go.Figure:
@@ -136,9 +185,7 @@ def circles(now: Meeting, chosen: int) -> go.Figure:
 
 
 def bars(now: Meeting) -> go.Figure:
-    products = pair_products(now.query, now.key, len(now.head.rotary.frequency), now.head.rotary.layout)
-    products = products * now.head.rotary.factor**2
-    scores = now.scores
+    products, scores = now.products * now.head.rotary.factor**2, now.scores
     limit = max(float(products.abs().max()), abs(float(scores.unrotated)), 1e-6)
     return pair_bars(
         scores.pairs[0, 0].numpy(),
@@ -151,59 +198,48 @@ def bars(now: Meeting) -> go.Figure:
 
 def distances(now: Meeting) -> go.Figure:
     """The score of this query and key against their distance, a line where they stand."""
-    rotary = now.head.rotary
-    places = torch.arange(-NEAR, FAR + 1)
-    scores = score_at_distances(now.query, now.key, places, rotary.frequency, rotary.layout, rotary.factor)
-    limit = float(pair_products(now.query, now.key, len(rotary.frequency), rotary.layout).abs().sum())
-    rest = abs(float(now.scores.unrotated))
-    top = max(1e-6, limit * rotary.factor**2 + rest)
+    rotary, scores = now.head.rotary, now.scores
+    apart = now.tokens[0] - now.tokens[1]
+    places = torch.arange(min(-NEAR, apart - FURTHEST_BACK), max(FAR, apart + FURTHEST_ON) + 1)
+    heights = score_at_distances(now.query, now.key, places, rotary.frequency, rotary.layout, rotary.factor)
+    top = float(now.products.abs().sum()) * rotary.factor**2 + abs(float(scores.unrotated))
     return curves(
-        {_("score"): scores.numpy()},
-        _("Distance: query less key (now {distance})").format(distance=now.distance),
+        {_("score"): heights.numpy()},
+        _("Distance: query − key"),
         "q·k",
         x=places.numpy(),
         x_now=now.distance,
-        y_range=(-top, top),
-        height=270,
+        now=_("{score} at distance {distance}").format(
+            score=f"{float(scores.total):.2f}", distance=now.distance
+        ),
+        y_range=(-max(1e-6, top), max(1e-6, top)),
     )
 
 
-@panel
-def rotate_numbers(page: Page, choice: Choice, selection: Selection) -> None:
-    """One pair step by step, the sum, the comparisons, and things to take along."""
-    now = meeting(page, choice, selection)
-    page.note("rotate")
+def pair_arithmetic(view: RotaryMicroscope, now: Meeting) -> None:
+    """The chosen pair with its numbers put into each formula."""
     st.markdown("##### " + _("The arithmetic of one pair of dimensions"))
+    labels = view.trace.labels
     left, right = st.columns([1, 2], gap="medium")
     with left:
-        pairs = len(now.head.rotary.frequency)
-        pair = whole_number(_("Pair p"), 0, pairs - 1, f"{page.name}_pair", min(4, pairs - 1))
+        controls.draw(view, "pair")
         st.markdown(
             _("Query `{query}` at position {m}, key `{key}` at position {n}").format(
-                query=in_code(choice.trace.labels[now.tokens[0]]),
-                key=in_code(choice.trace.labels[now.tokens[1]]),
+                query=in_code(labels[now.tokens[0]]),
+                key=in_code(labels[now.tokens[1]]),
                 m=now.at[0],
                 n=now.at[1],
             )
         )
     with right:
-        st.latex(formula(now, pair))
-    page.note("arithmetic")
-    offset = round(st.session_state[f"{page.name}_offset"])
-    checked_against(rotation_checks(choice, selection, now.head, offset))
-    take_with_you(
-        f"{page.name}_rotate",
-        lambda: table(now),
-        lambda: bars(now),
-        snippet(choice, selection, now),
-    )
+        st.latex(formula(now, view.pair))
 
 
 def formula(now: Meeting, pair: int) -> str:
     """One pair's rotation and its part of the score, with the present numbers."""
-    rotary, (m, n) = now.head.rotary, now.at
-    theta, part = float(rotary.frequency[pair]), float(now.scores.pairs[0, 0, pair])
-    product = pair_products(now.query, now.key, len(rotary.frequency), rotary.layout)[pair]
+    rotary, scores, (m, n) = now.head.rotary, now.scores, now.at
+    theta, part = float(rotary.frequency[pair]), float(scores.pairs[0, 0, pair])
+    product = now.products[pair]
     length, phase = float(product.abs()) * rotary.factor**2, float(product.angle())
     cos, sin = np.cos((n - m) * theta), np.sin((n - m) * theta)
     lines = [
@@ -213,28 +249,25 @@ def formula(now: Meeting, pair: int) -> str:
         rf"s_{{{pair}}}&=|q_{{{pair}}}||k_{{{pair}}}|\cos(\varphi+(m-n)\,\theta_{{{pair}}})",
         rf"&={length:.4f}\cos({phase:.3f}+({m}-{n})\,{theta:.4g})",
         rf"&={part:.4f}",
-        rf"q\cdot k&=\textstyle\sum_p s_p={float(now.scores.total):.4f}",
+        rf"q\cdot k&=\textstyle\sum_p s_p={float(scores.total):.4f}",
     ]
     return r"\begin{aligned}" + r"\\[4pt]".join(lines) + r"\end{aligned}"
 
 
 def table(now: Meeting) -> pd.DataFrame:
     """Every pair in numbers."""
-    rotary = now.head.rotary
-    products = pair_products(now.query, now.key, len(rotary.frequency), rotary.layout)
     return pd.DataFrame(
         {
-            "pair": np.arange(len(rotary.frequency)),
-            "theta": rotary.frequency.numpy(),
-            "length": products.abs().numpy(),
-            "phase": products.angle().numpy(),
-            "without_rotation": products.real.numpy(),
+            "theta": now.head.rotary.frequency.numpy(),
+            "length": now.products.abs().numpy(),
+            "phase": now.products.angle().numpy(),
+            "without_rotation": now.products.real.numpy(),
             "rotated": now.scores.pairs[0, 0].numpy(),
         }
-    )
+    ).rename_axis("pair")
 
 
-def snippet(choice: Choice, selection: Selection, now: Meeting) -> str:
+def snippet(view: RotaryMicroscope, now: Meeting) -> str:
     """Python that repeats the bars."""
     return f"""import torch
 
@@ -243,12 +276,12 @@ from models.networks.rotary import rotary_of
 from models.networks.tracing import trace
 from models.rotary.rope import scores_by_pair
 
-network = load({choice.network!r})
-traced = trace(network, {choice.text!r})
-record = traced.layers[{selection.layer}]
-rotary = rotary_of(network, traced, {selection.layer})
-query = record.unrotated_query[{selection.head}, {now.tokens[0]}]
-key = record.unrotated_key[record.key_of_head[{selection.head}], {now.tokens[1]}]
+network = load({view.network_name!r})
+traced = trace(network, {view.text!r})
+record = traced.layers[{view.layer}]
+rotary = rotary_of(network, traced, {view.layer})
+query = record.unrotated_query[{view.open_head}, {now.tokens[0]}]
+key = record.unrotated_key[record.key_of_head[{view.open_head}], {now.tokens[1]}]
 scores = scores_by_pair(
     query[None], key[None], torch.tensor([{now.at[0]}]), torch.tensor([{now.at[1]}]),
     rotary.frequency, rotary.layout, rotary.factor,

@@ -4,17 +4,18 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+import plotly.graph_objects as go
 import streamlit as st
 
 from components.figures.positions import attention_tiles, change_by_layer
-from components.live.figure import live_figure
-from components.old_controls import choose, whole_number
-from components.old_page import Check, Page, checked_against, take_with_you
-from components.panels import panel
-from components.panels.network.text import Choice
-from components.panels.positions.head import choose_head
+from components.lesson_parts import note
+from components.panels.network.heads import OpensHead
+from components.panels.positions.settings import Seeded
+from components.settings import one_of
+from components.stage import Plot, Stage
+from components.takeaway import Check, checked_against, take_with_you
 from components.traces import traced
-from components.words import _
+from components.words import _, mark
 from models.attention.head_view import difference_from_sdpa, rounding_of_attention
 from models.networks.loading import load
 from models.positions.shuffling import shuffle as shuffle_tokens
@@ -41,6 +42,10 @@ class Outcome:
     difference: float
     allowed: float
 
+    @property
+    def largest(self) -> float:
+        return float(self.change.max())
+
 
 @st.cache_data(max_entries=64, show_spinner=False)
 def outcome(network: str, text: str, seed: int, case: str, layer: int, head: int) -> Outcome:
@@ -56,71 +61,85 @@ def outcome(network: str, text: str, seed: int, case: str, layer: int, head: int
     )
 
 
-@panel
-def shuffle(page: Page, choice: Choice) -> None:
+@dataclass(frozen=True)
+class WhyPositions(Seeded, OpensHead):
     """All four cases as curves; the chosen one's head before and after, put back in order."""
-    case = choose(
-        _("What tells the network about order"),
+
+    page, name = "positions", "shuffle"
+    case: str = one_of(
         list(CASES),
-        f"{page.name}_case",
-        case_label,
-        default="nothing",
-        style="segments",
-        width="stretch",
+        "nothing",
+        label=mark("What tells the network about order"),
+        label_of=case_label,
+        style="radio",
     )
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        selection = choose_head(page, choice.trace)
-        seed = whole_number(_("Seed of the shuffle"), 0, 9_999, f"{page.name}_seed", 0, width=170)
-    at = (choice.network, choice.text, seed)
-    found = {name: outcome(*at, name, selection.layer, selection.head) for name in CASES}
-    left, right = st.columns([2, 3], gap="medium")
-    with left:
-        series = {case_label(name): result.change for name, result in found.items()}
-        figure = change_by_layer(series, case_label(case))
-        alt = _("How much the tokens' vectors change when the text is shuffled, block by block")
-        live_figure(figure, f"{page.name}_change", alt)
-    with right:
-        names = (_("in order"), _("shuffled, sorted back"), _("difference"))
-        chosen = found[case]
-        parts = (chosen.plain, chosen.put_back, np.abs(chosen.plain - chosen.put_back))
-        top = float(max(chosen.plain.max(), chosen.put_back.max()))
-        tiles = attention_tiles(dict(zip(names, parts, strict=True)), top, height=330)
-        alt = _("One head's attention on the text and on the shuffled text")
-        live_figure(tiles, f"{page.name}_shuffled", alt)
-        largest = float(chosen.change.max())
-        st.metric(
-            _("Largest relative change of the tokens' vectors"),
-            f"{largest:.1e}" if largest < 0.01 else f"{largest:.1%}",
+
+    def outcome(self, case: str) -> Outcome:
+        return outcome(self.network_name, self.text, self.seed, case, self.layer, self.open_head)
+
+    @property
+    def changes(self) -> dict[str, np.ndarray]:
+        """Relative change by block, for each case by its label."""
+        return {case_label(case): self.outcome(case).change for case in CASES}
+
+    def stage(self) -> Stage:
+        chosen = self.outcome(self.case)
+        changed = _("How much the tokens' vectors change when the text is shuffled, block by block")
+        weights = _("One head's attention on the text and on the shuffled text")
+        return Stage(
+            [
+                Plot("change", change_by_layer(self.changes, case_label(self.case)), changed),
+                Plot("shuffled", both_orders(chosen), weights, width=1.2),
+            ]
         )
-        verdict(largest)
-    page.note("shuffle")
-    if np.isfinite(chosen.difference):
-        reference = _("the shuffled text's attention with torch scaled_dot_product_attention")
-        checked_against([Check(reference, chosen.difference, chosen.allowed)])
-    take_with_you(
-        f"{page.name}_shuffle",
-        lambda: pd.DataFrame(series).rename_axis("blocks").reset_index(),
-        lambda: figure,
-        snippet(choice, seed, case),
+
+    def below(self) -> None:
+        chosen = self.outcome(self.case)
+        st.markdown(verdict(chosen.largest))
+        note(self, "shuffle")
+        if np.isfinite(chosen.difference):
+            reference = _("the shuffled text's attention with torch scaled_dot_product_attention")
+            checked_against([Check(reference, chosen.difference, chosen.allowed)])
+        changes = self.changes
+        take_with_you(
+            self,
+            lambda: pd.DataFrame(changes).rename_axis("blocks"),
+            lambda: change_by_layer(changes, case_label(self.case)),
+            snippet(self),
+        )
+
+
+def both_orders(chosen: Outcome) -> go.Figure:
+    """One head's weights on the text, on the shuffled text with its tokens sorted back, and the gap."""
+    parts = (chosen.plain, chosen.put_back, np.abs(chosen.plain - chosen.put_back))
+    names = (_("in order"), _("shuffled, sorted back"), _("difference"))
+    top = float(max(chosen.plain.max(), chosen.put_back.max()))
+    words = _("Largest change of the tokens' vectors: {change}").format(
+        change=largest_words(chosen.largest)
     )
+    return attention_tiles(dict(zip(names, parts, strict=True)), top, columns=2, words=words)
 
 
-def verdict(largest: float) -> None:
+def largest_words(largest: float) -> str:
+    return f"{largest:.1e}" if largest < 0.01 else f"{largest:.1%}"
+
+
+def verdict(largest: float) -> str:
     """In a sentence what the number means."""
+    number = _("Largest relative change of the tokens' vectors") + f": **{largest_words(largest)}**. "
     if largest < 1e-3:
-        st.caption(_("Only rounding is left: the network cannot tell the two orders apart."))
-    else:
-        st.caption(_("The network's vectors depend on the order of the text."))
+        return number + _("Only rounding is left: the network cannot tell the two orders apart.")
+    return number + _("The network's vectors depend on the order of the text.")
 
 
-def snippet(choice: Choice, seed: int, case: str) -> str:
+def snippet(view: WhyPositions) -> str:
     """Python that repeats one curve."""
-    positions, causal = CASES[case]
+    positions, causal = CASES[view.case]
     return f"""from models.networks.loading import load
 from models.networks.tracing import trace
 from models.positions.shuffling import shuffle
 
-network = load({choice.network!r})
-ids = trace(network, {choice.text!r}).token_ids
-print(shuffle(network, ids, {seed}, positions={positions}, causal={causal}).change)
+network = load({view.network_name!r})
+ids = trace(network, {view.text!r}).token_ids
+print(shuffle(network, ids, {view.seed}, positions={positions}, causal={causal}).change)
 """
