@@ -8,7 +8,8 @@ from components.figures.methods import method_label
 from components.settings import View, number, one_of, slider
 from components.traces import facts
 from components.words import language, mark
-from models.context.long_attention import EVERYTHING, Reach
+from models.context.long_attention import Reach
+from models.networks.key_cache import EVERYTHING
 from models.context.long_context import LONGEST_TEXT, PASSAGES, Way
 from models.context.long_factors import long_factors
 from models.networks.catalogue import DEFAULT

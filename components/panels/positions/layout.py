@@ -17,7 +17,7 @@ from components.stage import Plot, Stage
 from components.takeaway import Check, checked_against, take_with_you
 from components.traces import traced_with
 from components.words import _, mark
-from models.attention.next_token import text_losses
+from models.numerics.token_losses import token_losses
 from models.networks.interventions import Intervention
 from models.networks.tracing import LayerTrace, Trace
 from models.numerics.comparison import largest_difference
@@ -103,7 +103,7 @@ class LayoutConfusion(RotaryHead):
 
 def mean_loss(trace: Trace) -> float | None:
     """Mean loss of the text in nats per token; None for an encoder."""
-    return None if trace.logits is None else float(text_losses(trace.logits, trace.token_ids).mean())
+    return None if trace.logits is None else float(token_losses(trace.logits, trace.token_ids).mean())
 
 
 def loss_words(loss: float | None, before: float | None = None) -> str:
@@ -179,11 +179,11 @@ def snippet(view: LayoutConfusion) -> str:
     return f"""from models.networks.interventions import Intervention
 from models.networks.loading import load
 from models.networks.tracing import trace
-from models.attention.next_token import text_losses
+from models.numerics.token_losses import token_losses
 
 change = Intervention(swapped_layout=frozenset({sorted(view.change.swapped_layout)!r}))
 traced = trace(load({view.network_name!r}), {view.text!r}, change)
 scores = traced.layers[{view.layer}].raw[{view.open_head}]
 print(scores)
-print(text_losses(traced.logits, traced.token_ids).mean())
+print(token_losses(traced.logits, traced.token_ids).mean())
 """
