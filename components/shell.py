@@ -7,11 +7,9 @@ import streamlit as st
 
 from components import words
 from components.catalogue import ASSETS, HOME, PAGES, QUESTIONS, PageEntry, lesson
-from components.live.address import forget_address, write_address
+from components.live.address import forget_address, remember, write_address
 from components.live.follow import forget_view
-from components.live.old_follow import forget_panels
 from components.live.session import name_session
-from components.old_controls import choose
 from components.refusal import plain, sentence
 from components.search import search_button
 from components.server.process import device_name, settle
@@ -59,16 +57,29 @@ def header() -> None:
         search_button()
         device = device_name() or _("warming up")
         st.caption(f":material/memory: {device}", width="content")
-        choose(
-            "Language · 语言",
-            list(words.LANGUAGES),
-            "lang",
-            words.LANGUAGES.__getitem__,
-            default=preferred_language(),
-            label_visibility="collapsed",
-            width=108,
-        )
+        choose_language()
         sign_out_button()
+
+
+def choose_language() -> None:
+    """The language, whose code stands in the session and the address; an unknown one is passed over."""
+    state, default = st.session_state, preferred_language()
+    asked = state.get("lang", st.query_params.get("lang"))
+    state["lang"] = state["lang_widget"] = asked if asked in words.LANGUAGES else default
+
+    def take() -> None:
+        state["lang"] = state["lang_widget"]
+
+    st.selectbox(
+        "Language · 语言",
+        list(words.LANGUAGES),
+        format_func=words.LANGUAGES.__getitem__,
+        key="lang_widget",
+        on_change=take,
+        label_visibility="collapsed",
+        width=108,
+    )
+    remember("lang", state["lang"], default)
 
 
 def missing_page() -> None:
@@ -99,7 +110,6 @@ st.html(STYLE)
 name_session()
 require_sign_in()
 forget_address()
-forget_panels()
 forget_view()
 header()
 missing_page()

@@ -144,7 +144,7 @@ def run_in_turn(turn: Callable[[], AbstractContextManager[None]]) -> None:
         with turn():
             _run_thread(runner)
 
-    ScriptRunner._run_script_thread = in_turn  # type: ignore[method-assign]  # no hook to use instead
+    ScriptRunner._run_script_thread = in_turn  # type: ignore[method-assign, assignment]  # no hook
 
 
 def read_theme_once() -> None:

@@ -14,7 +14,6 @@ import streamlit as st
 
 from components.figures.frames import Scrubbing
 from components.live.address import app_route
-from components.live.old_follow import figures_asked_for
 from components.words import _
 
 _HERE = Path(__file__).parent
@@ -104,10 +103,6 @@ def live_figure(
     ``st.plotly_chart``, without clicks.
     """
     drawn = figure if isinstance(figure, Drawn) else Drawn.of(figure)
-    asked = figures_asked_for()
-    if asked is not None:
-        asked.append({"name": key, "figure": drawn.text, "height": drawn.height, "alt": alt})
-        return
     if st.session_state.get(key, {}).get("failed"):
         st.plotly_chart(plotly.io.from_json(drawn.text), key=f"{key}_plain", alt=alt)
         return

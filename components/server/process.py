@@ -18,7 +18,6 @@ from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Re
 from starlette.routing import Route
 
 from components.catalogue import PAGES, QUESTIONS
-from components.live import old_follow
 from components.live.address import app_route
 from components.live.figure import PLOTLY_ROUTE
 from components.live.follow import FOLLOW_ROUTE, answer
@@ -166,7 +165,6 @@ ROUTES = [
     Route("/ready", ready),
     Route(PLOTLY_ROUTE, plotly_js),
     Route(FOLLOW_ROUTE, answer, methods=["POST"]),
-    Route(old_follow.FOLLOW_ROUTE, old_follow.answer, methods=["POST"]),
     # For whoever runs Loupe: a proxy in front keeps both to itself.
     Route("/metrics", metrics),
     Route("/status", status),

@@ -88,7 +88,9 @@ def read_groups(rewards: Grid, lengths: Grid, ratios: Grid) -> Groups:
     read += [_filled(lengths), _filled(ratios)]
     _check_cells(read[1], read[2])
     sizes = torch.tensor([len(row) for row in rewards])
-    return Groups(*read, torch.arange(read[0].shape[1]) < sizes[:, None])
+    rewards_read, lengths_read, ratios_read = read
+    is_there = torch.arange(rewards_read.shape[1]) < sizes[:, None]
+    return Groups(rewards_read, lengths_read, ratios_read, is_there)
 
 
 def _filled(grid: Grid) -> Float[Tensor, "groups answers"]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -46,13 +47,10 @@ def _answers(arrays: dict[str, np.ndarray], index: int) -> Answers:
         tuple(map(str, row[: int(length)]))
         for row, length in zip(arrays["labels"][index], lengths, strict=True)
     )
-    return Answers(
-        tuple(map(str, arrays["texts"][index])),
-        labels,
-        *(torch.from_numpy(arrays[name][index].astype(np.float32)) for name in TENSORS),
-        int(arrays["step"][index]),
-        *(float(arrays[name][index]) for name in NUMBERS[1:]),
-    )
+    tensors = {name: torch.from_numpy(arrays[name][index].astype(np.float32)) for name in TENSORS}
+    numbers = {name: float(arrays[name][index]) for name in NUMBERS[1:]}
+    made: dict[str, Any] = {**tensors, "step": int(arrays["step"][index]), **numbers}
+    return Answers(tuple(map(str, arrays["texts"][index])), labels, **made)
 
 
 def record(name: str, steps: Iterator[Answers]) -> None:
@@ -63,13 +61,9 @@ def record(name: str, steps: Iterator[Answers]) -> None:
     arrays = {part: np.stack([getattr(step, part).numpy() for step in taken]) for part in TENSORS}
     numbers = {part: np.array([getattr(step, part) for step in taken]) for part in NUMBERS}
     FOLDER.mkdir(exist_ok=True)
-    np.savez_compressed(
-        FOLDER / f"{name}.npz",
-        texts=np.array([step.texts for step in taken]),
-        labels=np.array(labels),
-        **arrays,
-        **numbers,
-    )
+    words = {"texts": np.array([step.texts for step in taken]), "labels": np.array(labels)}
+    everything: dict[str, Any] = {**words, **arrays, **numbers}
+    np.savez_compressed(FOLDER / f"{name}.npz", **everything)
 
 
 if __name__ == "__main__":

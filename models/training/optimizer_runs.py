@@ -5,6 +5,8 @@
 writes assets/runs/optimizers.npz. It takes some minutes.
 """
 
+from typing import Any
+
 import numpy as np
 import torch
 
@@ -14,7 +16,7 @@ from models.optimizers.training_lab import train
 
 def main() -> None:
     torch.set_num_threads(1)
-    arrays: dict[str, np.ndarray] = {}
+    arrays: dict[str, Any] = {}
     for number, training in enumerate(RECORDED):
         print(training)
         parts = packed(list(train(training)))

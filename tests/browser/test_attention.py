@@ -9,7 +9,7 @@ from playwright.sync_api import BrowserContext, Locator, Page, expect
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
 from components.catalogue import lesson
-from components.live.old_follow import FOLLOW_ROUTE
+from components.live.follow import FOLLOW_ROUTE
 from models.networks.texts import passages
 from tests.browser.driving import (
     click_cell,

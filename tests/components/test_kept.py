@@ -1,17 +1,18 @@
 """Long texts: kept by the tab, asked back once by a session that does not have them."""
 
 import pytest
+from components.old_controls import LONGEST_IN_ADDRESS
 from streamlit.testing.v1 import AppTest
 
-from components.old_controls import LONGEST_IN_ADDRESS
 from tests.pages.screen import live, open_page
 
 LONG = "a long text. " * 200
 
 
 def page_with_a_text():
-    from components.live.address import forget_address, write_address
     from components.old_controls import text_field
+
+    from components.live.address import forget_address, write_address
 
     forget_address()
     text_field("Text", "page_text", "short", lines=4)

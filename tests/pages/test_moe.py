@@ -5,11 +5,11 @@ import json
 import numpy as np
 import pytest
 import torch
+from components.old_controls import parse_link
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from components.catalogue import lesson
 from components.lesson import Link
-from components.old_controls import parse_link
 from components.words import LANGUAGES
 from models.moe.layer_training import Knobs, LayerSettings, LayerTraining
 from models.networks.catalogue import EMBEDDED

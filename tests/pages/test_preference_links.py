@@ -1,10 +1,10 @@
 """The preference page: its scenes and answers set what they name."""
 
 import pytest
+from components.old_controls import parse_link
 
 from components.catalogue import lesson
 from components.lesson import Link
-from components.old_controls import parse_link
 from components.words import LANGUAGES
 from tests.pages.preference_screen import DEFAULTS, VIEWS, preference
 from tests.pages.screen import figures, follow_answers, follow_scenes, said

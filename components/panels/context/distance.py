@@ -35,8 +35,8 @@ from models.context.distance import (
     weight_by_distance,
 )
 from models.context.long_attention import LongPass
-from models.networks.key_cache import moved
 from models.context.long_context import Way, long_attention_states, passage_tokens
+from models.networks.key_cache import moved
 from models.rotary.scaling import scaled_rope
 
 SQUARES = 128  # along each side of the small map

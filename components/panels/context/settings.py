@@ -8,12 +8,11 @@ from components.figures.methods import method_label
 from components.settings import View, number, one_of, slider
 from components.traces import facts
 from components.words import language, mark
-from models.context.long_attention import Reach
-from models.networks.key_cache import EVERYTHING
 from models.context.long_context import LONGEST_TEXT, PASSAGES, Way
 from models.context.long_factors import long_factors
 from models.networks.catalogue import DEFAULT
 from models.networks.facts import NetworkFacts
+from models.networks.key_cache import EVERYTHING, KeyCache, Positions
 from models.networks.texts import passages
 from models.rotary.scaling import RopeSettings
 
@@ -150,7 +149,7 @@ def way_of(method: str, factor: float, window: int) -> Way:
         trained=network.context,
         target=LONGEST_TEXT,
     )
-    return Way(settings, reach_of(method, window))
+    return Way(settings, cache_of(method, window))
 
 
 def rope_of(method: str) -> str:
@@ -158,10 +157,11 @@ def rope_of(method: str) -> str:
     return method if method in METHODS else "default"
 
 
-def reach_of(method: str, window: int) -> Reach:
+def cache_of(method: str, window: int) -> KeyCache:
     """Windows hold as many tokens in all, sinks included, so that they can be compared."""
     if method == "window":
-        return Reach(window)
+        return KeyCache(window)
     if method in ("lambda", "lambda_text"):
-        return Reach(max(1, window - SINKS), SINKS, cache_positions=method == "lambda")
+        positions: Positions = "cache" if method == "lambda" else "text"
+        return KeyCache(max(1, window - SINKS), SINKS, positions)
     return EVERYTHING

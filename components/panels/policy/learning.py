@@ -99,8 +99,8 @@ class LiveLearning(Seeded):
         return work.run("policy_learning", self.lab, lambda: train(self.lab), self.lab.steps)
 
     def stage(self) -> Stage:
-        def draw(steps: Sequence[Step], *, faint: bool = False) -> None:
-            show(self.figures(steps, faint), self.page)
+        def draw(results: Sequence[Step], *, faint: bool = False) -> None:
+            show(self.figures(results, faint), self.page)
 
         return Stage(Block(lambda: work.stage(self.run(), draw, recorded=lambda: preview(self.lab))))
 

@@ -98,8 +98,8 @@ class NetworkLearns(Seeded, Averages, TakesMethod, Prompted):
         asked = self.asked
         check_run(asked)
 
-        def draw(steps: Sequence[Answers], *, faint: bool = False) -> None:
-            show(self.figures(steps or [first_step(asked)], faint), self.page)
+        def draw(results: Sequence[Answers], *, faint: bool = False) -> None:
+            show(self.figures(results or [first_step(asked)], faint), self.page)
 
         return Stage(Block(lambda: work.stage(self.run(), draw, recorded=lambda: before(asked))))
 

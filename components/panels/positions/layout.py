@@ -17,10 +17,10 @@ from components.stage import Plot, Stage
 from components.takeaway import Check, checked_against, take_with_you
 from components.traces import traced_with
 from components.words import _, mark
-from models.numerics.token_losses import token_losses
 from models.networks.interventions import Intervention
 from models.networks.tracing import LayerTrace, Trace
 from models.numerics.comparison import largest_difference
+from models.numerics.token_losses import token_losses
 from models.positions.checks import rotated_by_transformers
 from models.rotary.rope import rotation, scores_after_conversion
 
