@@ -287,10 +287,9 @@ def _presenting(page: Page, view: View) -> None:
     st.caption(_("← and → step through the scenes, F fills the window with a figure, Esc leaves."))
 
 
-def _write_address(page: Page, view: View) -> None:
-    """The address of what is on screen; texts that are too long for it stay in the browser's tab."""
-    state = st.session_state
-    written = view.parameters()
+def parameters_of(view: View) -> dict[str, str | None]:
+    """What the address holds of a view; texts that are too long for it stay in the browser's tab."""
+    state, written = st.session_state, view.parameters()
     for name, control in view.controls().items():
         key = view.keys()[name]
         if key not in written:
@@ -300,6 +299,12 @@ def _write_address(page: Page, view: View) -> None:
             is_long = len(text) > LONGEST_IN_ADDRESS
             written[f"{key}_kept"] = keep(key, text, is_long)
             written[key] = None if is_long else written[key]
+    return written
+
+
+def _write_address(page: Page, view: View) -> None:
+    """The address of what is on screen."""
+    state, written = st.session_state, parameters_of(view)
     written[f"{page.name}_view"] = None if type(view) is opening(page.views) else view.name
     for name in ("questions", "claims"):
         written[f"{page.name}_{name}"] = state.get(f"{page.name}_{name}")

@@ -1,22 +1,31 @@
 """Long texts: kept by the tab, asked back once by a session that does not have them."""
 
 import pytest
-from components.old_controls import LONGEST_IN_ADDRESS
 from streamlit.testing.v1 import AppTest
 
+from components.page import LONGEST_IN_ADDRESS
 from tests.pages.screen import live, open_page
 
 LONG = "a long text. " * 200
 
 
 def page_with_a_text():
-    from components.old_controls import text_field
+    from dataclasses import dataclass
 
-    from components.live.address import forget_address, write_address
+    from components import controls
+    from components.live.address import write_steps
+    from components.page import parameters_of
+    from components.settings import View, text
 
-    forget_address()
-    text_field("Text", "page_text", "short", lines=4)
-    write_address("page")
+    @dataclass(frozen=True)
+    class Typed(View):
+        page, name = "page", "typed"
+        text: str = text("short", label="Text", lines=4)
+
+    controls.read_address("page", (Typed,))
+    view = controls.now(Typed)
+    controls.draw_rail(view)
+    write_steps("page", parameters_of(view), lambda search: None)
 
 
 def opened(**query):
@@ -27,7 +36,7 @@ def opened(**query):
 
 
 def address(screen):
-    return live(screen)["page_writer"]["parameters"]
+    return live(screen)["page_steps"]["parameters"]
 
 
 def test_a_short_text_stands_in_the_address_and_needs_no_keeper():

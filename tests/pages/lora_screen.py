@@ -2,7 +2,7 @@
 
 from streamlit.testing.v1 import AppTest
 
-from tests.pages.screen import constant, open_page, to_the_end
+from tests.pages.screen import controls, open_page, to_the_end
 
 VIEWS = {
     "compare": {"lora_directions", "lora_quick", "lora_heatmap", "lora_curves", "lora_basins"},
@@ -16,7 +16,8 @@ VIEWS = {
 }
 
 
-DEFAULTS = constant("lora", "DEFAULTS")
+CONTROLS = controls("lora")
+DEFAULTS = {key: control.default for key, control in CONTROLS.items()}
 
 
 def lora(**query: str) -> AppTest:

@@ -2,7 +2,7 @@
 
 from streamlit.testing.v1 import AppTest
 
-from tests.pages.screen import constant, open_page
+from tests.pages.screen import controls, open_page
 
 VIEWS = {
     "route": {"moe_tiles", "moe_gate", "moe_load"},
@@ -17,7 +17,8 @@ VIEWS = {
 TEXT = "The keeper lit the lamp, and 12+30=42."
 
 
-DEFAULTS, KEPT = constant("moe", "DEFAULTS"), constant("moe", "KEPT")
+CONTROLS = controls("moe")
+DEFAULTS = {key: control.default for key, control in CONTROLS.items()}
 
 
 def moe(**query: str | list[str]) -> AppTest:

@@ -2,7 +2,7 @@
 
 from streamlit.testing.v1 import AppTest
 
-from tests.pages.screen import constant, open_page
+from tests.pages.screen import controls, open_page
 
 VIEWS = {
     "calculator": {"preference_rewards", "preference_gradient"},
@@ -22,7 +22,8 @@ VIEWS = {
     },
     "reward": {"preference_fitted", "preference_wins"},
 }
-DEFAULTS = constant("preference", "DEFAULTS")
+CONTROLS = controls("preference")
+DEFAULTS = {key: control.default for key, control in CONTROLS.items()}
 
 
 def preference(**query: str) -> AppTest:

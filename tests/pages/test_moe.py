@@ -5,7 +5,6 @@ import json
 import numpy as np
 import pytest
 import torch
-from components.old_controls import parse_link
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from components.catalogue import lesson
@@ -13,7 +12,7 @@ from components.lesson import Link
 from components.words import LANGUAGES
 from models.moe.layer_training import Knobs, LayerSettings, LayerTraining
 from models.networks.catalogue import EMBEDDED
-from tests.pages.moe_screen import DEFAULTS, KEPT, TEXT, VIEWS, moe
+from tests.pages.moe_screen import CONTROLS, TEXT, VIEWS, moe
 from tests.pages.screen import (
     CHECK,
     figures,
@@ -48,7 +47,7 @@ def test_every_view_can_be_taken_along(view):
     screen = moe(view=view)
     name = {"route": "moe", "train": "moe_training"}.get(view, f"moe_{view}")
     assert {button.key for button in screen.get("download_button")} == {f"{name}_csv", f"{name}_html"}
-    assert f"{name}_link" in live(screen)
+    assert "moe_link" in live(screen)
     names, _printed = run_snippet(screen)
     assert names
 
@@ -226,12 +225,8 @@ def test_bad_values_in_the_address_become_ones_that_work(query):
 
 def check_link(screen, link: Link) -> None:
     """The link was followed: it set what it names, and the view that it names is drawn."""
-    assert not screen.exception, link
-    assert said(screen) == [], link
-    values = parse_link(link.query, DEFAULTS)
-    for name, value in values.items():
-        assert screen.session_state[name] == value, (link, name)
-    assert set(figures(screen)) == VIEWS[values.get("moe_view", "route")], link
+    follows("moe", link, screen)
+    assert set(figures(screen)) == VIEWS[screen.session_state["moe_view"]], link
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -246,9 +241,10 @@ def test_every_answer_is_shown_and_its_buttons_demonstrate_it(kind):
 
 def test_a_scene_keeps_network_and_text():
     screen = moe(network="loupe-moe-none", layer="3", token="2")
-    screen.pills(key="moe_scene").set_value(3).run()
-    for name, default in DEFAULTS.items():
-        if name not in KEPT and name != "moe_view":
-            assert screen.session_state[name] == default, name
+    screen.button(key="moe_scene_3").click().run()
+    named = follows("moe", lesson("moe", "en").scenes[3], screen)
+    for key, control in CONTROLS.items():
+        if not control.kept and key not in named:
+            assert key not in screen.session_state, key  # it follows its default again
     assert screen.session_state["moe_network"] == "loupe-moe-none"
     assert screen.session_state["moe_text"] == TEXT
