@@ -20,6 +20,7 @@ from components.figures.style import DIVERGING
 from components.live.address import copy_link
 from components.settings import View
 from components.stage import Plot, Row, Stage, show
+from components.take.standalone import standalone, stands_alone
 from components.words import _, language
 
 LONGEST_SAID = 40  # characters of a setting in a file's name
@@ -114,7 +115,23 @@ def take_with_you(
                 width="stretch",
                 help=_("The camera in the figure's corner saves it as PNG."),
             )
+        if stands_alone(snippet):
+            st.download_button(
+                _("Python that runs in an empty folder"),
+                lambda: standalone(snippet).encode(),
+                f"{name}.py",
+                "text/x-python",
+                key=f"{key}_py",
+                icon=":material/code:",
+                on_click="ignore",
+                width="stretch",
+                help=_("Needs the published packages that its first lines name, and nothing of Loupe."),
+            )
+            said = _("The short form, for Loupe's own folder:")
+        else:
+            said = _("It reads a network or text that ships with Loupe, so run it in Loupe's own folder:")
         with st.expander(_("Reproduce in Python")):
+            st.markdown(said)
             st.code(snippet, language="python")
 
 
