@@ -22,7 +22,9 @@ def context(**query: str) -> AppTest:
 
 def runs(screen: AppTest) -> list[Run]:
     """The page's runs in this session, the present ones last."""
-    held = screen.session_state.filtered_state.get("loupe_work", {})
+    if "loupe_work" not in screen.session_state:
+        return []
+    held = screen.session_state["loupe_work"]
     return [run for under_key in held.values() for run in under_key.values()]
 
 

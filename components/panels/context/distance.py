@@ -171,7 +171,7 @@ def share_table(view: FarAway) -> pd.DataFrame:
 def snippet(way: Way, passage: str, length: int, layer: int, head: int) -> str:
     """Python that repeats the bars of the chosen method."""
     return f"""from models.context.distance import head_weights, weight_by_distance
-from models.context.long_attention import Reach
+from models.networks.key_cache import KeyCache
 from models.context.long_context import Way, long_attention_states, passage_tokens
 from models.rotary.scaling import RopeSettings
 

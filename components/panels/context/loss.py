@@ -211,7 +211,7 @@ def snippet(way: Way, length: int) -> str:
     """Python that repeats the chosen method's losses."""
     return f"""import torch
 
-from models.context.long_attention import Reach
+from models.networks.key_cache import KeyCache
 from models.context.long_context import Way, losses_of
 from models.rotary.scaling import RopeSettings
 

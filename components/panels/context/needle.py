@@ -167,7 +167,7 @@ def every_cell(cells: Sequence[Cell]) -> pd.DataFrame:
 
 def snippet(way: Way, lengths: list[int], trials: int, seed: int) -> str:
     """Python that repeats the map of the chosen way."""
-    return f"""from models.context.long_attention import Reach
+    return f"""from models.networks.key_cache import KeyCache
 from models.context.long_context import Way
 from models.context.needle import Haystack, retrieve
 from models.rotary.scaling import RopeSettings
