@@ -17,7 +17,7 @@ from components.live.kept import keep
 from components.questions import questions
 from components.refusal import refusals, sentence
 from components.server.watch import panel_timed
-from components.settings import Text, View, opening, page_controls, query_texts
+from components.settings import Text, View, asked_for, opening, page_controls, query_texts
 from components.stage import REFUSED, Plot, show
 from components.words import _, language, speaking
 from models.errors import InputError
@@ -319,8 +319,8 @@ def _take_back(page: Page, search: str) -> None:
     """Back or Forward: the page stands again as the address says."""
     state, texts = st.session_state, query_texts(search)
     first = opening(page.views)
-    name = texts.get(f"{page.name}_view", first.name)
-    cls = {view.name: view for view in page.views}.get(name, first)
+    named = {view.name: view for view in page.views}
+    cls = named.get(asked_for(page.views, texts), first)
     for key in cls.keys().values():
         if key in texts:
             state[key] = texts[key]
