@@ -82,7 +82,7 @@ def doors() -> None:
     with st.container(border=True):
         st.page_link(
             "../pages/attention.py",
-            label=f"**{_('teach a lesson')}**",
+            label="**" + _("teach a lesson") + "**",
             icon=":material/co_present:",
             query_params={"present": "1"},
         )
@@ -90,7 +90,7 @@ def doors() -> None:
             _("Every page has scenes for a projector: P presents, ← and → step, F fills the window.")
         )
     with st.container(border=True):
-        st.markdown(f"**{_('check something of mine')}**")
+        st.markdown("**" + _("check something of mine") + "**")
         with st.container(horizontal=True, gap="small"):
             for page, view, icon in CHECKS:
                 label = (

@@ -60,7 +60,7 @@ def checked_against(checks: list[Check]) -> None:
     failed = [check for check in checks if not check.holds]
     with slot:
         for check in failed:
-            st.error(f"{_('This check failed.')} {_line(check)}", icon=":material/error:")
+            st.error(_("This check failed.") + " " + _line(check), icon=":material/error:")
         if len(failed) == len(checks):
             return
         count = len(checks) - len(failed)
@@ -68,7 +68,8 @@ def checked_against(checks: list[Check]) -> None:
         with st.popover(f":green[:material/check_circle:] {label}", key="loupe_checks"):
             for check in checks:
                 if check.holds:
-                    st.caption(f":green[:material/check_circle:] {_('Checked against')} {_line(check)}")
+                    word = _("Checked against")
+                    st.caption(f":green[:material/check_circle:] {word} {_line(check)}")
 
 
 def _line(check: Check) -> str:

@@ -53,7 +53,7 @@ def _body(gathered: Gathered, pieces: list[Piece], names: Names) -> str:
     text, before = "", None
     for piece in pieces:
         if before is None or piece.module is not before.module:
-            text += f"\n\n{rule('.'.join(piece.module.name.split('.')[-2:]))}"
+            text += f"\n\n{rule(piece.module.name.partition('.')[2] or piece.module.name)}"
             before = None
         text += _gap(before, piece) + rewritten(piece, names, gathered.resolve)
         before = piece

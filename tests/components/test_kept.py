@@ -15,12 +15,13 @@ def page_with_a_text():
     from components import controls
     from components.live.address import write_steps
     from components.page import parameters_of
-    from components.settings import View, text
+    from components.settings import View
+    from components.settings import text as text_field
 
     @dataclass(frozen=True)
     class Typed(View):
         page, name = "page", "typed"
-        text: str = text("short", label="Text", lines=4)
+        text: str = text_field("short", label="Text", lines=4)
 
     controls.read_address("page", (Typed,))
     view = controls.now(Typed)

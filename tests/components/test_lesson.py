@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from components.catalogue import ASSETS, HOME, PAGES, lesson
+from components.catalogue import ASSETS, HOME, PAGES, QUESTIONS, lesson
 from components.lesson import Item, Link, read_lesson
 from components.settings import query_texts
 from components.words import LANGUAGES
 from tests.pages.screen import controls, views
 
 ROOT = Path(__file__).parents[2]
-NAMES = [entry.name for entry in (HOME, *PAGES)]
+NAMES = [entry.name for entry in (HOME, QUESTIONS, *PAGES)]
 OTHERS = [code for code in LANGUAGES if code != "en"]
 
 WELL_FORMED = """# Title

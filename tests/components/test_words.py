@@ -110,7 +110,7 @@ def test_translations_have_the_same_placeholders_and_marks(language):
 def test_no_translation_is_left_in_english(language):
     """A message that stays as it is must be a symbol or a name that both languages share."""
     same = {message.id for message in catalogue(language) if message.id and message.id == message.string}
-    assert same <= {"softmax(z)"}
+    assert same <= {"softmax(z)", "SmoothQuant α"}  # names of methods and functions
 
 
 def test_every_refusal_is_a_literal_sentence_whose_values_are_all_given():

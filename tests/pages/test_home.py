@@ -1,5 +1,7 @@
 """The gallery: every page with its picture and question, and help for a lost address."""
 
+import html
+
 import pytest
 
 from components.catalogue import HOME, PAGES, lesson
@@ -15,11 +17,17 @@ def test_the_gallery_shows_every_page_in_the_browsers_language(language):
     assert not screen.exception
     assert said(screen) == []
     assert [title.value for title in screen.title] == [lesson(HOME.name, language).title]
-    shown = [caption.value for caption in screen.caption]
+    cards = html.unescape("".join(element.proto.body for element in screen.get("html")))
     for entry in PAGES:
-        assert lesson(entry.name, language).question in shown
-    assert len(screen.get("page_link")) == len(PAGES)
-    assert len(screen.image) == len(PAGES)
+        words = lesson(entry.name, language)
+        assert words.question in cards
+        assert f'href="{entry.name}?lang={language}"' in cards
+        for name, view in words.views.items():  # whoever looks for "GPTQ" finds the word
+            assert f'href="{entry.name}?{entry.name}_view={name}&lang={language}"' in cards
+            assert view.label in cards
+    assert cards.count("<img") == len(PAGES)
+    doors = {link.proto.page for link in screen.get("page_link")}
+    assert {"questions", "attention", "context", "policy", "preference", "quantization"} <= doors
 
 
 @pytest.mark.parametrize("locale", ["fr-FR", "", "xx"])

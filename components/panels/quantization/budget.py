@@ -145,7 +145,8 @@ def spending(view: BitBudget) -> None:
         spent=f"{spent:.2f}", cap=f"{view.cap:.2f}"
     )
     is_over = spent > view.cap + 1e-9
-    st.markdown(f":orange[:material/warning: {line} {_('That is over the cap.')}]" if is_over else line)
+    warning = _("That is over the cap.")
+    st.markdown(f":orange[:material/warning: {line} {warning}]" if is_over else line)
 
 
 def cost_table(seen: Sequence[Cost], parts: int) -> torch.Tensor:

@@ -73,10 +73,10 @@ def test_a_failure_is_written_down_with_its_place_and_without_what_it_quotes(lin
 
 
 def test_metrics_count_reruns_of_pages_and_of_their_panels(client):
-    before = {part: reruns(client, page="attention", part=part) for part in ("page", "live_head")}
+    before = {part: reruns(client, page="attention", part=part) for part in ("page", "attention_look")}
     open_page("attention").run()
     assert reruns(client, page="attention", part="page") == before["page"] + 2
-    assert reruns(client, page="attention", part="live_head") == before["live_head"] + 2
+    assert reruns(client, page="attention", part="attention_look") == before["attention_look"] + 2
 
 
 def test_metrics_are_openmetrics_and_hold_the_memory(client):
