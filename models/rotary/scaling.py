@@ -224,11 +224,11 @@ def _factor(settings: RopeSettings) -> float:
 
 
 def _yarn(settings: RopeSettings, _length: int | None) -> ScaledRope:
-    frequencies = rope.frequencies(settings.width, settings.rope_theta)
+    unscaled = rope.frequencies(settings.width, settings.rope_theta)
     ramp = yarn_ramp(settings)
-    interpolated = frequencies / _factor(settings)
+    interpolated = unscaled / _factor(settings)
     return ScaledRope(
-        interpolated * ramp + frequencies * (1 - ramp),
+        interpolated * ramp + unscaled * (1 - ramp),
         yarn_attention_factor(settings),
     )
 
@@ -271,9 +271,9 @@ def yarn_paper_ramp(settings: RopeSettings) -> Float[Tensor, " pairs"]:
 
 def yarn_paper(settings: RopeSettings) -> ScaledRope:
     """YaRN by its paper: that ramp, and √(1/t) = 0.1·ln s + 1, whatever mscale says."""
-    frequencies = rope.frequencies(settings.width, settings.rope_theta)
+    unscaled = rope.frequencies(settings.width, settings.rope_theta)
     ramp, factor = yarn_paper_ramp(settings), _factor(settings)
-    return ScaledRope(frequencies / factor * ramp + frequencies * (1 - ramp), 0.1 * math.log(factor) + 1)
+    return ScaledRope(unscaled / factor * ramp + unscaled * (1 - ramp), 0.1 * math.log(factor) + 1)
 
 
 def yarn_attention_factor(settings: RopeSettings) -> float:
@@ -296,11 +296,11 @@ def yarn_attention_factor(settings: RopeSettings) -> float:
 def _llama3(settings: RopeSettings, _length: int | None) -> ScaledRope:
     """Short wavelengths as they are, long ones interpolated, those between by a ramp in L/λ."""
     low, high = settings.low_freq_factor or 1.0, settings.high_freq_factor or 4.0
-    frequencies = rope.frequencies(settings.width, settings.rope_theta)
-    interpolated = frequencies / _factor(settings)
-    turns = settings.original / (2 * math.pi / frequencies)
+    unscaled = rope.frequencies(settings.width, settings.rope_theta)
+    interpolated = unscaled / _factor(settings)
+    turns = settings.original / (2 * math.pi / unscaled)
     smooth = ((turns - low) / (high - low)).clamp(0, 1)
-    return ScaledRope((1 - smooth) * interpolated + smooth * frequencies)
+    return ScaledRope((1 - smooth) * interpolated + smooth * unscaled)
 
 
 def _longrope(settings: RopeSettings, length: int | None) -> ScaledRope:
@@ -323,18 +323,18 @@ def longrope_attention_factor(settings: RopeSettings) -> float:
 
 def _truncated(settings: RopeSettings, _length: int | None) -> ScaledRope:
     """θ at least b stays, θ up to a becomes 0, and ρ stands for all between (Giraffe, section 3)."""
-    frequencies = rope.frequencies(settings.width, settings.rope_theta)
-    between = torch.full_like(frequencies, settings.constant)
-    cut = torch.where(frequencies <= settings.cut_below, 0.0, between)
-    return ScaledRope(torch.where(frequencies >= settings.keep_above, frequencies, cut))
+    unscaled = rope.frequencies(settings.width, settings.rope_theta)
+    between = torch.full_like(unscaled, settings.constant)
+    cut = torch.where(unscaled <= settings.cut_below, 0.0, between)
+    return ScaledRope(torch.where(unscaled >= settings.keep_above, unscaled, cut))
 
 
 def _proportional(settings: RopeSettings, _length: int | None) -> ScaledRope:
     """The first pairs turn as in a head of full width, the others not at all; then all by 1/s."""
-    frequencies = rope.frequencies(settings.head_dim, settings.rope_theta)
+    unscaled = rope.frequencies(settings.head_dim, settings.rope_theta)
     rotated = int(settings.partial_rotary_factor * settings.head_dim // 2)
-    frequencies = torch.where(torch.arange(len(frequencies)) < rotated, frequencies, 0.0)
-    return ScaledRope(frequencies / (settings.factor or 1.0))
+    unscaled = torch.where(torch.arange(len(unscaled)) < rotated, unscaled, 0.0)
+    return ScaledRope(unscaled / (settings.factor or 1.0))
 
 
 SCALINGS: dict[str, Callable[[RopeSettings, int | None], ScaledRope]] = {

@@ -14,7 +14,7 @@ from tests.pages.screen import open_page
 # A view a page whose numbers need no network that ships with Loupe, and none that takes long.
 RUN = {
     "attention": "softmax",
-    "masks": "hiding",
+    "masks": "cost",
     "positions": "encode",
     "context": "frequencies",
     "optimizers": "matrices",
@@ -31,9 +31,9 @@ def snippets(page: str, view: str) -> list[str]:
     return [code.value for code in screen.code if "import" in code.value]
 
 
-@pytest.mark.parametrize("page", [entry.name for entry in PAGES])
-def test_in_an_empty_folder_it_prints_what_the_short_form_prints_here(page, tmp_path):
-    (snippet,) = snippets(page, RUN[page])
+@pytest.mark.parametrize("name", [entry.name for entry in PAGES])
+def test_in_an_empty_folder_it_prints_what_the_short_form_prints_here(name, tmp_path):
+    (snippet,) = snippets(name, RUN[name])
     assert stands_alone(snippet)
     here = io.StringIO()
     with contextlib.redirect_stdout(here):

@@ -101,7 +101,7 @@ class AddedVectors(ExplainsPair, Vectors, Based):
         return Stage([vectors, Stack([turning, alike])])
 
     def below(self) -> None:
-        note(self, "encode" if is_sinusoidal(self) else "learned")
+        note(self, "encode") if is_sinusoidal(self) else note(self, "learned")
         if is_sinusoidal(self):
             table = self.vectors
             left, right = st.columns([1, 3], gap="medium")
