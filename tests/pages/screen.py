@@ -134,6 +134,11 @@ def run_snippet(screen: AppTest) -> tuple[dict, str]:
     return names, printed.getvalue()
 
 
+def files(screen: AppTest) -> set[str]:
+    """The files that a view offers, by their buttons' keys, less its Python (tests/take)."""
+    return {button.key for button in screen.get("download_button") if not button.key.endswith("_py")}
+
+
 def said(screen: AppTest) -> list[str]:
     """The sentences in which the page refuses something."""
     return [element.value for element in (*screen.warning, *screen.error)]

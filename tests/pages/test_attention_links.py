@@ -10,6 +10,7 @@ from components.lesson import Link
 from components.words import LANGUAGES
 from tests.pages.attention_screen import CONTROLS, TEXT, VIEWS, attention, heatmap
 from tests.pages.screen import figures, follow_answers, follow_scenes, follows, live, open_page, run_snippet
+from tests.pages.screen import files as files_of
 
 # Take it with you
 
@@ -87,7 +88,7 @@ def test_every_view_can_be_taken_along(view):
     screen = attention(view=view)
     name = f"attention_{view}"
     files = {f"{name}_csv", f"{name}_html"} - ({f"{name}_html"} if view == "find" else set())
-    assert {button.key for button in screen.get("download_button")} == files
+    assert files_of(screen) == files
     assert "attention_link" in live(screen)
     assert len(screen.code) == 1
 

@@ -21,6 +21,7 @@ from tests.pages.screen import (
     open_page,
     run_snippet,
 )
+from tests.pages.screen import files as files_of
 
 
 @pytest.mark.parametrize("method", ["linear", "dynamic", "yarn", "llama3", "longrope", "truncated"])
@@ -64,7 +65,7 @@ def test_the_snippet_repeats_the_config():
 @pytest.mark.parametrize("view", VIEWS)
 def test_every_view_can_be_taken_along(view):
     screen = settled(context(view=view, length="512", trials="4"))
-    assert {button.key for button in screen.get("download_button")} == {
+    assert files_of(screen) == {
         f"context_{view}_csv",
         f"context_{view}_html",
     }

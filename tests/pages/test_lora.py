@@ -27,6 +27,7 @@ from tests.pages.screen import (
     said,
     to_the_end,
 )
+from tests.pages.screen import files as files_of
 
 
 @pytest.mark.parametrize("view", VIEWS)
@@ -46,7 +47,7 @@ def test_what_is_shown_was_checked_just_now_and_can_be_taken_along(view):
     assert not screen.error
     name = f"lora_{view}"
     files = {f"{name}_csv", f"{name}_html"} - ({f"{name}_html"} if view == "merge" else set())
-    assert {button.key for button in screen.get("download_button")} == files
+    assert files_of(screen) == files
     assert "lora_link" in live(screen)
 
 
@@ -175,7 +176,7 @@ def test_a_finished_run_is_shown_with_its_adapter():
     assert not screen.exception
     (curve,) = figures(screen)["lora_new"]["data"]
     np.testing.assert_allclose(curve["y"], tuned.new.numpy(), rtol=1e-5)
-    assert "lora_adapter" in {button.key for button in screen.get("download_button")}
+    assert "lora_adapter" in files_of(screen)
     assert len(checks(screen)) == 1
     assert not screen.error
     spectrum = lora(view="spectrum", source="network")

@@ -22,6 +22,7 @@ from tests.pages.screen import (
     to_the_end,
     views,
 )
+from tests.pages.screen import files as files_of
 from tests.pages.test_attention_links import numbers, run_snippet
 
 PAGE = {view.name: view for view in views("optimizers")}
@@ -87,7 +88,7 @@ def test_every_view_opens_by_its_address_in_every_language(view, language):
     assert all(data["alt"] for data in live(screen).values() if "figure" in data)
     assert checks(screen)
     assert len(screen.code) == 1
-    assert {button.key for button in screen.get("download_button")} == {
+    assert files_of(screen) == {
         f"optimizers_{view}_csv",
         f"optimizers_{view}_html",
     }

@@ -27,6 +27,7 @@ from models.policy.real_run import PolicyRun, train
 from models.policy.recorded import OPENING, recorded
 from tests.pages.policy_screen import VIEWS, checks, policy
 from tests.pages.screen import figures, live, open_page, run_snippet, said
+from tests.pages.screen import files as files_of
 
 
 @pytest.mark.parametrize("view", VIEWS)
@@ -44,7 +45,7 @@ def test_what_is_shown_was_checked_just_now_can_be_taken_along_and_repeated(view
     assert checks(screen)
     assert not screen.error
     name = f"policy_{view}"
-    files = {button.key for button in screen.get("download_button")}
+    files = files_of(screen)
     assert {f"{name}_csv", f"{name}_html"} <= files
     assert "policy_link" in live(screen)
     if view not in ("learning", "real"):

@@ -21,6 +21,7 @@ from tests.pages.screen import (
     run_snippet,
     said,
 )
+from tests.pages.screen import files as files_of
 
 
 def test_the_snippet_of_the_microscope_repeats_the_bars():
@@ -85,7 +86,7 @@ def test_the_snippet_of_the_shuffle_repeats_its_curve(case):
 def test_every_view_can_be_taken_along(view):
     screen = positions(view=view)
     name = f"positions_{view}"
-    assert {button.key for button in screen.get("download_button")} == {f"{name}_csv", f"{name}_html"}
+    assert files_of(screen) == {f"{name}_csv", f"{name}_html"}
     assert "positions_link" in live(screen)
     assert len(screen.code) == 1
 

@@ -16,6 +16,7 @@ from models.preference.relatives import LOSSES
 from models.preference.table import parse_text, read_pairs
 from tests.pages.preference_screen import DEFAULTS, VIEWS, metrics, preference
 from tests.pages.screen import CHECK, captions, figures, live, open_page, run_snippet, said
+from tests.pages.screen import files as files_of
 
 PAIRS = read_pairs(parse_text(DEFAULTS["preference_pairs"]))
 
@@ -39,7 +40,7 @@ def test_what_is_shown_was_checked_just_now_and_can_be_taken_along(view):
     assert checks(screen)
     assert not screen.error
     assert "preference_link" in live(screen)
-    keys = {button.key for button in screen.get("download_button")}
+    keys = files_of(screen)
     assert f"preference_{view}_csv" in keys
 
 

@@ -11,6 +11,7 @@ from components.settings import parse_link
 from components.words import LANGUAGES
 from tests.pages.quantization_screen import CONTROLS, TEXT, VIEWS, drawn, quantization, title
 from tests.pages.screen import figures, follow_answers, follow_scenes, follows, live
+from tests.pages.screen import files as files_of
 
 
 def printed(screen) -> str:
@@ -53,7 +54,7 @@ def test_the_snippets_of_the_other_views_repeat_their_tables():
 def test_every_view_can_be_taken_along(view):
     screen = quantization(view=view)
     name = f"quantization_{view}"
-    assert {button.key for button in screen.get("download_button")} == {f"{name}_csv", f"{name}_html"}
+    assert files_of(screen) == {f"{name}_csv", f"{name}_html"}
     assert "quantization_link" in live(screen)
 
 

@@ -14,6 +14,7 @@ from components.figures.context import wavelengths
 from components.lesson_parts import note
 from components.panels.context.meanings import meaning
 from components.panels.context.paper import paper_and_library
+from components.refusal import sentence
 from components.settings import View, one_of, text
 from components.stage import Block, Plot, Stage
 from components.takeaway import Check, checked_against, take_with_you
@@ -185,7 +186,7 @@ def drop_file(view: YourConfig) -> None:
 
     st.file_uploader(_("Or drop a config.json"), key=widget, on_change=take)
     if (refused := state.pop(f"{key}_refused", None)) is not None:
-        raise refused
+        st.warning(sentence(refused), icon=":material/info:")
 
 
 def draw_fields(config: ReadConfig) -> None:

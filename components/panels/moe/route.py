@@ -148,7 +148,7 @@ def tokens_said(text: RoutedText) -> None:
         words = _("The first {shown} of {total} tokens are shown; the text was cut there.")
     else:
         words = _("{shown} tokens")
-    st.markdown(words.format(shown=shown, total=text.tokens_total))
+    st.caption(words.format(shown=shown, total=text.tokens_total))
 
 
 def tiles_figure(text: RoutedText, layer: int, token: int) -> go.Figure:
