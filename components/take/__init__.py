@@ -1,0 +1,1 @@
+"""Python to take along: scripts that run in an empty folder and print what a page shows."""
