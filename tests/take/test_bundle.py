@@ -158,7 +158,8 @@ def test_fields_keep_their_defaults_and_types(scripts, tmp_path):
         "    choice: 'Choice' = Choice()\n    limit: int = LIMIT\n"
         "    names: list[str] = field(default_factory=lambda: ['a'])\n",
         b="from dataclasses import dataclass\nfrom typing import Literal\n\n"
-        "Mode = Literal['fast', 'slow']\nLIMIT = 9\n\n\n@dataclass(frozen=True)\nclass Choice:\n    size: int = LIMIT + 1\n",
+        "Mode = Literal['fast', 'slow']\nLIMIT = 9\n\n\n"
+        "@dataclass(frozen=True)\nclass Choice:\n    size: int = LIMIT + 1\n",
     )
     assert run(script, tmp_path) == [
         "Run(rate=0.5, mode='fast', choice=Choice(size=10), limit=9, names=['a'])"
