@@ -31,7 +31,7 @@ host: .venv/app.stamp  ## start REPLICAS processes behind nginx; HOST= for furth
 	$(BIN)/python -m deploy.host --replicas $(REPLICAS) --listen $(LISTEN) $(HOST)
 
 pool: .venv/ray.stamp  ## run networks in a Ray Serve pool on this machine: LOUPE_ENGINE=ray make run
-	$(BIN)/python -m models.networks.pool_server
+	$(BIN)/python -m models.networks.engine.pool_server
 
 test: .venv/dev.stamp  ## lint, types, import contracts, then all tests
 	$(BIN)/ruff check .
@@ -63,7 +63,7 @@ thumbnails: .venv/app.stamp  ## draw the gallery's pictures from real numbers
 	$(BIN)/python -m components.thumbnails
 
 network: .venv/app.stamp  ## train loupe-llama: make network TEXT=books.txt
-	$(BIN)/python -m models.networks.train --text $(TEXT)
+	$(BIN)/python -m models.training.train --text $(TEXT)
 
 clean:
 	rm -rf .venv bench.json

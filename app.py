@@ -5,12 +5,12 @@ from pathlib import Path
 import streamlit as st
 from starlette.middleware import Middleware
 
-from components import options
-from components.process import HelpfulNotFound, lifespan, routes
 from components.refusal import show_failure
-from components.sign_in import Guard, secrets
+from components.server import options
+from components.server.process import HelpfulNotFound, lifespan, routes
+from components.server.sign_in import Guard, secrets
 from models.errors import InputError
-from models.settings import settings
+from models.runtime.settings import settings
 
 try:
     options.follow(settings())

@@ -6,8 +6,8 @@ from streamlit.proto.NewSession_pb2 import CustomThemeConfig
 from streamlit.runtime import app_session
 from streamlit.runtime.scriptrunner import ScriptRunner
 
-from components.watch import timed
-from models.turns import turn
+from components.server.watch import timed
+from models.runtime.turns import turn
 
 _run_thread = ScriptRunner._run_script_thread
 _read_theme = app_session._populate_theme_msg

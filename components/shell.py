@@ -12,12 +12,12 @@ from components.controls import choose
 from components.live.address import forget_address, write_address
 from components.live.follow import forget_panels
 from components.live.session import name_session
-from components.process import device_name, settle
 from components.refusal import plain, sentence
-from components.sign_in import require_sign_in, sign_out_button
-from components.watch import rerun
+from components.server.process import device_name, settle
+from components.server.sign_in import require_sign_in, sign_out_button
+from components.server.watch import rerun
 from components.words import _
-from models.settings import settings
+from models.runtime.settings import settings
 
 ROOT = Path(__file__).parent.parent
 ICON = ASSETS / "icon.svg"
@@ -81,7 +81,7 @@ def stand_in_notice() -> None:
     """Say once on the page that the pool of networks does not answer, and what runs instead."""
     if settings().engine == "process":
         return
-    from models.networks.engine import engine  # imports torch, before which the home page paints
+    from models.networks.engine.choice import engine  # imports torch, before which the home page paints
 
     if (trouble := engine().trouble) is not None:
         meanwhile = _("Networks that ship with Loupe run here meanwhile.")

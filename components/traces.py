@@ -1,15 +1,15 @@
 """What pages read of networks, from whichever engine the settings name; kept up to so many bytes."""
 
-from components.watch import timed
-from models.kept import Kept
-from models.memory import drop_when_short, relieve
-from models.networks.arrays import trace_bytes
-from models.networks.engine import engine
+from components.server.watch import timed
+from models.networks.engine.arrays import trace_bytes
+from models.networks.engine.choice import engine
 from models.networks.facts import NetworkFacts
 from models.networks.interventions import Intervention
 from models.networks.loading import NETWORKS_SHARE
 from models.networks.tracing import NO_INTERVENTION, Trace
-from models.settings import settings
+from models.runtime.kept import Kept
+from models.runtime.memory import drop_when_short, relieve
+from models.runtime.settings import settings
 
 
 def _most_bytes() -> int:

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from deploy.nginx import Front, Replica, configuration, headers_file, pack_static, replicas_file
 from models.errors import InputError
-from models.settings import SHORTEST_COOKIE_SECRET, Settings, settings
+from models.runtime.settings import SHORTEST_COOKIE_SECRET, Settings, settings
 
 ROOT = Path(__file__).parents[1]
 ROUND_SECONDS = 1.0

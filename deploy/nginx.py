@@ -13,7 +13,7 @@ from pathlib import Path
 import plotly
 import streamlit
 
-from models.settings import Settings
+from models.runtime.settings import Settings
 
 TEMPLATE = Path(__file__).parent / "nginx.conf.template"
 STARTING = Path(__file__).parent / "starting.html"

@@ -1,13 +1,13 @@
 """Attention: which earlier tokens each token reads from, in a real network."""
 
 from components.page import Page
-from components.panels.depth import depth
-from components.panels.find import find_heads
-from components.panels.look import look
-from components.panels.scale import why_scale
-from components.panels.sharing import sharing
-from components.panels.softmax import softmax_lab
-from components.panels.text import choose_text, token_strip
+from components.panels.attention.depth import depth
+from components.panels.attention.find import find_heads
+from components.panels.attention.look import look
+from components.panels.attention.scale import why_scale
+from components.panels.attention.sharing import sharing
+from components.panels.attention.softmax import softmax_lab
+from components.panels.network.text import choose_text, token_strip
 from components.refusal import refusals
 from components.words import _
 

@@ -9,9 +9,9 @@ from components.panels.lora.real import real_lab
 from components.panels.lora.scaling import referee
 from components.panels.lora.spectrum import autopsy
 from components.panels.lora.zero import zeros
-from components.panels.running import forget_running
 from components.refusal import refusals
 from components.words import _
+from components.work.running import forget_running
 
 DEFAULTS = {
     "lora_view": "compare",

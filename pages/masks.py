@@ -9,7 +9,7 @@ from components.panels.masks.order import order
 from components.panels.masks.packing import packing
 from components.panels.masks.padding import padding
 from components.panels.masks.stream import stream
-from components.panels.text import Choice, choose_network, choose_text, token_strip
+from components.panels.network.text import Choice, choose_network, choose_text, token_strip
 from components.refusal import refusals
 from components.words import _
 

@@ -11,9 +11,9 @@ from components.panels.optimizers.paths import paths
 from components.panels.optimizers.rotation import rotation
 from components.panels.optimizers.setup import defaults
 from components.panels.optimizers.training import training
-from components.panels.running import forget_running
 from components.refusal import refusals
 from components.words import _
+from components.work.running import forget_running
 
 DEFAULTS = {
     "optimizers_view": "paths",

@@ -10,9 +10,9 @@ from components.panels.policy.learning import live_learning
 from components.panels.policy.real import real_run
 from components.panels.policy.strip import token_view
 from components.panels.policy.zero_loss import zero_loss
-from components.panels.running import forget_running
 from components.refusal import refusals
 from components.words import _
+from components.work.running import forget_running
 
 DEFAULTS = {
     "policy_network": "loupe-llama",

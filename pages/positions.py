@@ -1,13 +1,13 @@
 """Positions: how a network knows which token stands where, on real queries and keys."""
 
 from components.page import Page
+from components.panels.network.text import choose_text, token_strip
 from components.panels.positions.compare import compare
 from components.panels.positions.decay import decay
 from components.panels.positions.encode import encode
 from components.panels.positions.layout import layout
 from components.panels.positions.rotate import rotate
 from components.panels.positions.shuffle import shuffle
-from components.panels.text import choose_text, token_strip
 from components.refusal import refusals
 from components.words import _
 

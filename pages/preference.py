@@ -7,9 +7,9 @@ from components.panels.preference.objective import kl_objective
 from components.panels.preference.plane import loss_plane_view
 from components.panels.preference.real import real_network
 from components.panels.preference.reward_model import reward_model
-from components.panels.running import forget_running
 from components.refusal import refusals
 from components.words import _
+from components.work.running import forget_running
 
 DEFAULTS = {
     "preference_view": "calculator",

@@ -1,6 +1,7 @@
 """Quantization: what fewer bits do, from one number to the next token."""
 
 from components.page import Page
+from components.panels.network.text import choose_text
 from components.panels.quantization.budget import bit_budget
 from components.panels.quantization.cache import kv_cache
 from components.panels.quantization.cascade import down_the_network
@@ -10,10 +11,9 @@ from components.panels.quantization.matrix import weight_matrix
 from components.panels.quantization.numbers import numbers
 from components.panels.quantization.outliers import outliers
 from components.panels.quantization.sensitivity import sensitivity
-from components.panels.running import forget_running
-from components.panels.text import choose_text
 from components.refusal import refusals
 from components.words import _
+from components.work.running import forget_running
 
 DEFAULTS = {
     "quantization_network": "loupe-llama",

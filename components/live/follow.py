@@ -27,8 +27,8 @@ from streamlit.runtime.scriptrunner_utils.script_run_context import ScriptRunCon
 from streamlit.runtime.scriptrunner_utils.script_run_context_attr import SCRIPT_RUN_CONTEXT_ATTR_NAME
 from streamlit.runtime.state import SafeSessionState, SessionState
 
-from components.watch import timed
-from models.turns import turn
+from components.server.watch import timed
+from models.runtime.turns import turn
 
 FOLLOW_ROUTE = "/loupe/follow"
 MOST_BYTES = 1000  # of a request: a token, a key and a number

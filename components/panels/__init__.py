@@ -9,7 +9,7 @@ import streamlit as st
 from components.live.address import write_address
 from components.live.follow import remember_panel
 from components.refusal import refusals
-from components.watch import panel_timed
+from components.server.watch import panel_timed
 
 P = ParamSpec("P")
 

@@ -4,8 +4,8 @@ import numpy as np
 from PIL import Image
 
 from components.thumbnails import TOKENS, coloured
+from models.attention.head_figures import head_figures
 from models.networks.catalogue import DEFAULT
-from models.networks.evaluation import head_figures
 from models.networks.loading import load
 from models.networks.texts import passages
 from models.networks.tracing import trace

@@ -7,10 +7,10 @@ import torch
 from PIL import Image
 
 from components.thumbnails import coloured
-from models.long_context import rope_of
+from models.context.long_context import rope_of
 from models.networks.catalogue import DEFAULT
 from models.networks.loading import load
-from models.rope_scaling import scaled_rope
+from models.rotary.scaling import scaled_rope
 
 
 def draw() -> Image.Image:

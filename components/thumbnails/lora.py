@@ -4,9 +4,9 @@ import numpy as np
 from PIL import Image
 
 from components.thumbnails import coloured
-from models.lora_comparison import grid
-from models.lora_initialisations import Initialisation
-from models.lora_lab import Recipe, Task, train
+from models.lora.comparison import grid
+from models.lora.initialisations import Initialisation
+from models.lora.lab import Recipe, Task, train
 
 
 def draw() -> Image.Image:

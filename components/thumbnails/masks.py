@@ -5,9 +5,9 @@ import torch
 from PIL import Image
 
 from components.thumbnails import TOKENS, coloured
-from models.masks import lambda_shaped
+from models.attention.head_figures import head_figures
+from models.masks.algebra import lambda_shaped
 from models.networks.catalogue import DEFAULT
-from models.networks.evaluation import head_figures
 from models.networks.interventions import Intervention, Visible
 from models.networks.loading import load
 from models.networks.texts import passages

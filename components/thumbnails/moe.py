@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from components.thumbnails import coloured
-from models.moe_training import Knobs, LayerSettings, LayerTraining
+from models.moe.layer_training import Knobs, LayerSettings, LayerTraining
 
 
 def draw() -> Image.Image:

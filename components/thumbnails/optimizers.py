@@ -4,8 +4,8 @@ from PIL import Image, ImageDraw
 
 from components.figures.style import ORANGE, SKY
 from components.thumbnails import SIZE, coloured
-from models.optimizers import Choice, Run, trajectory
-from models.surfaces import SurfaceChoice, on_grid, surface
+from models.optimizers.surfaces import SurfaceChoice, on_grid, surface
+from models.optimizers.trajectories import Choice, Run, trajectory
 
 
 def draw() -> Image.Image:

@@ -5,7 +5,7 @@ import torch
 from PIL import Image
 
 from components.thumbnails import coloured
-from models.policy import advantages
+from models.policy.group_advantages import advantages
 
 GROUPS, ANSWERS = 12, 24
 

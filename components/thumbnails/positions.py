@@ -3,7 +3,7 @@
 from PIL import Image
 
 from components.thumbnails import coloured
-from models.positions import sinusoidal
+from models.positions.absolute import sinusoidal
 
 
 def draw() -> Image.Image:

@@ -5,8 +5,8 @@ import torch
 from PIL import Image
 
 from components.thumbnails import coloured
-from models.preference import LossSettings, Pairs
-from models.preference_relatives import LOSSES
+from models.preference.losses import LossSettings, Pairs
+from models.preference.relatives import LOSSES
 
 
 def draw() -> Image.Image:

@@ -6,8 +6,8 @@ from PIL import Image
 from components.thumbnails import TOKENS, coloured
 from models.networks.catalogue import DEFAULT
 from models.networks.loading import load
-from models.quantized_network import matrix, weights_of
-from models.weight_formats import Setting, quantize
+from models.quantization.quantized_network import matrix, weights_of
+from models.quantization.weight_formats import Setting, quantize
 
 
 def draw() -> Image.Image:

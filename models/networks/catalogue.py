@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from models.errors import InputError
-from models.settings import settings
+from models.runtime.settings import settings
 
 EMBEDDED = Path(__file__).parents[2] / "assets" / "networks"
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)

@@ -6,7 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from models.networks.texts import passages
-from models.networks.training_data import SplitText, split_text
+from models.networks.windows import SplitText, split_text
 
 DOMAINS = ("prose", "python", "arithmetic")
 SIGNS = {"+": int.__add__, "-": int.__sub__, "*": int.__mul__}

@@ -62,7 +62,7 @@ class Intervention:
     positions: each token's position in place of 0, 1, 2, …; the mask stays in the tokens' order. The
         same number for all tokens tells the network nothing about order.
     swapped_layout: "query", "key" or both: rotary embedding turns their dimensions in the pairs of
-        the other layout (see models.rope), as when weights and code disagree.
+        the other layout (see models.rotary.rope), as when weights and code disagree.
 
     Raises InputError where a number is not finite or out of range.
     """

@@ -30,13 +30,13 @@ from transformers.models.auto.modeling_auto import (
 from transformers.utils.logging import disable_progress_bar
 
 from models.errors import InputError
-from models.kept import Kept
-from models.memory import drop_when_short, make_room
 from models.networks.anatomy import Anatomy, examine, projection_weight
 from models.networks.catalogue import EMBEDDED, Entry, find
 from models.networks.hub import ask, bring, downloaded, refuse_without_safetensors
 from models.networks.recording import ATTENTION
-from models.settings import settings
+from models.runtime.kept import Kept
+from models.runtime.memory import drop_when_short, make_room
+from models.runtime.settings import settings
 
 NETWORKS_SHARE = 0.75  # of what the settings let a process keep; the rest is for traces
 MOST_LAYERS = 512  # a configuration that claims more is not built even to be measured

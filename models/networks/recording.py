@@ -20,7 +20,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from models.errors import InputError
 from models.networks.interventions import Intervention, Visible
-from models.rope import Layout, Rotation, rotate
+from models.rotary.rope import Layout, Rotation, rotate
 
 ATTENTION = "loupe"
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from models.errors import InputError
 from models.networks.catalogue import Entry
 from models.networks.tracing import LayerTrace, Trace
-from models.rope import Layout, frequencies
+from models.rotary.rope import Layout, frequencies
 
 
 @dataclass(frozen=True, eq=False)

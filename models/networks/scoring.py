@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerBase
 from models.errors import InputError
 from models.networks.loading import Network
 from models.networks.tokens import labels, tokenize
-from models.settings import settings
+from models.runtime.settings import settings
 
 MOST_ANSWERS = 16
 

@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from models.errors import InputError
-from models.settings import settings
+from models.runtime.settings import settings
 
 SPACE, NEWLINE, TAB, CIRCLE = "·", "⏎", "⇥", "◌"
 NOTATION = frozenset(f"{SPACE}{NEWLINE}{TAB}{CIRCLE}‹›⟨⟩")  # where typed, shown by code point

@@ -14,8 +14,8 @@ from models.networks.loading import Network
 from models.networks.positions import model_inputs
 from models.networks.recording import AttentionCall, Recorder, RotaryCall, recording
 from models.networks.tokens import TokenizedText, labels, tokenize
-from models.rope import Rotation, rotate
-from models.settings import settings
+from models.rotary.rope import Rotation, rotate
+from models.runtime.settings import settings
 
 NO_INTERVENTION = Intervention()
 

@@ -8,10 +8,10 @@ from playwright.sync_api import Browser
 from transformers import AutoModelForCausalLM
 
 from components.panels.context.settings import METHODS, settings_of, way_of
-from models.long_context import PASSAGES, loss_by_position, passage_tokens
+from models.context.long_context import PASSAGES, loss_by_position, passage_tokens
 from models.networks.catalogue import DEFAULT, EMBEDDED
-from models.rope_library import library_rope
-from models.rope_scaling import scaled_rope
+from models.rotary.library import library_rope
+from models.rotary.scaling import scaled_rope
 from tests.benchmarks.browsing import browser, events, start_stopwatch
 from tests.benchmarks.figures import Figure, Goal
 from tests.browser.driving import figure, held, ready, redraws, slider, track

@@ -16,9 +16,10 @@ from statistics import median
 import torch
 
 from models.networks.catalogue import DEFAULT
-from models.networks.engine import Engine, InProcessEngine
+from models.networks.engine.process import InProcessEngine
+from models.networks.engine.protocol import Engine
+from models.networks.engine.ray_serve import RayServeEngine
 from models.networks.loading import load
-from models.networks.ray_engine import RayServeEngine
 from models.networks.texts import passages
 from models.networks.tokens import tokenize
 from tests.benchmarks.figures import Figure, Goal
@@ -76,7 +77,7 @@ def started_pool(replicas: int) -> Iterator[str]:
     chosen = {"LOUPE_POOL_PORT": str(port), "LOUPE_POOL_REPLICAS": str(replicas), "HF_HUB_OFFLINE": "1"}
     with tempfile.TemporaryDirectory() as folder, (Path(folder) / "log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "models.networks.pool_server"],
+            [sys.executable, "-m", "models.networks.engine.pool_server"],
             cwd=Path(__file__).parents[2],
             env=os.environ | chosen,
             stdout=log,

@@ -4,10 +4,10 @@ import time
 
 import torch
 
-from models.lora_comparison import grid
-from models.lora_initialisations import INITIALISATIONS
-from models.lora_lab import Recipe, Run, Task, train
-from models.networks.fine_tuning import FineTuning, fine_tune
+from models.lora.comparison import grid
+from models.lora.fine_tuning import FineTuning, fine_tune
+from models.lora.initialisations import INITIALISATIONS
+from models.lora.lab import Recipe, Run, Task, train
 from tests.benchmarks.figures import Figure, Goal
 
 RATES, SEEDS = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1), (0, 1, 2)

@@ -7,13 +7,13 @@ from playwright.sync_api import Browser
 from torch.nn.attention.flex_attention import create_mask
 from transformers import AutoModelForCausalLM
 
-from models.mask_effects import head_stage, loss_by_position
-from models.mask_settings import MaskSettings
+from models.attention.next_token import compare_next_token
+from models.masks.effects import head_stage, loss_by_position
+from models.masks.settings import MaskSettings
 from models.networks.catalogue import DEFAULT, EMBEDDED
 from models.networks.interventions import Intervention, Visible
 from models.networks.loading import Network, load
 from models.networks.tracing import trace_ids
-from models.next_token import compare_next_token
 from tests.benchmarks import masks_batch
 from tests.benchmarks.browsing import browser, drag, events, start_stopwatch
 from tests.benchmarks.figures import Figure, Goal

@@ -6,12 +6,12 @@ from statistics import median
 
 import torch
 
+from models.masks.packing import Conversation, pack, packed_logits
+from models.masks.padding import batch_logits, pad
+from models.masks.streaming import KeyCache, decode, stream_logits
 from models.networks.catalogue import DEFAULT
 from models.networks.loading import Network, load
 from models.networks.texts import passages
-from models.packing import Conversation, pack, packed_logits
-from models.padding import batch_logits, pad
-from models.streaming import KeyCache, decode, stream_logits
 from tests.benchmarks.figures import Figure, Goal
 
 TURNS = 30

@@ -6,14 +6,14 @@ import time
 import torch
 from playwright.sync_api import Browser, Page
 
-from models.moe import sigmoid_routing
-from models.moe_lab import measure as measure_routing
-from models.moe_lab import skewed_logits
-from models.moe_training import STEPS, Knobs, LayerSettings, LayerTraining
+from models.moe.lab import measure as measure_routing
+from models.moe.lab import skewed_logits
+from models.moe.layer_training import STEPS, Knobs, LayerSettings, LayerTraining
+from models.moe.routers import sigmoid_routing
+from models.moe.routing import difference_from_rule, route_text
 from models.networks.catalogue import EMBEDDED, MIXTURES
 from models.networks.domains import domain_samples
 from models.networks.loading import load
-from models.networks.routing import difference_from_rule, route_text
 from tests.benchmarks.browsing import browser, drag, events, start_stopwatch
 from tests.benchmarks.figures import Figure, Goal
 from tests.benchmarks.forwards import in_turns
@@ -55,7 +55,7 @@ def layer_training() -> Figure:
 
 
 def agreement() -> list[Figure]:
-    """Weights of transformers' own router against models.moe, over all layers of each network."""
+    """Weights of transformers' own router against models.moe.routers, over all layers of each network."""
     figures = []
     for name in MIXTURES:
         network = load(name)

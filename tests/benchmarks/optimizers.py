@@ -7,9 +7,9 @@ from statistics import median
 import torch
 from playwright.sync_api import Page
 
-from models.learning_rates import basin, rates_between
-from models.optimizers import Choice, Run, trajectory
-from models.surfaces import Surface, SurfaceChoice, surface
+from models.optimizers.learning_rates import basin, rates_between
+from models.optimizers.surfaces import Surface, SurfaceChoice, surface
+from models.optimizers.trajectories import Choice, Run, trajectory
 from tests.benchmarks.browsing import browser
 from tests.benchmarks.figures import Figure, Goal
 from tests.browser.driving import figure, ready

@@ -8,9 +8,9 @@ import torch
 from playwright.sync_api import Browser
 from torch.nn.functional import logsigmoid
 
-from models.group_table import example
-from models.networks.policy_run import PolicyRun, train
-from models.policy_losses import KINDS, PolicyLoss, Rollout, objective, token_gradients
+from models.policy.group_table import example
+from models.policy.losses import KINDS, PolicyLoss, Rollout, objective, token_gradients
+from models.policy.real_run import PolicyRun, train
 from models.tables import write_grid
 from tests.benchmarks.browsing import browser, drag, events, start_stopwatch
 from tests.benchmarks.figures import Figure, Goal

@@ -13,8 +13,8 @@ from models.networks.loading import load
 from models.networks.rotary import rotary_of
 from models.networks.texts import passages
 from models.networks.tracing import trace
-from models.positions import sinusoidal
-from models.rope import scores_by_pair
+from models.positions.absolute import sinusoidal
+from models.rotary.rope import scores_by_pair
 from tests.benchmarks.attention import in_turns
 from tests.benchmarks.browsing import browser, events, start_stopwatch
 from tests.benchmarks.figures import Figure, Goal

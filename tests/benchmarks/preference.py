@@ -10,10 +10,10 @@ from playwright.sync_api import Browser
 from torch.nn.functional import logsigmoid
 
 from models.networks.catalogue import DEFAULT
-from models.networks.preference_run import Duel, train_on_pair
-from models.preference import LossSettings, Pairs, graded
-from models.preference_relatives import LOSSES
-from models.preference_table import rows_of, write_text
+from models.preference.losses import LossSettings, Pairs, graded
+from models.preference.real_run import Duel, train_on_pair
+from models.preference.relatives import LOSSES
+from models.preference.table import rows_of, write_text
 from tests.benchmarks.browsing import EVENTS_A_SECOND, browser, drag, events, start_stopwatch
 from tests.benchmarks.figures import Figure, Goal
 from tests.browser.driving import held, ready, redraws, slider

@@ -14,13 +14,13 @@ from torchao.quantization.quant_primitives import (
     quantize_affine,
 )
 
-from models.float_quantization import nf4_levels, quantize_codebook
 from models.networks.catalogue import DEFAULT
 from models.networks.loading import load
 from models.networks.texts import passages
-from models.quantization import IntegerScheme, quantize_integers
-from models.quantized_network import sensitivities, token_ids
-from models.weight_formats import Setting
+from models.quantization.floats import nf4_levels, quantize_codebook
+from models.quantization.integers import IntegerScheme, quantize_integers
+from models.quantization.quantized_network import sensitivities, token_ids
+from models.quantization.weight_formats import Setting
 from tests.benchmarks.browsing import browser, events, start_stopwatch
 from tests.benchmarks.figures import Figure, Goal
 from tests.browser.driving import held, ready, redraws, slider, track

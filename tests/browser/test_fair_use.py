@@ -2,7 +2,7 @@
 
 from playwright.sync_api import expect
 
-from models.settings import settings
+from models.runtime.settings import settings
 from tests.browser.driving import button, ready
 
 LONG = "/optimizers?optimizers_view=training&optimizers_training_steps=1000"

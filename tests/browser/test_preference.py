@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from models.preference_table import parse_file, read_pairs
+from models.preference.table import parse_file, read_pairs
 from tests.browser.driving import (
     PATIENCE,
     button,

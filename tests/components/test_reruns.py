@@ -9,7 +9,7 @@ from streamlit.runtime.scriptrunner import ScriptRunner
 from streamlit.testing.v1 import AppTest
 
 from components import reruns
-from models.turns import TURNS, turn
+from models.runtime.turns import TURNS, turn
 
 SOON = 20.0
 SECTIONS = ("theme", "theme.light", "theme.dark", "theme.sidebar")

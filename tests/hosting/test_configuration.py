@@ -14,7 +14,7 @@ from cryptography.x509.oid import NameOID
 
 from deploy.host import ROOT, chosen, heavy_at_once
 from deploy.nginx import Front, Replica, configuration, headers_file, pack_static, replicas_file
-from models.settings import Settings
+from models.runtime.settings import Settings
 from tests.hosting.hosting import Hosted, free_ports
 
 REPLICAS = [Replica("r1", 8611), Replica("r2", 8612, is_in=False), Replica("r3", 8613)]

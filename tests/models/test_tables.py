@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.errors import InputError
-from models.group_table import (
+from models.policy.group_advantages import advantages
+from models.policy.group_table import (
     COLUMNS,
     example,
     parse_file,
@@ -19,8 +20,7 @@ from models.group_table import (
     resized,
     rollout_of,
 )
-from models.policy import advantages
-from models.policy_losses import AGGREGATIONS, PolicyLoss, Rollout, objective
+from models.policy.losses import AGGREGATIONS, PolicyLoss, Rollout, objective
 from models.tables import (
     grid_of,
     numbers,

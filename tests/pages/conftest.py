@@ -4,7 +4,7 @@ import pytest
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from components import words
-from components.runs import QUEUE, Queue
+from components.work.runs import QUEUE, Queue
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,7 @@
 import numpy as np
 from streamlit.testing.v1 import AppTest
 
-from components.runs import QUEUE
+from components.work.runs import QUEUE
 from tests.pages.screen import constant, figures, open_page
 
 TEXT = "The keeper lit the lamp, and the keeper slept."

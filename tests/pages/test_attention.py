@@ -220,7 +220,9 @@ def test_both_checks_are_made_and_hold(query):
 
 @pytest.mark.parametrize("difference", [0.5, math.nan])
 def test_a_check_that_fails_is_shown_in_red(monkeypatch, difference):
-    monkeypatch.setattr("components.panels.arithmetic.difference_from_sdpa", lambda *_arguments: difference)
+    monkeypatch.setattr(
+        "components.panels.network.arithmetic.difference_from_sdpa", lambda *_arguments: difference
+    )
     screen = attention()
     assert not screen.exception
     (failed,) = screen.error

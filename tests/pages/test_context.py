@@ -13,7 +13,7 @@ from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from components.catalogue import lesson
 from components.words import LANGUAGES
-from models.long_context import PASSAGES, passage_tokens
+from models.context.long_context import PASSAGES, passage_tokens
 from models.networks.catalogue import DEFAULT, EMBEDDED
 from tests.pages.context_screen import VIEWS, context, settled, stopped
 from tests.pages.screen import CHECK, figures, live, said

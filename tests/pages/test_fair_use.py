@@ -2,9 +2,9 @@
 
 import pytest
 
-from components.panels import running
-from components.runs import QUEUE, Held
-from models.settings import settings
+from components.work import running
+from components.work.runs import QUEUE, Held
+from models.runtime.settings import settings
 from tests.pages.screen import open_page, said
 
 START = "optimizers_training_start"

@@ -11,12 +11,12 @@ from components.controls import parse_link
 from components.lesson import Link
 from components.panels.lora.finished import FINISHED
 from components.panels.lora.setup import RATES
-from components.runs import QUEUE
 from components.words import LANGUAGES
-from models.lora_comparison import Grid, summarise, train_grid
-from models.lora_initialisations import INITIALISATIONS
-from models.lora_lab import Recipe, Task
-from models.networks.fine_tuning import FineTuning, fine_tune
+from components.work.runs import QUEUE
+from models.lora.comparison import Grid, summarise, train_grid
+from models.lora.fine_tuning import FineTuning, fine_tune
+from models.lora.initialisations import INITIALISATIONS
+from models.lora.lab import Recipe, Task
 from tests.pages.lora_screen import DEFAULTS, VIEWS, checks, finished_grid, lora
 from tests.pages.screen import figures, follow_answers, follow_scenes, live, open_page, said
 

@@ -9,7 +9,7 @@ from components.catalogue import lesson
 from components.controls import parse_link
 from components.lesson import Link
 from components.words import LANGUAGES
-from models.mask_settings import MOST_CELLS
+from models.masks.settings import MOST_CELLS
 from tests.pages.masks_screen import ALL_VIEWS, DEFAULTS, KEPT, TEXT, VIEWS, maps, masks, matrix
 from tests.pages.screen import (
     captions,

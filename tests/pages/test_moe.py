@@ -11,7 +11,7 @@ from components.catalogue import lesson
 from components.controls import parse_link
 from components.lesson import Link
 from components.words import LANGUAGES
-from models.moe_training import Knobs, LayerSettings, LayerTraining
+from models.moe.layer_training import Knobs, LayerSettings, LayerTraining
 from models.networks.catalogue import EMBEDDED
 from tests.pages.moe_screen import DEFAULTS, KEPT, TEXT, VIEWS, moe
 from tests.pages.screen import (

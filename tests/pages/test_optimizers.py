@@ -7,10 +7,10 @@ import torch
 from components.catalogue import lesson
 from components.controls import parse_link
 from components.lesson import Link
-from components.runs import QUEUE
 from components.words import LANGUAGES
-from models.optimizers import KINDS
-from models.surfaces import SURFACES
+from components.work.runs import QUEUE
+from models.optimizers.surfaces import SURFACES
+from models.optimizers.trajectories import KINDS
 from tests.components.test_lesson import constant
 from tests.pages.screen import figures, follow_answers, follow_scenes, live, open_page, said
 from tests.pages.test_attention_links import numbers, run_snippet

@@ -6,15 +6,15 @@ import torch
 
 from components.live.follow import follow
 from components.words import LANGUAGES
-from models.dead_groups import deadness
-from models.gae import advantages as gae
-from models.group_table import read_groups
-from models.kl_estimators import gradient_of, pair, true_gradients
-from models.networks.policy_run import PolicyRun, train
-from models.policy import METHODS, Convention, advantages
-from models.policy_lab import Lab
-from models.policy_lab import train as train_lab
-from models.policy_losses import ESTIMATORS
+from models.policy.dead_groups import deadness
+from models.policy.gae import advantages as gae
+from models.policy.group_advantages import METHODS, Convention, advantages
+from models.policy.group_table import read_groups
+from models.policy.kl_estimators import gradient_of, pair, true_gradients
+from models.policy.lab import Lab
+from models.policy.lab import train as train_lab
+from models.policy.losses import ESTIMATORS
+from models.policy.real_run import PolicyRun, train
 from models.tables import parse_grid
 from tests.pages.policy_screen import DEFAULTS, VIEWS, checks, policy
 from tests.pages.screen import figures, live, open_page, run_snippet, said

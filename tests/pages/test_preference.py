@@ -7,13 +7,13 @@ import torch
 from components.panels.preference.plane import ON_PLANE, limits
 from components.panels.preference.settings import NAMES
 from components.words import LANGUAGES
-from models.bradley_terry import fit, parse_comparisons, read_comparisons
-from models.displacement import CHOSEN, METHODS, Lab, train
-from models.kl_objective import checked_distribution, optimum
-from models.networks.preference_run import Duel, train_on_pair
-from models.preference import DIVERGENCES, LossSettings, graded
-from models.preference_relatives import LOSSES
-from models.preference_table import parse_text, read_pairs
+from models.preference.bradley_terry import fit, parse_comparisons, read_comparisons
+from models.preference.displacement import CHOSEN, METHODS, Lab, train
+from models.preference.kl_objective import checked_distribution, optimum
+from models.preference.losses import DIVERGENCES, LossSettings, graded
+from models.preference.real_run import Duel, train_on_pair
+from models.preference.relatives import LOSSES
+from models.preference.table import parse_text, read_pairs
 from tests.pages.preference_screen import DEFAULTS, VIEWS, metrics, preference
 from tests.pages.screen import CHECK, captions, figures, live, open_page, run_snippet, said
 

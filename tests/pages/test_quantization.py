@@ -10,9 +10,9 @@ from components.catalogue import lesson
 from components.live.follow import follow
 from components.words import LANGUAGES
 from models.networks.loading import load
-from models.quantization_error import sqnr
-from models.quantized_network import cascade, matrix, sensitivities, token_ids, weights_of
-from models.weight_formats import FORMATS, Setting, quantize
+from models.quantization.error import sqnr
+from models.quantization.quantized_network import cascade, matrix, sensitivities, token_ids, weights_of
+from models.quantization.weight_formats import FORMATS, Setting, quantize
 from tests.pages.quantization_screen import (
     LIVE,
     TEXT,

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from components.traces import TRACES
-from models.networks.engine import engine
-from models.settings import settings
+from models.networks.engine.choice import engine
+from models.runtime.settings import settings
 from tests.browser.server import free_port
 from tests.pages.attention_screen import attention, eager, heatmap
 from tests.pages.screen import open_page, said

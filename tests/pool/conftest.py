@@ -13,8 +13,8 @@ import pytest
 import streamlit as st
 
 from components.traces import TRACES
-from models.networks.engine import engine
-from models.settings import settings
+from models.networks.engine.choice import engine
+from models.runtime.settings import settings
 from tests.browser.server import free_port
 from tests.pages.conftest import language_between_runs, queue_of_its_own
 
@@ -41,7 +41,7 @@ def pool(tmp_path_factory) -> Iterator[str]:
     own = {f"LOUPE_POOL_{name}": value for name, value in chosen.items()}
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "models.networks.pool_server"],
+            [sys.executable, "-m", "models.networks.engine.pool_server"],
             cwd=ROOT,
             env=os.environ | own | {"HF_HUB_OFFLINE": "1"},
             stdout=output,

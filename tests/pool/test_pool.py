@@ -9,11 +9,11 @@ import urllib3
 from torch.testing import assert_close
 
 from models.errors import InputError
-from models.networks.engine import InProcessEngine
+from models.networks.engine.process import InProcessEngine
+from models.networks.engine.ray_serve import RayServeEngine
+from models.networks.engine.wire import TraceQuestion
 from models.networks.interventions import Intervention
-from models.networks.ray_engine import RayServeEngine
 from models.networks.tracing import NO_INTERVENTION
-from models.networks.wire import TraceQuestion
 from tests.models.networks.test_trace_batch import assert_same
 
 NETWORK = "loupe-llama"

@@ -21,9 +21,9 @@ from components.panels.context.meanings import meaning
 from components.panels.context.paper import paper_and_library
 from components.words import _
 from models.errors import InputError
-from models.rope_config import ReadConfig, RopeOfLayers, config_parts, read_config
-from models.rope_library import library_rope_of_config
-from models.rope_scaling import ScaledRope, scaled_rope, unscaled_frequencies
+from models.rotary.config import ReadConfig, RopeOfLayers, config_parts, read_config
+from models.rotary.library import library_rope_of_config
+from models.rotary.scaling import ScaledRope, scaled_rope, unscaled_frequencies
 
 EXAMPLES = ("llama-3.1", "qwen2.5-yarn", "deepseek-v3", "gemma-3", "pythia", "mistake", "multimodal")
 FOLDER = ASSETS / "configs"
@@ -231,8 +231,8 @@ def snippet(text: str, part: str) -> str:
         config = json.dumps(json.loads(text))
     except ValueError:
         config = text
-    return f"""from models.rope_config import read_config
-from models.rope_scaling import scaled_rope
+    return f"""from models.rotary.config import read_config
+from models.rotary.scaling import scaled_rope
 
 read = read_config({config!r}, {part!r})
 for rope in read.ropes:

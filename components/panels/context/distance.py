@@ -25,7 +25,7 @@ from components.panels.context.settings import (
     way_of,
 )
 from components.words import _, language
-from models.distance import (
+from models.context.distance import (
     WeightByDistance,
     head_weights,
     query_and_key,
@@ -33,11 +33,11 @@ from models.distance import (
     small_map,
     weight_by_distance,
 )
-from models.long_attention import LongPass, rotated
-from models.long_context import PASSAGES, Way, long_attention_states, passage_tokens
+from models.context.long_attention import LongPass, rotated
+from models.context.long_context import PASSAGES, Way, long_attention_states, passage_tokens
 from models.networks.loading import load
 from models.networks.texts import passages
-from models.rope_scaling import scaled_rope
+from models.rotary.scaling import scaled_rope
 
 SQUARES = 128  # along each side of the small map
 DISTANCES = torch.arange(0, 2_048, 2).float()
@@ -165,10 +165,10 @@ def far_reading(page: Page, method: str, passage: str, length: int, layer: int, 
 
 def snippet(way: Way, passage: str, length: int, layer: int, head: int) -> str:
     """Python that repeats the bars of the chosen method."""
-    return f"""from models.distance import head_weights, weight_by_distance
-from models.long_attention import Reach
-from models.long_context import Way, long_attention_states, passage_tokens
-from models.rope_scaling import RopeSettings
+    return f"""from models.context.distance import head_weights, weight_by_distance
+from models.context.long_attention import Reach
+from models.context.long_context import Way, long_attention_states, passage_tokens
+from models.rotary.scaling import RopeSettings
 
 way = {way!r}
 tokens = passage_tokens({NETWORK!r}, {passage!r}, {length})

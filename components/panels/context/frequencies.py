@@ -23,8 +23,8 @@ from components.panels.context.settings import (
     settings_of,
 )
 from components.words import _
-from models.rope_library import library_rope
-from models.rope_scaling import (
+from models.rotary.library import library_rope
+from models.rotary.scaling import (
     RopeSettings,
     ScaledRope,
     dynamic_factor,
@@ -241,7 +241,7 @@ def whole_figure(now: Present, pair: int) -> go.Figure:
 
 def snippet(now: Present) -> str:
     """Python that repeats the scaled frequencies."""
-    return f"""from models.rope_scaling import RopeSettings, scaled_rope
+    return f"""from models.rotary.scaling import RopeSettings, scaled_rope
 
 settings = {now.of(now.method)!r}
 scaled = scaled_rope(settings, {now.target})

@@ -12,7 +12,6 @@ import torch
 
 from components.controls import choose, whole_number
 from components.figures.context import losses
-from components.jobs import Job, followed, job_for
 from components.live.figure import live_figure
 from components.page import Check, Page, checked_against, take_with_you
 from components.panels.context.settings import (
@@ -28,8 +27,8 @@ from components.panels.context.settings import (
 )
 from components.panels.context.stretch import stretch_preview
 from components.words import _
-from models.kept import Kept
-from models.long_context import (
+from components.work.jobs import Job, followed, job_for
+from models.context.long_context import (
     PASSAGES,
     LossCurve,
     Way,
@@ -37,9 +36,10 @@ from models.long_context import (
     loss_curve,
     passage_tokens,
 )
-from models.memory import drop_when_short
+from models.context.reference import difference_from_transformers
 from models.networks.loading import load
-from models.rope_reference import difference_from_transformers
+from models.runtime.kept import Kept
+from models.runtime.memory import drop_when_short
 
 FAMILIES = {"scaling": METHODS, "reach": ("default", "yarn", *REACHES)}
 BINS = 16
@@ -204,9 +204,9 @@ def snippet(way: Way, length: int) -> str:
     """Python that repeats the chosen method's losses."""
     return f"""import torch
 
-from models.long_attention import Reach
-from models.long_context import Way, losses_of
-from models.rope_scaling import RopeSettings
+from models.context.long_attention import Reach
+from models.context.long_context import Way, losses_of
+from models.rotary.scaling import RopeSettings
 
 way = {way!r}
 losses = torch.stack(list(losses_of({NETWORK!r}, way, {length})))

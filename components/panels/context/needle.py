@@ -9,7 +9,6 @@ import streamlit as st
 
 from components.controls import choose, whole_number
 from components.figures.context import needle_map
-from components.jobs import Job, followed, job_for
 from components.live.figure import live_figure
 from components.page import Check, Page, checked_against, take_with_you
 from components.panels.context.loss import checked, window_control
@@ -25,8 +24,9 @@ from components.panels.context.settings import (
 )
 from components.panels.context.stretch import stretch_preview
 from components.words import _
-from models.long_context import Way
-from models.needle import KEY_TOKENS, Haystack, Retrieval, retrieve, wilson_interval
+from components.work.jobs import Job, followed, job_for
+from models.context.long_context import Way
+from models.context.needle import KEY_TOKENS, Haystack, Retrieval, retrieve, wilson_interval
 from models.networks.loading import load
 
 DEPTHS = 5
@@ -180,10 +180,10 @@ def every_cell(job: Job) -> pd.DataFrame:
 
 def snippet(way: Way, lengths: list[int], trials: int, seed: int) -> str:
     """Python that repeats the map of the chosen way."""
-    return f"""from models.long_attention import Reach
-from models.long_context import Way
-from models.needle import Haystack, retrieve
-from models.rope_scaling import RopeSettings
+    return f"""from models.context.long_attention import Reach
+from models.context.long_context import Way
+from models.context.needle import Haystack, retrieve
+from models.rotary.scaling import RopeSettings
 
 way = {way!r}
 for length in {lengths!r}:

@@ -8,7 +8,7 @@ import streamlit as st
 from torch import Tensor
 
 from components.words import _
-from models.rope_scaling import (
+from models.rotary.scaling import (
     RopeSettings,
     dynamic_factor,
     longrope_attention_factor,

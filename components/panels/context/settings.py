@@ -9,12 +9,12 @@ from components.controls import choose
 from components.live.slider import live_slider
 from components.page import Page
 from components.words import _
-from models.long_attention import EVERYTHING, Reach
-from models.long_context import LONGEST_TEXT, Way
+from models.context.long_attention import EVERYTHING, Reach
+from models.context.long_context import LONGEST_TEXT, Way
+from models.context.long_factors import long_factors
 from models.networks.catalogue import DEFAULT
 from models.networks.loading import load
-from models.networks.long_factors import long_factors
-from models.rope_scaling import RopeSettings
+from models.rotary.scaling import RopeSettings
 
 NETWORK = DEFAULT
 SINKS = 4

@@ -7,7 +7,7 @@ from components.panels import live_panel
 from components.panels.context.settings import METHODS, NETWORK, factor_now, method_label, way_of
 from components.words import _
 from models.networks.loading import load
-from models.rope_scaling import scaled_rope
+from models.rotary.scaling import scaled_rope
 
 
 @live_panel

@@ -10,7 +10,7 @@ from components.live.figure import live_figure
 from components.page import Check, Page, checked_against, take_with_you
 from components.panels import panel
 from components.words import _
-from models.lora_audit import ALPHA, NO_CHANGE, RANK, Finding, audit, examine, tiny_network, tokens
+from models.lora.audit import ALPHA, NO_CHANGE, RANK, Finding, audit, examine, tiny_network, tokens
 
 NAMES = {"True": "True (default)", "False": "False (both random)"}
 
@@ -90,7 +90,7 @@ def table(findings: tuple[Finding, ...]) -> pd.DataFrame:
     return pd.DataFrame([vars(finding) for finding in findings])
 
 
-SNIPPET = """from models.lora_audit import audit
+SNIPPET = """from models.lora.audit import audit
 
 for finding in audit():
     print(finding)

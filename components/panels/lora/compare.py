@@ -24,10 +24,9 @@ from components.panels.lora.setup import (
     task_now,
     task_sliders,
 )
-from components.panels.running import keep_going, run_of, show_progress, timer_for
 from components.words import _
-from models.attention import largest_difference
-from models.lora_comparison import (
+from components.work.running import keep_going, run_of, show_progress, timer_for
+from models.lora.comparison import (
     Grid,
     Trained,
     compare,
@@ -37,8 +36,9 @@ from models.lora_comparison import (
     train_grid,
     trained_by_torch,
 )
-from models.lora_initialisations import INITIALISATIONS, Initialisation
-from models.lora_lab import Recipe, Run, problem, train
+from models.lora.initialisations import INITIALISATIONS, Initialisation
+from models.lora.lab import Recipe, Run, problem, train
+from models.numerics.comparison import largest_difference
 
 RANKS = ("1", "2", "4", "8", "16", "32")
 ALPHA, RATIO = (0.5, 128.0, 8.0), (1.0, 32.0, 1.0)
@@ -370,8 +370,8 @@ def flat_table(settings: Grid, seen: Trained) -> pd.DataFrame:
 
 def snippet(settings: Grid) -> str:
     """Python that repeats the grid."""
-    return f"""from models.lora_comparison import Grid, summarise, train_grid
-from models.lora_lab import Recipe, Task
+    return f"""from models.lora.comparison import Grid, summarise, train_grid
+from models.lora.lab import Recipe, Task
 
 settings = {settings!r}
 *_, trained = train_grid(settings)

@@ -3,7 +3,7 @@
 from collections import OrderedDict
 from threading import Lock
 
-from models.networks.fine_tuning import FineTuning, Tuned
+from models.lora.fine_tuning import FineTuning, Tuned
 
 KEPT = 4  # each holds two copies of 1.6 M weights
 

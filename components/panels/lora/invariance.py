@@ -15,10 +15,10 @@ from components.live.slider import live_slider, slider_value
 from components.page import Check, Page, checked_against, take_with_you
 from components.panels import live_panel, panel
 from components.words import _
-from models.attention import largest_difference
-from models.lora_comparison import trained_by_torch
-from models.lora_lab import OPTIMIZERS, Recipe, Run, Task, train
-from models.lora_scaling import Knobs, turned
+from models.lora.comparison import trained_by_torch
+from models.lora.lab import OPTIMIZERS, Recipe, Run, Task, train
+from models.lora.scaling import Knobs, turned
+from models.numerics.comparison import largest_difference
 
 TASK = Task(width=32, target_rank=8)
 RANK, STEPS = 8, 120
@@ -167,7 +167,7 @@ def invariance_words(page: Page) -> None:
 
 def snippet(pair: Pair) -> str:
     """Python that repeats both curves."""
-    return f"""from models.lora_lab import Recipe, Run, Task, train
+    return f"""from models.lora.lab import Recipe, Run, Task, train
 
 *_, last = train({TASK!r}, {pair.runs!r}, {pair.recipe!r})
 print(last.losses[:, -1], (last.losses[0] - last.losses[1]).abs().max())

@@ -21,7 +21,8 @@ from components.live.figure import live_figure
 from components.page import Check, Page, checked_against, take_with_you
 from components.panels import panel
 from components.words import _
-from models.adapter_placement import (
+from models.lora.latency import VARIANTS, Latency, measure
+from models.lora.placement import (
     TARGETS,
     Shape,
     adapter_count,
@@ -30,7 +31,6 @@ from models.adapter_placement import (
     prefix_count,
     prompt_count,
 )
-from models.lora_latency import VARIANTS, Latency, measure
 
 SHAPES = {
     "loupe-llama": Shape(192, 4, 6, 2, 32, 512, 2_048),
@@ -210,7 +210,7 @@ def _network(shape: Shape) -> LlamaForCausalLM:
 
 def snippet(shape: Shape, targets: tuple[str, ...], rank: int, bottleneck: int, tokens: int) -> str:
     """Python that repeats the counts."""
-    return f"""from models.adapter_placement import (
+    return f"""from models.lora.placement import (
     Shape, adapter_count, lora_count, p_tuning_count, prefix_count, prompt_count,
 )
 

@@ -15,14 +15,11 @@ from components.page import Check, Page, checked_against, take_with_you
 from components.panels import panel
 from components.panels.lora.finished import FINISHED
 from components.panels.lora.setup import choose_initialisation, choose_scaling, initialisation_label
-from components.panels.running import is_going, keep_going, run_buttons, run_of, show_progress
 from components.refusal import refusals
-from components.runs import Held
 from components.words import _
-from models.adapter_placement import TARGETS
-from models.lora_initialisations import INITIALISATIONS
-from models.networks.catalogue import DEFAULT
-from models.networks.fine_tuning import (
+from components.work.running import is_going, keep_going, run_buttons, run_of, show_progress
+from components.work.runs import Held
+from models.lora.fine_tuning import (
     DOMAINS,
     METHODS,
     MOST_STEPS,
@@ -35,6 +32,9 @@ from models.networks.fine_tuning import (
     replayed_loss,
     texts,
 )
+from models.lora.initialisations import INITIALISATIONS
+from models.lora.placement import TARGETS
+from models.networks.catalogue import DEFAULT
 from models.networks.loading import load
 
 RATES = ("0.0001", "0.0003", "0.001", "0.003", "0.01", "0.03")
@@ -311,7 +311,7 @@ def replayed_difference(asked: FineTuning) -> float:
 
 def snippet(asked: FineTuning) -> str:
     """Python that repeats the run and writes its adapter."""
-    return f"""from models.networks.fine_tuning import FineTuning, fine_tune
+    return f"""from models.lora.fine_tuning import FineTuning, fine_tune
 
 *_, tuned = fine_tune({asked!r})
 print(tuned.steps.tolist(), tuned.new.tolist(), tuned.old.tolist())

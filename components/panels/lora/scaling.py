@@ -13,8 +13,8 @@ from components.page import Check, Page, checked_against, take_with_you
 from components.panels import live_panel, panel
 from components.panels.lora.setup import scaling_label
 from components.words import _
-from models.lora import SCALINGS, Scaling, scale
-from models.lora_scaling import FirstStep, first_step
+from models.lora.adapter import SCALINGS, Scaling, scale
+from models.lora.scaling import FirstStep, first_step
 
 RANKS = (1, 2, 4, 8, 16, 32, 64, 128)
 WIDTH = 128
@@ -169,7 +169,7 @@ def snippet(page: Page) -> str:
     alpha = slider_value(f"{page.name}_scale_alpha", *ALPHA)
     rate = slider_value(f"{page.name}_scale_rate", *RATE)
     seed = st.session_state.get(f"{page.name}_seed", 0)
-    return f"""from models.lora_scaling import first_step
+    return f"""from models.lora.scaling import first_step
 
 for rule in {SCALINGS!r}:
     print(first_step({WIDTH}, {RANKS!r}, {alpha!r}, rule, {rate!r}, {seed!r}))

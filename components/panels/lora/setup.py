@@ -8,9 +8,9 @@ from components.controls import choose
 from components.live.slider import live_slider, slider_value
 from components.page import Page
 from components.words import _
-from models.lora import SCALINGS, Scaling
-from models.lora_initialisations import INITIALISATIONS, Initialisation
-from models.lora_lab import Task
+from models.lora.adapter import SCALINGS, Scaling
+from models.lora.initialisations import INITIALISATIONS, Initialisation
+from models.lora.lab import Task
 
 RATES = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 WIDTHS = (32, 64, 96)

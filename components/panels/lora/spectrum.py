@@ -23,9 +23,9 @@ from components.panels.lora.setup import (
 )
 from components.words import _
 from models.errors import InputError
-from models.lora import Spectrum, intruders, spectrum
-from models.lora_comparison import final_weights
-from models.lora_lab import Recipe, Run, Task, problem
+from models.lora.adapter import Spectrum, intruders, spectrum
+from models.lora.comparison import final_weights
+from models.lora.lab import Recipe, Run, Task, problem
 
 SOURCES = ("task", "network")
 WIDTH, STEPS, TOP = 64, 200, 24
@@ -196,9 +196,9 @@ def snippet(page: Page) -> str:
         state.get(f"{name}_seed", 0),
     )
     top, epsilon = limits(page)
-    return f"""from models.lora import intruders, spectrum
-from models.lora_comparison import final_weights
-from models.lora_lab import Recipe, Run, Task
+    return f"""from models.lora.adapter import intruders, spectrum
+from models.lora.comparison import final_weights
+from models.lora.lab import Recipe, Run, Task
 
 before, after = final_weights({task_now(page, WIDTH)!r}, {run!r}, Recipe(steps={STEPS}))
 found = spectrum(before, after)

@@ -14,11 +14,11 @@ from components.page import Check, Page, checked_against, take_with_you
 from components.panels import live_panel, panel
 from components.panels.lora.setup import choose_initialisation, initialisation_label, place_of
 from components.words import _
-from models.attention import largest_difference
-from models.lora import scale
-from models.lora_comparison import FirstSteps, first_steps, grid, trained_by_torch
-from models.lora_initialisations import Initialisation, initialise
-from models.lora_lab import Recipe, Run, Task, problem, train
+from models.lora.adapter import scale
+from models.lora.comparison import FirstSteps, first_steps, grid, trained_by_torch
+from models.lora.initialisations import Initialisation, initialise
+from models.lora.lab import Recipe, Run, Task, problem, train
+from models.numerics.comparison import largest_difference
 
 STARTS: tuple[Initialisation, ...] = ("kaiming", "b_random", "zero", "random", "orthogonal")
 TASK = Task(width=32, target_rank=8)
@@ -180,8 +180,8 @@ def _all_steps(page: Page) -> pd.DataFrame:
 
 def snippet(page: Page) -> str:
     """Python that repeats the gradients."""
-    return f"""from models.lora_comparison import first_steps
-from models.lora_lab import Recipe, Run, Task
+    return f"""from models.lora.comparison import first_steps
+from models.lora.lab import Recipe, Run, Task
 
 runs = {runs_now(page)!r}
 found = first_steps({TASK!r}, runs, {recipe_now(page)!r}, {SHOWN})

@@ -9,16 +9,16 @@ from components.live.address import copy_link
 from components.page import Check, Page, checked_against
 from components.panels import panel
 from components.panels.masks.controls import mask_controls, settings_now
-from components.panels.text import Choice
+from components.panels.network.text import Choice
 from components.traces import traced_with
 from components.words import _
-from models.attention import largest_difference
-from models.hiding import flex, sdpa
-from models.mask_code import Library, flex_code, sdpa_code, transformers_code
-from models.mask_settings import MaskSettings
+from models.masks.code import Library, flex_code, sdpa_code, transformers_code
+from models.masks.hiding import flex, sdpa
+from models.masks.settings import MaskSettings
 from models.networks.interventions import Intervention, Visible
 from models.networks.loading import Network, load
 from models.networks.tokens import TokenizedText
+from models.numerics.comparison import largest_difference
 
 LIBRARIES: tuple[Library, ...] = ("transformers", "sdpa", "flex")
 SIZE = (2, 16)  # heads and their width, of the random queries, keys and values

@@ -9,7 +9,7 @@ from components.live.address import remember
 from components.live.slider import live_slider
 from components.page import Page
 from components.words import _
-from models.mask_settings import (
+from models.masks.settings import (
     BASES,
     PATTERNS,
     SIDES,

@@ -12,12 +12,12 @@ from components.live.slider import live_slider
 from components.page import Check, Page, checked_against, take_with_you
 from components.panels import live_panel, panel
 from components.panels.masks.controls import LONGEST, mask_controls, settings_now
-from components.panels.text import Choice
+from components.panels.network.text import Choice
 from components.traces import facts
 from components.words import _
-from models.mask_costs import MaskCost, Shape, kept_keys, mask_cost, visible_blocks
-from models.mask_settings import MaskSettings
-from models.masks import Causal
+from models.masks.algebra import Causal
+from models.masks.costs import MaskCost, Shape, kept_keys, mask_cost, visible_blocks
+from models.masks.settings import MaskSettings
 
 BYTES = 2  # bfloat16
 BLOCKS = (16, 32, 64, 128)  # FlexAttention's own is 128
@@ -141,8 +141,8 @@ def cost_details(page: Page, choice: Choice, block: int) -> None:
 
 def snippet(settings: MaskSettings, length: int, shape: Shape, block: int) -> str:
     """Python that repeats the numbers of the table."""
-    return f"""from models.mask_costs import Shape, mask_cost
-from models.mask_settings import MaskSettings
+    return f"""from models.masks.costs import Shape, mask_cost
+from models.masks.settings import MaskSettings
 
 visible = {settings!r}.rule({length}).to_tensor({length}, {length})
 print(mask_cost(visible, {shape!r}, bytes_per_number={BYTES}, block={block}))

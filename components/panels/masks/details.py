@@ -9,15 +9,16 @@ from transformers.masking_utils import sdpa_mask
 
 from components.page import Check, Page, checked_against, take_with_you
 from components.panels import panel
-from components.panels.arithmetic import Cell, choose_cell, explain, in_code
 from components.panels.masks.live_mask import ALL_LAYERS, Shown, changed_trace, mask_now, matrix_figure
-from components.panels.text import Choice
+from components.panels.network.arithmetic import Cell, choose_cell, explain, in_code
+from components.panels.network.text import Choice
 from components.words import _
-from models.attention import CellArithmetic, largest_difference
-from models.head_view import rounding_of_attention, strongest_cell
-from models.mask_effects import difference_from_sdpa_where_seen
-from models.mask_settings import MaskSettings
+from models.attention.dot_product import CellArithmetic
+from models.attention.head_view import rounding_of_attention, strongest_cell
+from models.masks.effects import difference_from_sdpa_where_seen
+from models.masks.settings import MaskSettings
 from models.networks.tracing import Trace
+from models.numerics.comparison import largest_difference
 
 
 @panel
@@ -114,8 +115,8 @@ def take_away(
 def snippet(choice: Choice, settings: MaskSettings, shown: Shown) -> str:
     """Python that repeats the numbers of the head and of the loss."""
     where = None if shown.where == ALL_LAYERS else frozenset({shown.where})
-    return f"""from models.mask_effects import head_stage
-from models.mask_settings import MaskSettings
+    return f"""from models.masks.effects import head_stage
+from models.masks.settings import MaskSettings
 from models.networks.interventions import Intervention, Visible
 from models.networks.loading import load
 from models.networks.tracing import trace

@@ -11,12 +11,12 @@ from components.page import Check, Page, checked_against, take_with_you
 from components.panels import live_panel, panel
 from components.panels.masks.controls import mask_controls, settings_now
 from components.panels.masks.live_mask import mask_now
-from components.panels.text import Choice
+from components.panels.network.text import Choice
 from components.traces import traced
 from components.words import _
-from models.attention import largest_difference
-from models.hiding import WAYS, Outcome, Way, fully_masked_row, hide
-from models.mask_effects import empty_rows
+from models.masks.effects import empty_rows
+from models.masks.hiding import WAYS, Outcome, Way, fully_masked_row, hide
+from models.numerics.comparison import largest_difference
 
 LIVE, SETTLED = ("live_hiding",), ("live_hiding", "sums_of_rows")
 TOPS = (0.1, 0.25, 0.5, 1.05)  # of the axis: few, so that it seldom changes while a slider moves
@@ -139,7 +139,7 @@ def empty_row(page: Page, choice: Choice, layer: int, row: int) -> None:
 
 def snippet(choice: Choice, layer: int, row: int) -> str:
     """Python that repeats the table."""
-    return f"""from models.hiding import fully_masked_row
+    return f"""from models.masks.hiding import fully_masked_row
 from models.networks.loading import load
 from models.networks.tracing import trace
 

@@ -8,10 +8,10 @@ from components.panels import panel
 from components.panels.masks.controls import mask_controls, settings_now
 from components.panels.masks.details import mask_details
 from components.panels.masks.live_mask import ALL_LAYERS, LIVE, SETTLED, Shown, live_mask, stage_label
-from components.panels.text import Choice
+from components.panels.network.text import Choice
 from components.refusal import sentence
 from components.words import _
-from models.mask_effects import MASK_STAGES
+from models.masks.effects import MASK_STAGES
 
 
 @panel

@@ -12,14 +12,14 @@ from components.figures.masks import before_and_after, by_token, mask_matrix
 from components.live.figure import live_figure
 from components.page import Page
 from components.panels import live_panel
-from components.panels.live_head import next_token
 from components.panels.masks.controls import settings_now
-from components.panels.text import Choice
+from components.panels.network.live_head import next_token
+from components.panels.network.text import Choice
 from components.traces import facts, traced_with
 from components.words import _
 from models.errors import InputError
-from models.mask_effects import MaskStage, empty_rows, head_stage, loss_by_position, moved
-from models.mask_settings import MaskSettings, parse_cells, switched, write_cells
+from models.masks.effects import MaskStage, empty_rows, head_stage, loss_by_position, moved
+from models.masks.settings import MaskSettings, parse_cells, switched, write_cells
 from models.networks.interventions import Intervention, Visible
 from models.networks.tracing import NO_INTERVENTION, Trace
 

@@ -10,11 +10,11 @@ from components.figures.masks import by_depth
 from components.live.figure import live_figure
 from components.page import Page, take_with_you
 from components.panels import panel
-from components.panels.text import Choice
+from components.panels.network.text import Choice
 from components.traces import token_labels, traced
 from components.words import _
+from models.masks.order import TRIALS, OrderTrial, order_distances, shuffled
 from models.networks.loading import load
-from models.order import TRIALS, OrderTrial, order_distances, shuffled
 
 SMALLEST = 1e-8  # of the logarithmic axis: below float32's rounding
 
@@ -65,7 +65,7 @@ def snippet(choice: Choice, seed: int) -> str:
     """Python that repeats the numbers of the curves."""
     return f"""from models.networks.loading import load
 from models.networks.tracing import trace
-from models.order import TRIALS, order_distances
+from models.masks.order import TRIALS, order_distances
 
 network = load({choice.network!r})
 ids = trace(network, {choice.text!r}).token_ids

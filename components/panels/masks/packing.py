@@ -11,12 +11,9 @@ from components.live.figure import live_figure
 from components.page import Check, Page, checked_against, take_with_you
 from components.panels import panel
 from components.panels.masks.causal import causal_network, loss_rounding, rounding
-from components.panels.text import Choice
+from components.panels.network.text import Choice
 from components.words import _
-from models.attention import largest_difference
-from models.networks.loading import Network
-from models.networks.tokens import labels
-from models.packing import (
+from models.masks.packing import (
     AVERAGES,
     Average,
     Conversation,
@@ -31,7 +28,10 @@ from models.packing import (
     tokenize_conversations,
     visible_pairs,
 )
-from models.padding import pad_token_of
+from models.masks.padding import pad_token_of
+from models.networks.loading import Network
+from models.networks.tokens import labels
+from models.numerics.comparison import largest_difference
 
 MOST_TOKENS = 160  # of a row: more cannot be read in one figure
 
@@ -230,7 +230,7 @@ def _take_away(
 def _snippet(choice: Choice, text: str, forgotten: Forgotten, average: Average) -> str:
     """Python that repeats both losses."""
     return f"""from models.networks.loading import load
-from models.packing import (
+from models.masks.packing import (
     Forgotten,
     packed_pass,
     read_conversations,

@@ -18,14 +18,11 @@ from components.live.figure import live_figure
 from components.page import Check, Page, checked_against, take_with_you
 from components.panels import panel
 from components.panels.masks.causal import causal_network, rounding
-from components.panels.text import Choice
+from components.panels.network.text import Choice
 from components.traces import token_labels
 from components.words import _
-from models.attention import largest_difference
-from models.networks.loading import Network
-from models.networks.tokens import labels, tokenize
-from models.next_token import NextTokenChange, compare_next_token
-from models.padding import (
+from models.attention.next_token import NextTokenChange, compare_next_token
+from models.masks.padding import (
     SIDES,
     Given,
     PaddedBatch,
@@ -41,6 +38,9 @@ from models.padding import (
     padding_costs,
     positions_seen,
 )
+from models.networks.loading import Network
+from models.networks.tokens import labels, tokenize
+from models.numerics.comparison import largest_difference
 
 MOST_TOKENS = 48  # of a prompt: more cannot be read in one line
 TOP_TOKENS = 6
@@ -306,7 +306,7 @@ def _take_away(page: Page, choice: Choice, network: Network, seen: Batch, side: 
 def _snippet(choice: Choice, seen: Batch, side: Side) -> str:
     """Python that repeats the largest changes of the logits."""
     return f"""from models.networks.loading import load
-from models.padding import Given, alone_logits, batch_logits, differences, pad, pad_token_of
+from models.masks.padding import Given, alone_logits, batch_logits, differences, pad, pad_token_of
 
 network = load({choice.network!r})
 rows = {seen.rows!r}

@@ -15,15 +15,11 @@ from components.live.slider import live_slider
 from components.page import Check, Page, checked_against, take_with_you
 from components.panels import live_panel, panel
 from components.panels.masks.causal import causal_network, rounding
-from components.panels.text import Choice
+from components.panels.network.text import Choice
 from components.words import _
+from models.attention.head_finder import score_text
 from models.errors import InputError
-from models.head_finder import score_text
-from models.networks.loading import Network
-from models.networks.texts import passages
-from models.networks.tokens import tokenize
-from models.networks.tracing import trace_ids
-from models.streaming import (
+from models.masks.streaming import (
     LONGEST_STREAM,
     POSITIONS,
     KeyCache,
@@ -35,6 +31,10 @@ from models.streaming import (
     stream_logits,
     visible_pairs,
 )
+from models.networks.loading import Network
+from models.networks.texts import passages
+from models.networks.tokens import tokenize
+from models.networks.tracing import trace_ids
 
 SHORTEST_STREAM, SHORTEST_TEXT = 16, 8  # tokens: the slider's least, and what a text must have
 SCORED = 256  # tokens of the text's beginning, on which heads are scored
@@ -334,7 +334,7 @@ def _snippet(now: Stream) -> str:
     return f"""import torch
 
 from models.networks.loading import load
-from models.streaming import KeyCache, decode, losses, stream_logits
+from models.masks.streaming import KeyCache, decode, losses, stream_logits
 
 network = load({now.network!r})
 ids = torch.tensor({now.token_ids!r})

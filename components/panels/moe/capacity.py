@@ -19,10 +19,10 @@ from components.page import Page, take_with_you
 from components.panels import live_panel, panel
 from components.panels.moe.source import corpora, domain_label
 from components.words import _
-from models.moe_balance import expert_load
-from models.moe_capacity import ORDERS, ROUNDINGS, SCOPES, CapacityRule, Dispatch, dispatch
+from models.moe.balance import expert_load
+from models.moe.capacity import ORDERS, ROUNDINGS, SCOPES, CapacityRule, Dispatch, dispatch
+from models.moe.evaluation import expert_count
 from models.networks.loading import load
-from models.networks.mixture_evaluation import expert_count
 from models.networks.tokens import labels
 
 EACH, LENGTH = 3, 128  # sequences of each domain, and their tokens
@@ -176,11 +176,11 @@ def snippet(network: str, layer: int, rule: CapacityRule) -> str:
     """Python that repeats the dropped tokens."""
     return f"""import torch
 
-from models.moe_capacity import CapacityRule, dispatch
+from models.moe.capacity import CapacityRule, dispatch
 from models.networks.domains import domain_samples
 from models.networks.loading import load
-from models.networks.mixture_evaluation import expert_count
-from models.networks.routing import route_corpus
+from models.moe.evaluation import expert_count
+from models.moe.routing import route_corpus
 
 network = load({network!r})
 parts = [route_corpus(network, text) for text in domain_samples().values()]

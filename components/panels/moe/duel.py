@@ -113,7 +113,7 @@ def snippet(names: list[str]) -> str:
     """Python that repeats the measured numbers."""
     return f"""from models.networks.domains import domain_samples
 from models.networks.loading import load
-from models.networks.mixture_evaluation import mixture_figures
+from models.moe.evaluation import mixture_figures
 
 for name in {names!r}:
     print(name, mixture_figures(load(name), domain_samples()).as_record())

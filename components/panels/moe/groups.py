@@ -15,8 +15,8 @@ from components.live.slider import live_slider
 from components.page import Check, Page, checked_against, take_with_you
 from components.panels import live_panel, panel
 from components.words import _
-from models.moe import Grouping, Routing, score_kept, sigmoid_routing
-from models.moe_lab import RoutingMeasures, groups_used, measure, skewed_logits
+from models.moe.lab import RoutingMeasures, groups_used, measure, skewed_logits
+from models.moe.routers import Grouping, Routing, score_kept, sigmoid_routing
 
 TOKENS, BLOCKS = 8_192, 64
 EXPERTS = (32, 64, 128, 256)
@@ -181,8 +181,8 @@ def snippet(page: Page, experts: int, grouping: Grouping) -> str:
     state = st.session_state
     skew = round(state.get(f"{page.name}_skew", 0.3), 2)
     chosen, seed = state[f"{page.name}_chosen"], state[f"{page.name}_seed"]
-    return f"""from models.moe import Grouping, score_kept, sigmoid_routing
-from models.moe_lab import measure, skewed_logits
+    return f"""from models.moe.routers import Grouping, score_kept, sigmoid_routing
+from models.moe.lab import measure, skewed_logits
 
 logits = skewed_logits({TOKENS}, {experts}, {skew}, seed={seed})
 free = sigmoid_routing(logits, {chosen})

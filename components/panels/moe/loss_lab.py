@@ -17,9 +17,9 @@ from components.live.slider import live_slider
 from components.page import Check, Page, checked_against, take_with_you
 from components.panels import live_panel, panel
 from components.words import _
-from models.moe import check_counts, softmax_routing
-from models.moe_balance import Convention, balanced_value, expert_load, load_balancing_loss, mean_score
-from models.moe_lab import collapsing_layers, probability_range, tokens_to_order
+from models.moe.balance import Convention, balanced_value, expert_load, load_balancing_loss, mean_score
+from models.moe.lab import collapsing_layers, probability_range, tokens_to_order
+from models.moe.routers import check_counts, softmax_routing
 
 CONVENTIONS: tuple[Convention, ...] = get_args(Convention)
 TOKENS, SEED, TOP = 400, 0, 8.0
@@ -226,7 +226,7 @@ def snippet(page: Page) -> str:
     chosen = shape(page)[1]
     return f"""import torch
 
-from models.moe_balance import load_balancing_loss
+from models.moe.balance import load_balancing_loss
 
 fraction = torch.tensor({fraction.tolist()!r})
 probability = torch.tensor({given.tolist()!r})

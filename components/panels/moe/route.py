@@ -12,11 +12,10 @@ from components.live.figure import live_figure
 from components.page import Check, Page, checked_against, take_with_you
 from components.panels import panel
 from components.panels.moe.source import corpora, domain_label, figures, routed
-from components.panels.text import Choice
+from components.panels.network.text import Choice
 from components.words import _
-from models.moe_balance import expert_load, group_load
-from models.networks.loading import load
-from models.networks.routing import (
+from models.moe.balance import expert_load, group_load
+from models.moe.routing import (
     LayerRouting,
     RoutedText,
     Silenced,
@@ -24,6 +23,7 @@ from models.networks.routing import (
     routers,
     selection_bias,
 )
+from models.networks.loading import load
 
 COLUMNS, MOST_TILES = 12, 144
 
@@ -165,7 +165,7 @@ def losses(choice: Choice, silenced: Silenced) -> None:
 
 
 def rule_check(choice: Choice, text: RoutedText, layer: int) -> Check:
-    """The weights that transformers' router gave, against models.moe on the same logits."""
+    """The weights that transformers' router gave, against models.moe.routers on the same logits."""
     router = type(routers(load(choice.network))[layer]).__name__
     difference = difference_from_rule(load(choice.network), layer, text.layers[layer])
     return Check(f"transformers {router}", difference, 1e-6)
@@ -184,7 +184,7 @@ def table(text: RoutedText, layer: int) -> pd.DataFrame:
 def snippet(choice: Choice, layer: int, silenced: Silenced) -> str:
     """Python that repeats the routes and the loss."""
     return f"""from models.networks.loading import load
-from models.networks.routing import route_text
+from models.moe.routing import route_text
 
 text = route_text(load({choice.network!r}), {choice.text!r}, frozenset({sorted(silenced)!r}))
 layer = text.layers[{layer}]

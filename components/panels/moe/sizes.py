@@ -13,7 +13,7 @@ from components.live.figure import live_figure
 from components.page import Page, take_with_you
 from components.panels import panel
 from components.words import _
-from models.moe_sizes import PUBLISHED, MixtureSize, published_size, with_chosen
+from models.moe.sizes import PUBLISHED, MixtureSize, published_size, with_chosen
 
 
 @st.cache_data(max_entries=8, show_spinner=False)
@@ -103,7 +103,7 @@ def table(found: dict[str, MixtureSize]) -> pd.DataFrame:
 
 def snippet(name: str, chosen: int) -> str:
     """Python that repeats a row of the table."""
-    return f"""from models.moe_sizes import published_size, with_chosen
+    return f"""from models.moe.sizes import published_size, with_chosen
 
 size = with_chosen(published_size({name!r}), {chosen})
 print(size.total, size.active, size.flops)

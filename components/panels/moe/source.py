@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import streamlit as st
 
 from components.page import Page
-from components.panels.text import Choice, choose_network, choose_text
+from components.panels.network.text import Choice, choose_network, choose_text
 from components.words import _
+from models.moe.evaluation import MixtureFigures, figures_of
+from models.moe.routing import RoutedCorpus, RoutedText, Silenced, route_corpus, route_text, routers
 from models.networks.catalogue import MIXTURES, Entry, available
 from models.networks.domains import domain_samples
 from models.networks.loading import load
-from models.networks.mixture_evaluation import MixtureFigures, figures_of
-from models.networks.routing import RoutedCorpus, RoutedText, Silenced, route_corpus, route_text, routers
 
 EXCERPT = 320  # characters of a domain that the page begins with
 KEPT = 12

@@ -17,7 +17,8 @@ from components.page import Page, take_with_you
 from components.panels import panel
 from components.panels.moe.source import corpora, domain_label
 from components.words import _
-from models.moe_specialisation import (
+from models.moe.evaluation import expert_count
+from models.moe.specialisation import (
     coactivation_share,
     domain_share,
     domain_specialisation,
@@ -25,7 +26,6 @@ from models.moe_specialisation import (
     token_specialisation,
 )
 from models.networks.loading import load
-from models.networks.mixture_evaluation import expert_count
 
 DRAWS, SEED = 20, 0
 
@@ -105,11 +105,11 @@ def snippet(network: str, layer: int) -> str:
     """Python that repeats the numbers of the bars."""
     return f"""import torch
 
-from models.moe_specialisation import domain_specialisation
+from models.moe.specialisation import domain_specialisation
 from models.networks.domains import domain_samples
 from models.networks.loading import load
-from models.networks.mixture_evaluation import expert_count
-from models.networks.routing import route_corpus
+from models.moe.evaluation import expert_count
+from models.moe.routing import route_corpus
 
 network = load({network!r})
 parts = [route_corpus(network, text) for text in domain_samples().values()]

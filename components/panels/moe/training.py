@@ -15,10 +15,10 @@ from components.live.figure import live_figure
 from components.live.slider import live_slider
 from components.page import Page, take_with_you
 from components.panels import panel
-from components.panels.running import forget_running, keep_going, run_buttons, show_progress
-from components.runs import QUEUE, name_here
 from components.words import _
-from models.moe_training import (
+from components.work.running import forget_running, keep_going, run_buttons, show_progress
+from components.work.runs import QUEUE, name_here
+from models.moe.layer_training import (
     BALANCINGS,
     ROUTERS,
     STEPS,
@@ -239,7 +239,7 @@ def step_table(steps: list[Step]) -> pd.DataFrame:
 
 def snippet(steps: list[Step]) -> str:
     """Python that repeats a run with the last step's knobs throughout."""
-    return f"""from models.moe_training import Knobs, LayerSettings, LayerTraining
+    return f"""from models.moe.layer_training import Knobs, LayerSettings, LayerTraining
 
 knobs = {steps[-1].knobs!r}
 training = LayerTraining(LayerSettings())

@@ -12,8 +12,8 @@ from components.panels import panel
 from components.panels.optimizers.setup import Setup
 from components.panels.optimizers.walks import Walk, step_now, walks, with_sliders
 from components.words import _
-from models.optimizer_steps import Step, difference_from_library, explain_step
-from models.optimizers import KINDS, Choice
+from models.optimizers.steps import Step, difference_from_library, explain_step
+from models.optimizers.trajectories import KINDS, Choice
 
 TOLERANCE = 1e-6
 FORMULAS = {

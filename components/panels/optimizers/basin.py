@@ -13,9 +13,9 @@ from components.page import Check, Page, checked_against, take_with_you
 from components.panels import panel
 from components.panels.optimizers.setup import Setup, choice_now, choose_setup, path_of, with_rate
 from components.words import _
-from models.learning_rates import Basin, basin, rates_between
-from models.optimizers import KINDS, Choice, Run
-from models.surfaces import SurfaceChoice, surface
+from models.optimizers.learning_rates import Basin, basin, rates_between
+from models.optimizers.surfaces import SurfaceChoice, surface
+from models.optimizers.trajectories import KINDS, Choice, Run
 
 LOW, HIGH, COUNT = 1e-5, 10.0, 40
 SLOW_COUNT = 13  # learning rates of optimizers that cannot run as one batch
@@ -153,10 +153,10 @@ def snippet(page: Page, setup: Setup) -> str:
     found = [with_rate(choice_now(page, kind), KINDS[kind].rate) for kind in setup.kinds]
     choices = ",\n    ".join(map(repr, found))
     run = repr(setup.run).replace("inf", 'float("inf")')
-    return f"""from models.learning_rates import basin, rates_between
-from models.optimizers import Choice, Run
-from models.schedules import Schedule
-from models.surfaces import SurfaceChoice, surface
+    return f"""from models.optimizers.learning_rates import basin, rates_between
+from models.optimizers.trajectories import Choice, Run
+from models.optimizers.schedules import Schedule
+from models.optimizers.surfaces import SurfaceChoice, surface
 
 made = surface({setup.surface!r})
 run = {run}

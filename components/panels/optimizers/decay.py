@@ -13,7 +13,7 @@ from components.page import Check, Page, checked_against, take_with_you
 from components.panels import panel
 from components.words import _
 from models.errors import InputError
-from models.weight_decay import WAYS, Decayed, DecayTrial, decay_only, decay_run
+from models.optimizers.weight_decay import WAYS, Decayed, DecayTrial, decay_only, decay_run
 
 SETTLED = ("decayed",)
 EVERY = 10  # steps between points that are drawn
@@ -138,7 +138,7 @@ def decay_check(trial: DecayTrial) -> Check:
 
 def snippet(trial: DecayTrial) -> str:
     """Python that repeats the table."""
-    return f"""from models.weight_decay import DecayTrial, decay_only, decay_run
+    return f"""from models.optimizers.weight_decay import DecayTrial, decay_only, decay_run
 
 trial = {trial!r}
 for way in {WAYS!r}:

@@ -15,10 +15,10 @@ from components.live.slider import live_slider, slider_value
 from components.page import Page, checked_against, take_with_you
 from components.panels import live_panel, panel
 from components.panels.optimizers.training import checks
-from components.panels.running import keep_going, run_controls
 from components.words import _
-from models.schedules import Schedule
-from models.training_lab import NORMS, Progress, Training, gradient_norms_at_start, side_by_side
+from components.work.running import keep_going, run_controls
+from models.optimizers.schedules import Schedule
+from models.optimizers.training_lab import NORMS, Progress, Training, gradient_norms_at_start, side_by_side
 
 STEPS, WARMUP, PREVIEW = 100, 50, 10
 LIVE = ("norms_at_start",)
@@ -168,8 +168,8 @@ def snippet(asked: list[Training]) -> str:
     """Python that repeats both figures."""
     layers, seed = asked[0].layers, asked[0].seed
     runs = ",\n    ".join(map(repr, asked))
-    return f"""from models.schedules import Schedule
-from models.training_lab import Training, gradient_norms_at_start, train
+    return f"""from models.optimizers.schedules import Schedule
+from models.optimizers.training_lab import Training, gradient_norms_at_start, train
 
 for norm in ("pre", "post"):
     print(norm, gradient_norms_at_start(norm, {layers}, {seed}).tolist())

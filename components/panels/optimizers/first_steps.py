@@ -12,7 +12,7 @@ from components.live.slider import live_slider, slider_value
 from components.page import Check, Page, checked_against, take_with_you
 from components.panels import live_panel, panel
 from components.words import _
-from models.bias_correction import (
+from models.optimizers.bias_correction import (
     WAYS,
     Gradients,
     correction_ratio,
@@ -142,7 +142,7 @@ def ratio_check(found: dict, ratio) -> Check:
 
 def snippet(stream: Gradients, beta1: float, beta2: float, warmup: int) -> str:
     """Python that repeats the curves."""
-    return f"""from models.bias_correction import Gradients, correction_ratio, first_steps
+    return f"""from models.optimizers.bias_correction import Gradients, correction_ratio, first_steps
 
 for way, sizes in first_steps({stream!r}, {beta1!r}, {beta2!r}, {warmup}).items():
     print(way, sizes.tolist())

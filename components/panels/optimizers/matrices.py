@@ -16,8 +16,8 @@ from components.live.slider import live_slider, slider_value
 from components.page import Check, Page, checked_against, take_with_you
 from components.panels import live_panel, panel
 from components.words import _
-from models.learning_rates import rates_between
-from models.matrix_problem import (
+from models.optimizers.learning_rates import rates_between
+from models.optimizers.matrix_problem import (
     OPTIMIZERS,
     MatrixProblem,
     MatrixRun,
@@ -26,8 +26,8 @@ from models.matrix_problem import (
     matrix_run,
     momentum_matrix,
 )
-from models.newton_schulz import newton_schulz
-from models.schedules import Schedule
+from models.optimizers.newton_schulz import newton_schulz
+from models.optimizers.schedules import Schedule
 
 STEPS, NEWTON_SCHULZ = 150, 5
 SIZES = (2, 4, 8, 16, 32)
@@ -227,8 +227,8 @@ def checks(problem: MatrixProblem, found: dict[str, Tuned], step: int) -> list[C
 def snippet(problem: MatrixProblem, found: dict[str, Tuned]) -> str:
     """Python that repeats the loss curves."""
     rates = {kind: one.rate for kind, one in found.items()}
-    return f"""from models.matrix_problem import MatrixProblem, matrix_run
-from models.schedules import Schedule
+    return f"""from models.optimizers.matrix_problem import MatrixProblem, matrix_run
+from models.optimizers.schedules import Schedule
 
 problem = {problem!r}
 for kind, rate in {rates!r}.items():

@@ -12,7 +12,7 @@ from components.live.slider import live_slider, slider_value
 from components.page import Check, Page, checked_against, take_with_you
 from components.panels import live_panel, panel
 from components.words import _
-from models.momentum import (
+from models.optimizers.momentum import (
     best_gradient_descent,
     best_momentum,
     convergence_map,
@@ -209,7 +209,7 @@ def snippet(condition: float, rate: float, beta: float) -> str:
     """Python that repeats the numbers of the first row."""
     return f"""import torch
 
-from models.momentum import best_momentum, library_path, spectral_radius
+from models.optimizers.momentum import best_momentum, library_path, spectral_radius
 
 alpha, beta = torch.tensor({rate!r}).double(), torch.tensor({beta!r}).double()
 print([spectral_radius(alpha, beta, curvature).item() for curvature in (1.0, {condition!r})])

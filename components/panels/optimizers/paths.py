@@ -14,8 +14,8 @@ from components.panels.optimizers.anatomy import step_anatomy
 from components.panels.optimizers.setup import Setup, choose_setup, tune
 from components.panels.optimizers.walks import Walk, step_now, walks, with_sliders
 from components.words import _
-from models.optimizers import KINDS
-from models.surfaces import SurfaceChoice, distance_to_minimum, grid_axes, on_grid, surface
+from models.optimizers.surfaces import SurfaceChoice, distance_to_minimum, grid_axes, on_grid, surface
+from models.optimizers.trajectories import KINDS
 
 CELLS = 161
 LIVE = ("optimizer_paths",)
@@ -131,9 +131,9 @@ def snippet(setup: Setup, found: list[Walk]) -> str:
     """Python that repeats the last position of every path."""
     choices = ",\n    ".join(repr(walk.choice) for walk in found)
     run = repr(setup.run).replace("inf", 'float("inf")')
-    return f"""from models.optimizers import Choice, Run, trajectory
-from models.schedules import Schedule
-from models.surfaces import SurfaceChoice, surface
+    return f"""from models.optimizers.trajectories import Choice, Run, trajectory
+from models.optimizers.schedules import Schedule
+from models.optimizers.surfaces import SurfaceChoice, surface
 
 made = surface({setup.surface!r})
 run = {run}

@@ -19,10 +19,10 @@ from components.panels import live_panel, panel
 from components.panels.optimizers.paths import grid_of
 from components.panels.optimizers.setup import choose_kinds, path_of
 from components.words import _
-from models.conditioning import NEVER, Rotations, rotations, turned_start
-from models.learning_rates import rates_between
-from models.optimizers import KINDS, Choice, Run, default
-from models.surfaces import SurfaceChoice
+from models.optimizers.conditioning import NEVER, Rotations, rotations, turned_start
+from models.optimizers.learning_rates import rates_between
+from models.optimizers.surfaces import SurfaceChoice
+from models.optimizers.trajectories import KINDS, Choice, Run, default
 
 CONDITIONS = (1.0, 3.0, 10.0, 30.0, 100.0)
 ANGLES = tuple(range(0, 91, 5))
@@ -180,9 +180,9 @@ def snippet(everything: Turned) -> str:
     """Python that repeats the curves."""
     return f"""import torch
 
-from models.conditioning import rotations
-from models.learning_rates import rates_between
-from models.optimizers import default
+from models.optimizers.conditioning import rotations
+from models.optimizers.learning_rates import rates_between
+from models.optimizers.trajectories import default
 
 angles = torch.arange(0, 91, 5, dtype=torch.float64)
 for kind in {list(everything.found)!r}:

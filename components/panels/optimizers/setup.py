@@ -13,9 +13,9 @@ from components.panels import panel
 from components.refusal import sentence
 from components.words import _
 from models.errors import InputError
-from models.optimizers import KINDS, Choice, Run, Trajectory, trajectory
-from models.schedules import SHAPES, Schedule
-from models.surfaces import SURFACES, Surface, SurfaceChoice, start_in, surface
+from models.optimizers.schedules import SHAPES, Schedule
+from models.optimizers.surfaces import SURFACES, Surface, SurfaceChoice, start_in, surface
+from models.optimizers.trajectories import KINDS, Choice, Run, Trajectory, trajectory
 
 MOST_AT_ONCE = 8
 CHOSEN = ("sgd", "momentum", "rmsprop", "adam")

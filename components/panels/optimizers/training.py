@@ -16,11 +16,10 @@ from components.live.slider import live_slider, slider_value
 from components.page import Check, Page, checked_against, take_with_you
 from components.panels import panel
 from components.panels.optimizers.setup import schedule_label
-from components.panels.running import keep_going, run_controls
 from components.words import _
-from models.optimizers import KINDS
-from models.schedules import SHAPES, Schedule
-from models.training_lab import (
+from components.work.running import keep_going, run_controls
+from models.optimizers.schedules import SHAPES, Schedule
+from models.optimizers.training_lab import (
     CONTEXT,
     ROWS,
     WIDTH,
@@ -33,6 +32,7 @@ from models.training_lab import (
     sharpness_limit,
     train,
 )
+from models.optimizers.trajectories import KINDS
 
 TRAINABLE = (*(kind for kind in KINDS if kind != "lbfgs"), "muon")
 SHARPNESS_EVERY = 10
@@ -263,8 +263,8 @@ def table(seen: list[Progress]) -> pd.DataFrame:
 
 def snippet(asked: Training) -> str:
     """Python that repeats the run."""
-    return f"""from models.schedules import Schedule
-from models.training_lab import Training, train
+    return f"""from models.optimizers.schedules import Schedule
+from models.optimizers.training_lab import Training, train
 
 # width {WIDTH}, batches of {ROWS} × {CONTEXT} characters
 for progress in train({asked!r}):

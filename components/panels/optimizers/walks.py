@@ -7,8 +7,8 @@ import streamlit as st
 from components.page import Page
 from components.panels.optimizers.basin import tuned_rate
 from components.panels.optimizers.setup import Setup, choice_now, path_of, with_rate
-from models.optimizers import Choice, Trajectory, default
-from models.surfaces import SurfaceChoice
+from models.optimizers.surfaces import SurfaceChoice
+from models.optimizers.trajectories import Choice, Trajectory, default
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,9 +15,9 @@ from components.panels import live_panel, panel
 from components.panels.policy.grid import follow_slider, grid_editor, grids, groups_now, load_grids
 from components.panels.policy.setup import choose_method, now
 from components.words import _
-from models.group_table import Groups, rollout_of
-from models.policy import LIBRARIES, advantages, convention_of
-from models.policy_losses import PolicyLoss, objective
+from models.policy.group_advantages import LIBRARIES, advantages, convention_of
+from models.policy.group_table import Groups, rollout_of
+from models.policy.losses import PolicyLoss, objective
 
 LIVE = ("convention_live",)
 SETTLED = (*LIVE, "convention_facts")
@@ -197,8 +197,8 @@ def checks(page: Page, groups: Groups, found: dict[str, torch.Tensor | None]) ->
 
 
 def snippet(page: Page) -> str:
-    return f"""from models.group_table import read_groups
-from models.policy import LIBRARIES, advantages, convention_of
+    return f"""from models.policy.group_table import read_groups
+from models.policy.group_advantages import LIBRARIES, advantages, convention_of
 
 groups = read_groups(*{grids(page)!r})
 for library in LIBRARIES:

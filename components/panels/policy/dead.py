@@ -13,8 +13,8 @@ from components.live.slider import live_slider, slider_value
 from components.page import Check, Page, checked_against, take_with_you
 from components.panels import live_panel, panel
 from components.words import _
-from models.dead_groups import dead_share, deadness, expected_signal
-from models.policy import is_dead
+from models.policy.dead_groups import dead_share, deadness, expected_signal
+from models.policy.group_advantages import is_dead
 
 LIVE = ("dead_live",)
 SETTLED = (*LIVE, "dead_facts")
@@ -180,7 +180,7 @@ def snippet(rate: float, size: int, spread: float) -> str:
     )
     return f"""import torch
 
-from models.dead_groups import dead_share, deadness
+from models.policy.dead_groups import dead_share, deadness
 
 print({call})
 """

@@ -15,7 +15,7 @@ from components.page import Check, Page, checked_against, take_with_you
 from components.panels import live_panel, panel
 from components.words import _
 from models.errors import InputError
-from models.gae import advantages, temporal_differences, whitened
+from models.policy.gae import advantages, temporal_differences, whitened
 from models.tables import numbers, parse_grid
 
 LIVE = ("gae_live",)
@@ -151,7 +151,7 @@ def system_check(deltas: torch.Tensor, found: torch.Tensor, factor: float) -> Ch
 def snippet(rewards: torch.Tensor, values: torch.Tensor, discount: float, decay: float) -> str:
     return f"""import torch
 
-from models.gae import advantages
+from models.policy.gae import advantages
 
 rewards, values = torch.tensor({rewards.tolist()!r}), torch.tensor({values.tolist()!r})
 print(advantages(rewards, values, {discount!r}, {decay!r}))

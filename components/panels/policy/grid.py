@@ -13,7 +13,7 @@ from components.page import Page
 from components.refusal import sentence
 from components.words import _
 from models.errors import InputError
-from models.group_table import (
+from models.policy.group_table import (
     Groups,
     example,
     parse_file,

@@ -36,9 +36,9 @@ from components.panels.policy.setup import (
     now,
 )
 from components.words import _
-from models.group_table import Groups, rollout_of
-from models.policy import METHODS, advantages, baseline, is_dead, soft_overlong
-from models.policy_losses import AGGREGATIONS, PolicyLoss, objective, token_gradients, token_weights
+from models.policy.group_advantages import METHODS, advantages, baseline, is_dead, soft_overlong
+from models.policy.group_table import Groups, rollout_of
+from models.policy.losses import AGGREGATIONS, PolicyLoss, objective, token_gradients, token_weights
 
 LIVE = ("group_live",)
 SETTLED = (*LIVE, "group_facts")
@@ -273,9 +273,9 @@ def snippet(page: Page) -> str:
     rewards, lengths, ratios = grids(page)
     cache = now(page, "cache")
     penalty = f" + soft_overlong(groups.lengths, {now(page, 'longest')}.0, {cache}.0)" if cache else ""
-    return f"""from models.group_table import read_groups, rollout_of
-from models.policy import Convention, advantages, soft_overlong
-from models.policy_losses import PolicyLoss, objective, token_gradients
+    return f"""from models.policy.group_table import read_groups, rollout_of
+from models.policy.group_advantages import Convention, advantages, soft_overlong
+from models.policy.losses import PolicyLoss, objective, token_gradients
 
 groups = read_groups({rewards!r}, {lengths!r}, {ratios!r})
 found = advantages(groups.rewards{penalty}, {convention_now(page)!r}, groups.lengths)

@@ -15,7 +15,7 @@ from components.live.slider import live_slider, slider_value
 from components.page import Check, Page, checked_against, take_with_you
 from components.panels import live_panel, panel
 from components.words import _
-from models.kl_estimators import (
+from models.policy.kl_estimators import (
     PLACES,
     exact_kl,
     gradient_of,
@@ -24,7 +24,7 @@ from models.kl_estimators import (
     true_gradients,
     value_of,
 )
-from models.policy_losses import ESTIMATORS
+from models.policy.losses import ESTIMATORS
 
 LIVE = ("kl_live",)
 SETTLED = (*LIVE, "kl_facts")
@@ -188,8 +188,8 @@ def snippet(page: Page) -> str:
         slider_value(f"{name}_distance", 0.0, 2.0, 0.7),
         st.session_state[f"{name}_seed"],
     )
-    return f"""from models.kl_estimators import PLACES, exact_kl, gradient_of, pair, value_of
-from models.policy_losses import ESTIMATORS
+    return f"""from models.policy.kl_estimators import PLACES, exact_kl, gradient_of, pair, value_of
+from models.policy.losses import ESTIMATORS
 
 logits, reference = pair{arguments!r}
 print(exact_kl(logits, reference))

@@ -13,9 +13,9 @@ from components.live.figure import live_figure
 from components.live.slider import live_slider, slider_value
 from components.page import Check, Page, checked_against, take_with_you
 from components.panels import panel
-from components.panels.running import keep_going, run_controls
 from components.words import _
-from models.policy_lab import (
+from components.work.running import keep_going, run_controls
+from models.policy.lab import (
     ALGORITHMS,
     LONGEST,
     MOST_STEPS,
@@ -201,7 +201,7 @@ def distribution_check(lab: Lab) -> Check:
 
 
 def snippet(lab: Lab) -> str:
-    return f"""from models.policy_lab import Lab, train
+    return f"""from models.policy.lab import Lab, train
 
 for step in train({lab!r}):
     print(step.right.mean(1).tolist(), step.length.mean(1).tolist())

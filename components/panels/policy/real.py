@@ -12,13 +12,15 @@ from components.figures.policy import token_strip
 from components.live.figure import live_figure
 from components.page import Check, Page, checked_against, take_with_you
 from components.panels import panel
+from components.panels.network.text import choose_network
 from components.panels.policy.setup import choose_aggregation, choose_method, now
-from components.panels.running import is_going, keep_going, run_buttons, run_of, show_progress
-from components.panels.text import choose_network
 from components.refusal import refusals
 from components.words import _
+from components.work.running import is_going, keep_going, run_buttons, run_of, show_progress
 from models.networks.loading import load
-from models.networks.policy_run import (
+from models.networks.sampling import generate
+from models.policy.losses import PolicyLoss
+from models.policy.real_run import (
     MOST_ANSWERS,
     MOST_STEPS,
     REWARD_NAMES,
@@ -28,8 +30,6 @@ from models.networks.policy_run import (
     check_run,
     train,
 )
-from models.networks.sampling import generate
-from models.policy_losses import PolicyLoss
 
 RATES = ("0.00001", "0.00003", "0.0001", "0.0003", "0.001")
 BETAS = ("0", "0.01", "0.04", "0.1", "0.5")
@@ -240,8 +240,8 @@ def sampling_gap(asked: PolicyRun) -> float:
 
 
 def snippet(asked: PolicyRun) -> str:
-    return f"""from models.networks.policy_run import PolicyRun, train
-from models.policy_losses import PolicyLoss
+    return f"""from models.policy.real_run import PolicyRun, train
+from models.policy.losses import PolicyLoss
 
 for step in train({asked!r}):
     print(step.step, step.loss, step.rewards.tolist(), step.texts[0])

@@ -6,8 +6,8 @@ from components.controls import choose
 from components.live.slider import slider_value
 from components.page import Page
 from components.words import _
-from models.policy import METHODS, Convention
-from models.policy_losses import AGGREGATIONS, Aggregation, PolicyLoss
+from models.policy.group_advantages import METHODS, Convention
+from models.policy.losses import AGGREGATIONS, Aggregation, PolicyLoss
 
 METHOD_NAMES = {
     "grpo": "GRPO",

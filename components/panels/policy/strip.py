@@ -15,13 +15,12 @@ from components.live.figure import live_figure
 from components.live.slider import live_slider, slider_value
 from components.page import Check, Page, checked_against, take_with_you
 from components.panels import live_panel, panel
+from components.panels.network.text import choose_network
 from components.panels.policy.setup import aggregation_label, choose_aggregation, now
-from components.panels.text import choose_network
 from components.words import _
-from models.networks.engine import engine
-from models.networks.policy_run import QUOTES
-from models.policy import advantages
-from models.policy_losses import (
+from models.networks.engine.choice import engine
+from models.policy.group_advantages import advantages
+from models.policy.losses import (
     AGGREGATIONS,
     KINDS,
     PolicyLoss,
@@ -32,6 +31,7 @@ from models.policy_losses import (
     ratios,
     token_losses,
 )
+from models.policy.real_run import QUOTES
 
 LIVE = ("strip_live",)
 SETTLED = (*LIVE, "strip_facts")
@@ -315,7 +315,7 @@ def snippet(page: Page) -> str:
 
 from models.networks.loading import load
 from models.networks.sampling import generate
-from models.policy_losses import PolicyLoss, Rollout, gradients
+from models.policy.losses import PolicyLoss, Rollout, gradients
 
 network, prompt = load({state[f"{name}_network"]!r}), {state[f"{name}_prompt"]!r}
 found = generate(network, prompt, {ANSWERS}, {TOKENS}, 1.0, {state[f"{name}_seed"]})

@@ -15,8 +15,8 @@ from components.page import Check, Page, checked_against, take_with_you
 from components.panels import live_panel, panel
 from components.panels.policy.setup import choose_aggregation, choose_method, now
 from components.words import _
-from models.policy import METHODS, advantages, is_dead
-from models.policy_losses import Parts, PolicyLoss, Rollout, gradients
+from models.policy.group_advantages import METHODS, advantages, is_dead
+from models.policy.losses import Parts, PolicyLoss, Rollout, gradients
 from models.tables import numbers, parse_grid
 
 LIVE = ("zero_live",)
@@ -208,8 +208,8 @@ def snippet(page: Page) -> str:
     rewards, loss, _move, _away = settings(page)
     return f"""import torch
 
-from models.policy import METHODS, advantages
-from models.policy_losses import PolicyLoss, Rollout, gradients
+from models.policy.group_advantages import METHODS, advantages
+from models.policy.losses import PolicyLoss, Rollout, gradients
 
 rewards = torch.tensor({rewards.tolist()!r})
 found = advantages(rewards, METHODS[{now(page, "method")!r}])[0]

@@ -3,15 +3,16 @@
 import torch
 
 from components.page import Check
+from components.panels.network.selection import Selection
+from components.panels.network.text import Choice
 from components.panels.positions.head import RealHead, rounding_of_scores
-from components.panels.selection import Selection
-from components.panels.text import Choice
 from components.traces import traced_with
 from components.words import _
-from models.attention import largest_difference, masked_softmax
 from models.networks.interventions import Intervention
 from models.networks.rotary import before_rotation
-from models.rope import scores_by_pair
+from models.numerics.comparison import largest_difference
+from models.numerics.masked_softmax import masked_softmax
+from models.rotary.rope import scores_by_pair
 
 
 def rotation_checks(choice: Choice, selection: Selection, head: RealHead, offset: int) -> list[Check]:

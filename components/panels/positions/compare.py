@@ -11,13 +11,16 @@ from components.live.figure import live_figure
 from components.live.slider import live_slider
 from components.page import Check, Page, checked_against, take_with_you
 from components.panels import live_panel, panel
+from components.panels.network.selection import Selection
+from components.panels.network.text import Choice
 from components.panels.positions.encode import networks_with_tables, table_of
 from components.panels.positions.head import RealHead, choose_head, real_head, rounding_of_scores
-from components.panels.selection import Selection
-from components.panels.text import Choice
 from components.words import _
-from models.attention import largest_difference
-from models.encodings import (
+from models.numerics.comparison import largest_difference
+from models.positions.absolute import principal_components, sinusoidal
+from models.positions.bias import alibi_slopes
+from models.positions.checks import alibi_difference, bucket_difference, sinusoidal_difference
+from models.positions.encodings import (
     BUCKETS,
     ENCODINGS,
     FARTHEST,
@@ -27,9 +30,6 @@ from models.encodings import (
     encode,
     head_of,
 )
-from models.position_bias import alibi_slopes
-from models.position_checks import alibi_difference, bucket_difference, sinusoidal_difference
-from models.positions import principal_components, sinusoidal
 
 LIVE, SETTLED = ("compare_live",), ("compare_live", "compare_numbers")
 
@@ -210,12 +210,12 @@ def snippet(page: Page, choice: Choice, selection: Selection) -> str:
     if table_network() is not None:
         width = choice.trace.layers[selection.layer].query.shape[-1]
         table = f"principal_components(learned_table(load({table_network()!r})), {width})"
-    return f"""from models.encodings import ENCODINGS, Settings, encode, head_of
+    return f"""from models.positions.encodings import ENCODINGS, Settings, encode, head_of
 from models.networks.loading import load
 from models.networks.positions import learned_table
 from models.networks.rotary import rotary_of
 from models.networks.tracing import trace
-from models.positions import principal_components
+from models.positions.absolute import principal_components
 
 network = load({choice.network!r})
 traced = trace(network, {choice.text!r})

@@ -12,15 +12,21 @@ from components.live.figure import live_figure
 from components.live.slider import live_slider
 from components.page import Check, Page, checked_against, take_with_you
 from components.panels import live_panel, panel
+from components.panels.network.selection import Selection
+from components.panels.network.text import Choice
 from components.panels.positions.head import RealHead, choose_head, real_head
-from components.panels.selection import Selection
-from components.panels.text import Choice
 from components.words import _
-from models.attention import largest_difference
-from models.position_checks import rotated_by_transformers
-from models.rope import rotation, score_at_distances
-from models.rope_decay import in_phase, mean_by_distance, mean_cosine_at_distances, roformer_bound, unit
-from models.softmax import random_queries_and_keys
+from models.attention.softmax import random_queries_and_keys
+from models.numerics.comparison import largest_difference
+from models.positions.checks import rotated_by_transformers
+from models.positions.decay import (
+    in_phase,
+    mean_by_distance,
+    mean_cosine_at_distances,
+    roformer_bound,
+    unit,
+)
+from models.rotary.rope import rotation, score_at_distances
 
 LIVE, SETTLED = ("decay_live",), ("decay_live", "decay_numbers")
 MOST_PLACES = 512  # points of a curve
@@ -170,7 +176,7 @@ def snippet(page: Page, choice: Choice, selection: Selection) -> str:
 from models.networks.loading import load
 from models.networks.rotary import rotary_of
 from models.networks.tracing import trace
-from models.rope_decay import in_phase, mean_cosine_at_distances
+from models.positions.decay import in_phase, mean_cosine_at_distances
 
 network = load({choice.network!r})
 traced = trace(network, {choice.text!r})

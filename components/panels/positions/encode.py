@@ -16,9 +16,9 @@ from models.errors import InputError
 from models.networks.catalogue import available
 from models.networks.loading import load
 from models.networks.positions import learned_table
-from models.position_checks import sinusoidal_difference
-from models.positions import cosines_with, nearly_constant, rows, sinusoidal
-from models.rope import frequencies, turns, wavelengths
+from models.positions.absolute import cosines_with, nearly_constant, rows, sinusoidal
+from models.positions.checks import sinusoidal_difference
+from models.rotary.rope import frequencies, turns, wavelengths
 
 LIVE, SETTLED = ("encode_live",), ("encode_live", "encode_numbers")
 LONGEST = 1024
@@ -186,7 +186,7 @@ def snippet(page: Page, source: str) -> str:
     """Python that repeats the numbers of the matrix."""
     width, base, length, position = settings(page)
     if source == "sinusoidal":
-        return f"""from models.positions import cosines_with, sinusoidal
+        return f"""from models.positions.absolute import cosines_with, sinusoidal
 
 table = sinusoidal({length}, {width}, {base!r})
 print(table)
@@ -194,7 +194,7 @@ print(cosines_with(table, {position}))
 """
     return f"""from models.networks.loading import load
 from models.networks.positions import learned_table
-from models.positions import cosines_with, rows
+from models.positions.absolute import cosines_with, rows
 
 table = rows(learned_table(load({st.session_state[f"{page.name}_table"]!r})), {length})
 print(table)

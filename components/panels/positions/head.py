@@ -10,8 +10,8 @@ from torch import Tensor
 
 from components.controls import choose
 from components.page import Page
-from components.panels.selection import Selection
-from components.panels.text import Choice
+from components.panels.network.selection import Selection
+from components.panels.network.text import Choice
 from components.traces import facts
 from components.words import _
 from models.networks.rotary import Rotary, rotary_of

@@ -10,18 +10,18 @@ from components.figures.style import token_heatmap
 from components.live.figure import live_figure
 from components.page import Check, Page, checked_against, take_with_you
 from components.panels import panel
-from components.panels.live_head import next_token
+from components.panels.network.live_head import next_token
+from components.panels.network.selection import Selection
+from components.panels.network.text import Choice
 from components.panels.positions.head import RealHead, choose_head, real_head, rounding_of_scores
-from components.panels.selection import Selection
-from components.panels.text import Choice
 from components.traces import traced_with
 from components.words import _
-from models.attention import largest_difference
+from models.attention.next_token import text_losses
 from models.networks.interventions import Intervention
 from models.networks.tracing import LayerTrace, Trace
-from models.next_token import text_losses
-from models.position_checks import rotated_by_transformers
-from models.rope import rotation, scores_after_conversion
+from models.numerics.comparison import largest_difference
+from models.positions.checks import rotated_by_transformers
+from models.rotary.rope import rotation, scores_after_conversion
 
 SWAPS = {
     "none": frozenset[str](),
@@ -157,7 +157,7 @@ def snippet(choice: Choice, selection: Selection, change: Intervention) -> str:
     return f"""from models.networks.interventions import Intervention
 from models.networks.loading import load
 from models.networks.tracing import trace
-from models.next_token import text_losses
+from models.attention.next_token import text_losses
 
 change = Intervention(swapped_layout=frozenset({sorted(change.swapped_layout)!r}))
 traced = trace(load({choice.network!r}), {choice.text!r}, change)

@@ -14,14 +14,21 @@ from components.live.figure import live_figure
 from components.live.slider import live_slider
 from components.page import Page, checked_against, take_with_you
 from components.panels import live_panel, panel
-from components.panels.arithmetic import in_code
+from components.panels.network.arithmetic import in_code
+from components.panels.network.selection import Selection
+from components.panels.network.text import Choice
 from components.panels.positions.checks import rotation_checks
 from components.panels.positions.head import RealHead, choose_head, real_head, tokens_now
-from components.panels.selection import Selection
-from components.panels.text import Choice
 from components.words import _
-from models.rope import PairScores, pair_products, rotation, score_at_distances, scores_by_pair, to_pairs
-from models.rope import rotate as rotate_vectors
+from models.rotary.rope import (
+    PairScores,
+    pair_products,
+    rotation,
+    score_at_distances,
+    scores_by_pair,
+    to_pairs,
+)
+from models.rotary.rope import rotate as rotate_vectors
 
 LIVE, SETTLED = ("rotate_live",), ("rotate_live", "rotate_numbers")
 NEAR, FAR = 64, 256  # distances that the curve shows, before and behind the key
@@ -234,7 +241,7 @@ def snippet(choice: Choice, selection: Selection, now: Meeting) -> str:
 from models.networks.loading import load
 from models.networks.rotary import rotary_of
 from models.networks.tracing import trace
-from models.rope import scores_by_pair
+from models.rotary.rope import scores_by_pair
 
 network = load({choice.network!r})
 traced = trace(network, {choice.text!r})

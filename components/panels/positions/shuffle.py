@@ -11,13 +11,13 @@ from components.figures.positions import attention_tiles, change_by_layer
 from components.live.figure import live_figure
 from components.page import Check, Page, checked_against, take_with_you
 from components.panels import panel
+from components.panels.network.text import Choice
 from components.panels.positions.head import choose_head
-from components.panels.text import Choice
 from components.traces import traced
 from components.words import _
-from models.head_view import difference_from_sdpa, rounding_of_attention
+from models.attention.head_view import difference_from_sdpa, rounding_of_attention
 from models.networks.loading import load
-from models.shuffling import shuffle as shuffle_tokens
+from models.positions.shuffling import shuffle as shuffle_tokens
 
 CASES = {"both": (True, True), "positions": (True, False), "mask": (False, True), "nothing": (False, False)}
 
@@ -118,7 +118,7 @@ def snippet(choice: Choice, seed: int, case: str) -> str:
     positions, causal = CASES[case]
     return f"""from models.networks.loading import load
 from models.networks.tracing import trace
-from models.shuffling import shuffle
+from models.positions.shuffling import shuffle
 
 network = load({choice.network!r})
 ids = trace(network, {choice.text!r}).token_ids

@@ -22,9 +22,9 @@ from components.panels.preference.settings import (
 )
 from components.panels.preference.table import pairs_now, pairs_table, text_now
 from components.words import _
-from models.preference import Graded, Loss, LossSettings, Pairs, dpo_weight, graded, mixture, scores
-from models.preference_checks import differences
-from models.preference_relatives import LOSSES
+from models.preference.checks import differences
+from models.preference.losses import Graded, Loss, LossSettings, Pairs, dpo_weight, graded, mixture, scores
+from models.preference.relatives import LOSSES
 
 LIVE, SETTLED = ("pair_figures",), ("pair_figures", "pair_numbers")
 TAIL, WEIGHT = (0.0, 1.0, 1.0), (0.0, 5.0, 1.0)
@@ -230,9 +230,9 @@ def snippet(text: str, asked: Asked, tail: float) -> str:
     second = (
         "" if asked.added == NOTHING else f"\nadded = {added}  # times {asked.weight:g}\nprint(added.loss)"
     )
-    return f"""from models.preference import LossSettings, graded
-from models.preference_relatives import LOSSES
-from models.preference_table import parse_text, read_pairs
+    return f"""from models.preference.losses import LossSettings, graded
+from models.preference.relatives import LOSSES
+from models.preference.table import parse_text, read_pairs
 
 pairs = read_pairs(parse_text({text[:4000]!r}), {tail!r})
 settings = {asked.settings!r}

@@ -16,9 +16,9 @@ from components.page import Check, Page, checked_against, take_with_you
 from components.panels import live_panel, panel
 from components.panels.preference.settings import BETA, NAMES
 from components.words import _
-from models.attention import largest_difference
-from models.displacement import CHOSEN, METHODS, REJECTED, Lab, Training, train, trained_by_torch
-from models.preference import LossSettings
+from models.numerics.comparison import largest_difference
+from models.preference.displacement import CHOSEN, METHODS, REJECTED, Lab, Training, train, trained_by_torch
+from models.preference.losses import LossSettings
 
 LIVE, SETTLED = ("displacement_figures",), ("displacement_figures", "displacement_numbers")
 ANGLE, RATE, SFT = (5.0, 175.0, 40.0), (0.1, 20.0, 5.0), (0.0, 0.5, 0.05)
@@ -156,8 +156,8 @@ def displacement_numbers(page: Page) -> None:
         f"{page.name}_displacement",
         lambda: points(runs),
         None,
-        f"""from models.displacement import Lab, train
-from models.preference import LossSettings
+        f"""from models.preference.displacement import Lab, train
+from models.preference.losses import LossSettings
 
 for name, run in train({lab!r}, {methods!r}).items():
     print(name, run.loss[-1].item(), run.log_probabilities[-1].exp())

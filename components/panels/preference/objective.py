@@ -17,9 +17,16 @@ from components.live.slider import live_slider, slider_value
 from components.page import Check, Page, checked_against, take_with_you
 from components.panels import live_panel, panel
 from components.words import _
-from models.attention import largest_difference
 from models.errors import InputError
-from models.kl_objective import Optimum, checked_distribution, cross_entropy, entropy, kl, optimum
+from models.numerics.comparison import largest_difference
+from models.preference.kl_objective import (
+    Optimum,
+    checked_distribution,
+    cross_entropy,
+    entropy,
+    kl,
+    optimum,
+)
 
 LIVE, SETTLED = ("objective_figures",), ("objective_figures", "objective_numbers")
 BETA = (0.02, 20.0, 1.0)
@@ -149,7 +156,7 @@ def objective_numbers(page: Page) -> None:
         ),
         lambda: policies(weights, best),
         f"""import torch
-from models.kl_objective import optimum
+from models.preference.kl_objective import optimum
 
 best = optimum(torch.tensor({list(weights)!r}), torch.tensor({list(given)!r}), {beta!r})
 print(best.policy, best.implicit_reward, best.kl, best.objective)

@@ -16,10 +16,10 @@ from components.panels import live_panel, panel
 from components.panels.preference.settings import chosen_loss, loss_controls, loss_label, settings_now
 from components.panels.preference.table import pairs_now, text_now
 from components.words import _
-from models.preference import OVER_THE_BATCH, Graded, LossSettings, Pairs, graded
-from models.preference_checks import differences
-from models.preference_relatives import LOSSES
-from models.preference_table import MOST_PAIRS, parse_text, write_text
+from models.preference.checks import differences
+from models.preference.losses import OVER_THE_BATCH, Graded, LossSettings, Pairs, graded
+from models.preference.relatives import LOSSES
+from models.preference.table import MOST_PAIRS, parse_text, write_text
 
 LIVE, SETTLED = ("loss_plane",), ("loss_plane", "all_losses", "plane_numbers")
 SPAN, CELLS, ARROWS = 10.0, 31, 9
@@ -217,8 +217,8 @@ def snippet(pair: Pairs, settings: LossSettings) -> str:
     cells = ", ".join(f"torch.tensor([{float(column[0])!r}])" for column in vars(pair).values())
     return f"""import torch
 
-from models.preference import LossSettings, Pairs, graded
-from models.preference_relatives import LOSSES
+from models.preference.losses import LossSettings, Pairs, graded
+from models.preference.relatives import LOSSES
 
 pair = Pairs({cells})
 settings = {exo_safe(settings)!r}

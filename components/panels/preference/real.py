@@ -10,15 +10,15 @@ from components.figures.preference_labs import answer_strip, log_ratios_of_run, 
 from components.live.figure import live_figure
 from components.page import Check, Page, checked_against, take_with_you
 from components.panels import panel
+from components.panels.network.text import choose_network
 from components.panels.preference.plane import ON_PLANE
 from components.panels.preference.settings import loss_controls, settings_now
-from components.panels.running import is_going, keep_going, run_buttons, run_of, show_progress
-from components.panels.text import choose_network
-from components.runs import Held
 from components.words import _
+from components.work.running import is_going, keep_going, run_buttons, run_of, show_progress
+from components.work.runs import Held
 from models.networks.loading import load
-from models.networks.preference_run import MOST_STEPS, Duel, Progress, TokenPull, train_on_pair
 from models.networks.scoring import answer_batch, answer_log_probabilities
+from models.preference.real_run import MOST_STEPS, Duel, Progress, TokenPull, train_on_pair
 
 RATES = ("0.00001", "0.00003", "0.0001", "0.0003", "0.001", "0.003")
 NOISES = ("0", "0.02", "0.05", "0.1", "0.2")
@@ -207,8 +207,8 @@ def tokens(now: Progress) -> pd.DataFrame:
 
 def snippet(asked: Duel) -> str:
     """Python that repeats the run."""
-    return f"""from models.networks.preference_run import Duel, train_on_pair
-from models.preference import LossSettings
+    return f"""from models.preference.real_run import Duel, train_on_pair
+from models.preference.losses import LossSettings
 
 *_, last = train_on_pair({asked!r})
 print(last.losses, last.chosen, last.rejected)

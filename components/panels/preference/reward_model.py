@@ -14,7 +14,7 @@ from components.page import Check, Page, checked_against, take_with_you
 from components.panels import live_panel, panel
 from components.panels.editing import editable_table, table_text
 from components.words import _
-from models.bradley_terry import (
+from models.preference.bradley_terry import (
     MOST_COMPARISONS,
     Comparisons,
     fit,
@@ -131,7 +131,7 @@ def reward_numbers(page: Page) -> None:
             {"answer": compared.names, "group": compared.groups.numpy() + 1, "reward": fitted.numpy()}
         ),
         lambda: bars(compared, fitted, shifted),
-        f"""from models.bradley_terry import fit, parse_comparisons, read_comparisons
+        f"""from models.preference.bradley_terry import fit, parse_comparisons, read_comparisons
 
 compared = read_comparisons(parse_comparisons({st.session_state[f"{page.name}_compared"]!r}))
 found = fit(compared, {slider_value(f"{page.name}_ridge", *RIDGE)!r})

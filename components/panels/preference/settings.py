@@ -8,8 +8,8 @@ from components.controls import choose
 from components.live.slider import live_slider, slider_value
 from components.page import Page
 from components.words import _
-from models.preference import DIVERGENCES, LossSettings
-from models.preference_relatives import LOSSES, WITH_DIVERGENCE, WITH_SMOOTHING
+from models.preference.losses import DIVERGENCES, LossSettings
+from models.preference.relatives import LOSSES, WITH_DIVERGENCE, WITH_SMOOTHING
 
 BETA, SMOOTHING, ALPHA, TAU = (0.005, 5.0, 0.1), (0.0, 0.49, 0.1), (-1.0, 2.0, 0.5), (0.01, 1.0, 0.05)
 GAMMA, ODDS, KL, WEIGHT = (0.0, 3.0, 1.0), (0.0, 2.0, 0.1), (0.0, 10.0, 0.0), (0.1, 3.0, 1.0)

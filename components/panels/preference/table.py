@@ -9,8 +9,8 @@ from components.panels.editing import editable_table, table_text
 from components.refusal import sentence
 from components.words import _
 from models.errors import InputError
-from models.preference import Pairs
-from models.preference_table import (
+from models.preference.losses import Pairs
+from models.preference.table import (
     COLUMNS,
     parse_file,
     parse_text,

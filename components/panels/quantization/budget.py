@@ -13,11 +13,12 @@ from components.live.figure import live_figure
 from components.live.slider import live_slider
 from components.page import Check, Page, checked_against, take_with_you
 from components.panels import panel
+from components.panels.network.text import Choice
 from components.panels.quantization.reading import allocated, followed_down, part_label, part_names
-from components.panels.running import keep_going, run_controls
-from components.panels.text import Choice
 from components.words import _
-from models.bit_budget import (
+from components.work.running import keep_going, run_controls
+from models.networks.loading import load
+from models.quantization.bit_budget import (
     OPTIONS,
     Cost,
     best_allocation,
@@ -27,9 +28,8 @@ from models.bit_budget import (
     part_sizes,
     parts_of,
 )
-from models.networks.loading import load
-from models.quantized_network import check_decoder, token_ids
-from models.weight_formats import Setting
+from models.quantization.quantized_network import check_decoder, token_ids
+from models.quantization.weight_formats import Setting
 
 SETTING = Setting()  # symmetric integers in groups of 64; only their bits are allocated
 
@@ -157,10 +157,10 @@ def budget_facts(page: Page, choice: Choice, named: dict[str, Sequence[int]], se
 
 
 def snippet(choice: Choice, named: dict[str, Sequence[int]]) -> str:
-    return f"""from models.bit_budget import measure_allocation
+    return f"""from models.quantization.bit_budget import measure_allocation
 from models.networks.loading import load
-from models.quantized_network import token_ids
-from models.weight_formats import Setting
+from models.quantization.quantized_network import token_ids
+from models.quantization.weight_formats import Setting
 
 network = load({choice.network!r})
 tokens = token_ids(network, {choice.text!r})

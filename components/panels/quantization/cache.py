@@ -9,12 +9,12 @@ from components.figures.quantized_network import loss_by_position
 from components.live.figure import live_figure
 from components.page import Check, Page, checked_against, take_with_you
 from components.panels import panel
-from components.panels.text import Choice
+from components.panels.network.text import Choice
 from components.words import _
-from models.attention import kv_cache_bytes_per_token
-from models.kv_cache import AXES, CacheEffect, CacheSetting, cache_effect, logits_with_cache
 from models.networks.loading import load
-from models.quantized_network import check_decoder, held_out
+from models.numerics.attention_costs import kv_cache_bytes_per_token
+from models.quantization.kv_cache import AXES, CacheEffect, CacheSetting, cache_effect, logits_with_cache
+from models.quantization.quantized_network import check_decoder, held_out
 
 CACHE_BITS = (2, 3, 4, 8, 16)
 GROUPS = (8, 16, 32, 64)
@@ -145,7 +145,7 @@ def numbers(
 
 
 def snippet(choice: Choice, setting: CacheSetting) -> str:
-    return f"""from models.kv_cache import CacheSetting, cache_effect
+    return f"""from models.quantization.kv_cache import CacheSetting, cache_effect
 from models.networks.loading import load
 
 found = cache_effect(load({choice.network!r}), {setting!r}, {LENGTH})

@@ -12,14 +12,14 @@ from components.figures.quantized_network import errors_by_module, kl_bars, loss
 from components.live.figure import live_figure
 from components.page import Check, Page, checked_against, take_with_you
 from components.panels import live_panel, panel
+from components.panels.network.text import Choice
 from components.panels.quantization.reading import SCOPES, chosen_weights, followed_down, text_labels
 from components.panels.quantization.setting import choose_setting, setting_name, setting_now
-from components.panels.text import Choice
 from components.traces import token_labels
 from components.words import _
 from models.networks.loading import load
-from models.quantized_network import Cascade, check_decoder, logits_with, quantized, token_ids
-from models.weight_formats import Setting
+from models.quantization.quantized_network import Cascade, check_decoder, logits_with, quantized, token_ids
+from models.quantization.weight_formats import Setting
 
 LIVE = ("live_cascade",)
 SETTLED = (*LIVE, "cascade_facts")
@@ -164,8 +164,8 @@ def snippet(choice: Choice, scope: str, setting: Setting) -> str:
         "mlp": f"tuple(w for w in weights_of(network) if not {is_attention})",
     }[scope]
     return f"""from models.networks.loading import load
-from models.quantized_network import cascade, token_ids, weights_of
-from models.weight_formats import Setting
+from models.quantization.quantized_network import cascade, token_ids, weights_of
+from models.quantization.weight_formats import Setting
 
 network = load({choice.network!r})
 chosen = {chosen}

@@ -12,12 +12,12 @@ from components.live.figure import live_figure
 from components.live.slider import live_slider
 from components.page import Check, Page, checked_against, take_with_you
 from components.panels import live_panel, panel
+from components.panels.network.text import Choice
 from components.panels.quantization.setting import Source, choose_source, values
-from components.panels.text import Choice
 from components.words import _
-from models.quantization_checks import difference_from_torch
-from models.quantization_error import DECIBELS_A_BIT, sqnr
-from models.weight_formats import CONTENDERS, Setting, at_budget, quantize
+from models.quantization.checks import difference_from_torch
+from models.quantization.error import DECIBELS_A_BIT, sqnr
+from models.quantization.weight_formats import CONTENDERS, Setting, at_budget, quantize
 
 LIVE = ("live_duel",)
 
@@ -121,9 +121,9 @@ def duel_facts(page: Page, source: Source) -> None:
 
 def snippet(source: Source, budget: float) -> str:
     return f"""from models.networks.loading import load
-from models.quantization_error import sqnr
-from models.quantized_network import matrix, weights_of
-from models.weight_formats import CONTENDERS, at_budget, quantize
+from models.quantization.error import sqnr
+from models.quantization.quantized_network import matrix, weights_of
+from models.quantization.weight_formats import CONTENDERS, at_budget, quantize
 
 network = load({source.network!r})
 weight = next(w for w in weights_of(network) if (w.layer, w.module) == {(source.layer, source.module)!r})

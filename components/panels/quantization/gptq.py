@@ -11,14 +11,14 @@ from components.live.figure import live_figure
 from components.live.slider import live_slider
 from components.page import Check, Page, checked_against, take_with_you
 from components.panels import live_panel, panel
+from components.panels.network.text import Choice
 from components.panels.quantization.reading import read_by
 from components.panels.quantization.setting import Source, choose_source, values, weight_of
-from components.panels.text import Choice
 from components.words import _
-from models.gptq import GptqScheme, GptqStep, gptq, gptq_steps, hessian, rounded_to_nearest
 from models.networks.texts import passages
-from models.quantization import BITS
-from models.quantization_error import output_error
+from models.quantization.error import output_error
+from models.quantization.gptq import GptqScheme, GptqStep, gptq, gptq_steps, hessian, rounded_to_nearest
+from models.quantization.integers import BITS
 
 CORNER = 32  # rows and columns of the layer that is stepped through
 LIVE = ("live_gptq",)
@@ -190,9 +190,9 @@ def solved(choice: Choice, source: Source, scheme: GptqScheme) -> float:
 
 
 def snippet(choice: Choice, source: Source, scheme: GptqScheme) -> str:
-    return f"""from models.gptq import GptqScheme, gptq_steps
+    return f"""from models.quantization.gptq import GptqScheme, gptq_steps
 from models.networks.loading import load
-from models.quantized_network import layer_inputs, matrix, token_ids, weights_of
+from models.quantization.quantized_network import layer_inputs, matrix, token_ids, weights_of
 
 network = load({source.network!r})
 weight = next(w for w in weights_of(network) if (w.layer, w.module) == {(source.layer, source.module)!r})

@@ -19,6 +19,7 @@ from components.figures.quantization import (
 from components.live.figure import live_figure
 from components.page import Check, Page, checked_against, take_with_you
 from components.panels import live_panel, panel
+from components.panels.network.text import Choice
 from components.panels.quantization.setting import (
     RANDOM,
     Source,
@@ -28,12 +29,11 @@ from components.panels.quantization.setting import (
     setting_now,
     values,
 )
-from components.panels.text import Choice
 from components.words import _
-from models.quantization import BITS, Quantized
-from models.quantization_checks import difference_from_torch
-from models.quantization_error import DECIBELS_A_BIT, lloyd_max, lloyd_max_normal, matrix_error, sqnr
-from models.weight_formats import Setting, quantize
+from models.quantization.checks import difference_from_torch
+from models.quantization.error import DECIBELS_A_BIT, lloyd_max, lloyd_max_normal, matrix_error, sqnr
+from models.quantization.integers import BITS, Quantized
+from models.quantization.weight_formats import Setting, quantize
 
 LIVE = ("live_matrix",)
 SETTLED = (*LIVE, "matrix_facts")
@@ -199,14 +199,14 @@ def snippet(source: Source, setting: Setting) -> str:
     else:
         x = "matrix(network, weight)"
         start = f"""from models.networks.loading import load
-from models.quantized_network import matrix, weights_of
+from models.quantization.quantized_network import matrix, weights_of
 
 network = load({source.network!r})
 weight = next(w for w in weights_of(network) if (w.layer, w.module) == {(source.layer, source.module)!r})
 """
     return f"""{start}
-from models.quantization_error import matrix_error
-from models.weight_formats import Setting, quantize
+from models.quantization.error import matrix_error
+from models.quantization.weight_formats import Setting, quantize
 
 x = {x}
 found = quantize(x, {setting!r})

@@ -24,7 +24,7 @@ from components.page import Check, Page, checked_against, take_with_you
 from components.panels import live_panel, panel
 from components.words import _
 from models.errors import InputError
-from models.number_formats import (
+from models.quantization.number_formats import (
     BFLOAT16,
     E4M3,
     E5M2,
@@ -43,7 +43,7 @@ from models.number_formats import (
     spacing,
     values_between,
 )
-from models.weight_updates import update_paths
+from models.quantization.weight_updates import update_paths
 
 INTEGERS = (8, 4)
 LIVE = ("bit_pattern",)
@@ -262,7 +262,7 @@ def snippet(value: float) -> str:
     """Python that repeats the stored numbers."""
     return f"""import torch
 
-from models.number_formats import FORMATS, facts, round_to
+from models.quantization.number_formats import FORMATS, facts, round_to
 
 value = torch.tensor(float("{value!r}"), dtype=torch.float64)
 for form in FORMATS:

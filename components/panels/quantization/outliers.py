@@ -12,6 +12,7 @@ from components.live.figure import live_figure
 from components.live.slider import live_slider
 from components.page import Check, Page, checked_against, take_with_you
 from components.panels import live_panel, panel
+from components.panels.network.text import Choice
 from components.panels.quantization.reading import read_by
 from components.panels.quantization.setting import (
     Source,
@@ -21,9 +22,9 @@ from components.panels.quantization.setting import (
     values,
     weight_of,
 )
-from components.panels.text import Choice
 from components.words import _
-from models.outliers import (
+from models.quantization.error import kurtosis
+from models.quantization.outliers import (
     GRID,
     METHODS,
     Method,
@@ -35,8 +36,7 @@ from models.outliers import (
     quantized_product,
     scale_channel,
 )
-from models.quantization_error import kurtosis
-from models.weight_formats import Setting
+from models.quantization.weight_formats import Setting
 
 LIVE = ("live_outliers",)
 SETTLED = (*LIVE, "outlier_facts")
@@ -203,8 +203,8 @@ def outlier_facts(page: Page, choice: Choice, source: Source, channel: int) -> N
 def snippet(page: Page, choice: Choice, source: Source, channel: int, remedies: Remedies) -> str:
     factor = st.session_state.get(f"{page.name}_factor", page.default("factor"))
     return f"""from models.networks.loading import load
-from models.outliers import METHODS, Remedies, method_error, scale_channel
-from models.quantized_network import layer_inputs, matrix, token_ids, weights_of
+from models.quantization.outliers import METHODS, Remedies, method_error, scale_channel
+from models.quantization.quantized_network import layer_inputs, matrix, token_ids, weights_of
 
 network = load({source.network!r})
 weight = next(w for w in weights_of(network) if (w.layer, w.module) == {(source.layer, source.module)!r})

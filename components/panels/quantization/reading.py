@@ -4,10 +4,10 @@ import streamlit as st
 import torch
 
 from components.words import _
-from models.bit_budget import measure_allocation, parts_of
 from models.networks.loading import load
 from models.networks.tokens import labels
-from models.quantized_network import (
+from models.quantization.bit_budget import measure_allocation, parts_of
+from models.quantization.quantized_network import (
     Cascade,
     Measured,
     Weight,
@@ -17,7 +17,7 @@ from models.quantized_network import (
     token_ids,
     weights_of,
 )
-from models.weight_formats import Setting
+from models.quantization.weight_formats import Setting
 
 SCOPES = ("all", "attention", "mlp")
 

@@ -9,13 +9,13 @@ from components.figures.quantized_network import sensitivity_map
 from components.live.figure import live_figure
 from components.page import Check, Page, checked_against, take_with_you
 from components.panels import panel
+from components.panels.network.text import Choice
 from components.panels.quantization.reading import followed_down
 from components.panels.quantization.setting import choose_setting, setting_now
-from components.panels.running import keep_going, run_controls
-from components.panels.text import Choice
 from components.words import _
+from components.work.running import keep_going, run_controls
 from models.networks.loading import load
-from models.quantized_network import (
+from models.quantization.quantized_network import (
     Sensitivity,
     cascade,
     check_decoder,
@@ -23,7 +23,7 @@ from models.quantized_network import (
     token_ids,
     weights_of,
 )
-from models.weight_formats import Setting
+from models.quantization.weight_formats import Setting
 
 MEASURES = ("kl", "loss")
 
@@ -116,8 +116,8 @@ def sensitivity_facts(
 
 def snippet(choice: Choice, setting: Setting) -> str:
     return f"""from models.networks.loading import load
-from models.quantized_network import sensitivities, token_ids
-from models.weight_formats import Setting
+from models.quantization.quantized_network import sensitivities, token_ids
+from models.quantization.weight_formats import Setting
 
 network = load({choice.network!r})
 for found in sensitivities(network, token_ids(network, {choice.text!r}), {setting!r}):

@@ -11,9 +11,9 @@ from components.live.slider import live_slider
 from components.page import Page
 from components.words import _
 from models.networks.loading import load
-from models.quantization import CLIPPINGS, GRANULARITIES, MAPPINGS
-from models.quantized_network import Weight, matrix, weights_of
-from models.weight_formats import FORMATS, Setting
+from models.quantization.integers import CLIPPINGS, GRANULARITIES, MAPPINGS
+from models.quantization.quantized_network import Weight, matrix, weights_of
+from models.quantization.weight_formats import FORMATS, Setting
 
 RANDOM = "random"
 RANDOM_SIZE = 1_024

@@ -8,8 +8,8 @@ from transformers import BertConfig, BertForMaskedLM, GPT2Config, GPT2LMHeadMode
 
 from models.errors import InputError
 from models.networks.catalogue import CATALOGUE, DEFAULT, available, find
-from models.networks.recipe import Recipe
-from models.settings import settings
+from models.runtime.settings import settings
+from models.training.recipe import Recipe
 
 
 def allow(monkeypatch, **variables):

@@ -18,7 +18,7 @@ from models.errors import InputError
 from models.networks import hub, loading
 from models.networks.loading import load
 from models.networks.tracing import trace
-from models.settings import settings
+from models.runtime.settings import settings
 from tests.models.networks.tiny_networks import llama_config
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"

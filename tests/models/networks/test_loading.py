@@ -24,7 +24,7 @@ from models.errors import InputError
 from models.networks import loading
 from models.networks.loading import load
 from models.networks.tracing import trace
-from models.settings import settings
+from models.runtime.settings import settings
 from tests.models.networks.tiny_networks import bert_config, gpt2_config, llama_config
 
 TEXT = "Margery rowed out to the bell."

@@ -14,8 +14,8 @@ from models.networks.positions import learned_table
 from models.networks.recording import layout_of
 from models.networks.rotary import before_rotation, rotary_of
 from models.networks.tracing import trace, trace_ids
-from models.rope import relayout, scores_by_pair
-from models.shuffling import shuffled
+from models.positions.shuffling import shuffled
+from models.rotary.rope import relayout, scores_by_pair
 from tests.models.networks.test_tracing import difference, reference, run
 from tests.models.networks.tiny_networks import bert_config, gpt2_config, llama_config, neox_config
 

@@ -8,7 +8,7 @@ from transformers import AutoModelForCausalLM
 from models.errors import InputError
 from models.networks.loading import load
 from models.networks.scoring import MOST_ANSWERS, answer_batch, answer_log_probabilities, score
-from models.settings import settings
+from models.runtime.settings import settings
 from tests.models.networks.tiny_networks import (
     bert_config,
     gpt2_config,

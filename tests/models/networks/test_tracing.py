@@ -23,7 +23,7 @@ from models.errors import InputError
 from models.networks.interventions import Intervention, Visible
 from models.networks.loading import load
 from models.networks.tracing import trace, trace_ids
-from models.settings import settings
+from models.runtime.settings import settings
 from tests.models.networks.tiny_networks import (
     bert_config,
     gpt2_config,

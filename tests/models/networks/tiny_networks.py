@@ -10,7 +10,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from models.networks.training_data import train_tokenizer
+from models.training.training_data import train_tokenizer
 
 LINES = """Margery rowed out to the bell on the rock before the tide turned.
 The miller said that the river had never been so high, not even in the year of the flood.

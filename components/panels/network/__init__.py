@@ -1,0 +1,1 @@
+"""What every page on a network shares: text, head selection, live head, arithmetic."""

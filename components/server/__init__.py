@@ -1,0 +1,1 @@
+"""The process around the pages: start, status, sign-in, options, what is watched."""

@@ -1,0 +1,1 @@
+"""Attention: weights and outputs, softmax, depth, and what heads do."""

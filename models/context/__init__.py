@@ -1,0 +1,1 @@
+"""Texts longer than those a network was trained on."""

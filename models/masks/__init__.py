@@ -1,0 +1,1 @@
+"""Masks: which key each query may read, in single texts, batches, packed rows and streams."""

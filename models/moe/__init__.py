@@ -1,0 +1,1 @@
+"""Mixtures of experts: routers, balance, capacity, and real networks."""

@@ -1,0 +1,1 @@
+"""Optimizers, step by step and on surfaces, matrices and small networks."""

@@ -1,0 +1,1 @@
+"""Policy gradients: advantages, losses, estimators of the KL divergence."""

@@ -1,0 +1,1 @@
+"""Position encodings: added, biases on scores, rotary, and none."""

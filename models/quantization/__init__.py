@@ -1,0 +1,1 @@
+"""Quantization: formats of numbers, of weights and of whole networks."""

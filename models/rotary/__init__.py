@@ -1,0 +1,1 @@
+"""Rotary position embedding and how it is scaled: what positions, context and networks need."""

@@ -1,0 +1,1 @@
+"""How the embedded networks were trained and published; the app imports nothing of this."""

@@ -1,0 +1,165 @@
+"""Advantages: TRL's own lines, published vectors, and what must hold whatever the rewards."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from torch.nn.functional import batch_norm
+from torch.testing import assert_close
+from trl.rewards import get_soft_overlong_punishment
+
+from models.errors import InputError
+from models.policy.group_advantages import (
+    GRPO,
+    METHODS,
+    Convention,
+    advantages,
+    baseline,
+    convention_of,
+    is_dead,
+    soft_overlong,
+)
+from tests.models.policy.trl_policy import grpo_advantages, rloo_advantages
+
+REWARDS = arrays.arrays(
+    np.float64,
+    st.tuples(st.integers(1, 5), st.integers(2, 9)),
+    elements=st.floats(-10, 10).map(lambda x: round(x, 3)),
+).map(torch.from_numpy)
+
+
+@given(REWARDS)
+def test_grpo_is_trls_own_whatever_it_divides_by(rewards):
+    for method, name in (("grpo", "group"), ("dr_grpo", "none"), ("batch", "batch")):
+        assert_close(advantages(rewards, METHODS[method]), grpo_advantages(rewards, name))
+
+
+@given(REWARDS)
+def test_rloo_is_trls_own(rewards):
+    assert_close(advantages(rewards, METHODS["rloo"]), rloo_advantages(rewards, normalize=False))
+    normalized = replace(METHODS["rloo"], scale="whiten")
+    assert_close(advantages(rewards, normalized), rloo_advantages(rewards, normalize=True))
+
+
+@pytest.mark.parametrize(("single", "expected"), [("zero", 0.0), ("raw", 0.7)])
+def test_a_group_of_one_is_nothing_or_the_reward_itself(single, expected):
+    rewards = torch.tensor([[0.7], [0.7]], dtype=torch.float64)
+    found = advantages(rewards, replace(GRPO, single=single, epsilon=0.0 if single == "raw" else 1e-4))
+    assert_close(found, torch.full_like(rewards, expected))
+    assert advantages(rewards, replace(GRPO, single="undefined")).isnan().all()
+
+
+def test_a_group_of_one_in_trl_is_nothing():
+    rewards = torch.tensor([[0.7], [0.2]], dtype=torch.float64)
+    assert_close(advantages(rewards), grpo_advantages(rewards, "group"))
+    assert_close(advantages(rewards, METHODS["rloo"]), rloo_advantages(rewards, normalize=False))
+
+
+@pytest.mark.parametrize(
+    ("rewards", "expected"),
+    [
+        ([1, 0, 0, 0], [1.4997, -0.4999, -0.4999, -0.4999]),
+        ([1, 1, 0, 0], [0.8659, 0.8659, -0.8659, -0.8659]),
+        ([1, 0, 0, 0, 0, 0, 0, 0], [2.4742] + 7 * [-0.3535]),
+    ],
+)
+def test_published_vectors_of_the_libraries_default(rewards, expected):
+    found = advantages(torch.tensor([rewards], dtype=torch.float64))[0]
+    assert found.numpy() == pytest.approx(expected, abs=1e-4)
+
+
+def test_published_vectors_of_other_conventions():
+    one = torch.tensor([[1.0, 0, 0, 0]], dtype=torch.float64)
+    assert advantages(one, replace(GRPO, ddof=0))[0, 0].item() == pytest.approx(1.7317, abs=1e-4)
+    assert advantages(one, METHODS["rloo"])[0].numpy() == pytest.approx([1, -1 / 3, -1 / 3, -1 / 3])
+    close = torch.tensor([[1.0, 1.00001]], dtype=torch.float64)
+    assert advantages(close, convention_of("TRL 1.16", "grpo"))[0, 1].item() == pytest.approx(
+        0.0467, abs=1e-4
+    )
+    assert advantages(close, convention_of("verl", "grpo"))[0, 1].item() == pytest.approx(0.62, abs=5e-3)
+
+
+@given(REWARDS, st.integers(0, 3))
+def test_whitened_by_token_is_torchs_batch_norm_of_the_tokens(rewards, seed):
+    """REINFORCE++: every token of an answer carries its advantage; moments over all tokens."""
+    lengths = torch.randint(1, 9, rewards.shape, generator=torch.Generator().manual_seed(seed)).double()
+    tokens = rewards.flatten().repeat_interleave(lengths.flatten().long())
+    count = len(tokens)
+    if tokens.std(correction=0) < 1e-2:
+        return  # ε decides
+    first = lengths.flatten().long().cumsum(0) - lengths.flatten().long()
+    population = batch_norm(tokens[:, None], None, None, training=True, eps=1e-8)[first, 0]
+    for library, factor in (("verl", ((count - 1) / count) ** 0.5), ("OpenRLHF", 1.0)):
+        found = advantages(rewards, convention_of(library, "reinforce++"), lengths)
+        assert_close(found.flatten(), factor * population, rtol=1e-3, atol=1e-3)
+
+
+@given(REWARDS)
+def test_a_shift_of_a_groups_rewards_changes_nothing_with_a_baseline(rewards):
+    shift = torch.arange(len(rewards), dtype=torch.float64)[:, None]
+    for method in ("grpo", "dr_grpo", "rloo", "reinforce++ baseline"):
+        convention = METHODS[method]
+        assert_close(
+            advantages(rewards + shift, convention), advantages(rewards, convention), atol=1e-6, rtol=1e-6
+        )
+
+
+@given(REWARDS)
+def test_leave_one_out_is_the_group_mean_times_a_constant(rewards):
+    count = rewards.shape[1]
+    expected = count / (count - 1) * advantages(rewards, METHODS["dr_grpo"])
+    assert_close(advantages(rewards, METHODS["rloo"]), expected)
+
+
+@given(REWARDS)
+def test_a_dead_group_has_no_advantage(rewards):
+    rewards[0] = rewards[0, 0]
+    assert is_dead(rewards)[0]
+    for method in ("grpo", "dr_grpo", "batch", "rloo"):
+        assert advantages(rewards, METHODS[method])[0].abs().max() < 1e-6
+
+
+def test_without_a_baseline_nothing_is_subtracted():
+    rewards = torch.tensor([[1.0, 0.0]])
+    assert not baseline(rewards, METHODS["reinforce"]).any()
+    assert_close(advantages(rewards, METHODS["reinforce"]), rewards)
+
+
+def test_libraries_say_where_they_have_no_such_method():
+    assert convention_of("TRL 1.16", "reinforce++") is None
+    assert convention_of("verl", "batch") is None
+    assert convention_of("OpenRLHF", "grpo") == Convention(epsilon=1e-9, single="undefined")
+
+
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=9), st.integers(1, 20))
+def test_the_overlong_penalty_is_trls(lengths, cache):
+    theirs = get_soft_overlong_punishment(max_completion_len=20, soft_punish_cache=cache)
+    expected = theirs([[0] * length for length in lengths])
+    found = soft_overlong(torch.tensor([lengths], dtype=torch.float64), 20.0, float(cache))
+    assert found[0].tolist() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("rewards", "words"),
+    [
+        ([[0.0, 1.0], [2.0, float("nan")]], "row 2, column 2"),
+        ([[float("inf"), 1.0]], "row 1, column 1"),
+        ([[0.0]] * 2_000, "2000 groups"),
+        ([[]], "0 answers"),
+    ],
+)
+def test_what_is_no_table_of_rewards_is_refused(rewards, words):
+    with pytest.raises(InputError, match=words):
+        advantages(torch.tensor(rewards))
+
+
+def test_lengths_and_the_cache_are_checked():
+    ones = torch.ones(2, 2)
+    with pytest.raises(InputError, match=r"row 1, column 2 is 0;"):
+        advantages(ones, METHODS["reinforce++"], torch.tensor([[1.0, 0.0], [1.0, 1.0]]))
+    with pytest.raises(InputError, match="cache"):
+        soft_overlong(ones, 10.0, 11.0)
