@@ -12,6 +12,8 @@ from components.catalogue import lesson
 from components.controls import apply_link, choose
 from components.lesson import Item, Lesson, Link
 from components.live.address import copy_link, write_address
+from components.take import offer as python_to_take
+from components.take.script import Script
 from components.words import _, language
 
 
@@ -150,11 +152,11 @@ def take_with_you(
     key: str,
     table: Callable[[], pd.DataFrame],
     figure: Callable[[], go.Figure] | None,
-    snippet: str,
+    python: Callable[[], Script] | str,
 ) -> None:
     """A link to this state, the data as CSV, the figure as HTML, and Python that repeats the numbers.
 
-    ``table`` and ``figure`` are called only when somebody asks for the file.
+    ``table``, ``figure`` and ``python`` are called only when somebody asks for them.
     """
     st.markdown("##### " + _("Take it with you"))
     link, data, picture = st.columns(3)
@@ -182,5 +184,8 @@ def take_with_you(
             width="stretch",
             help=_("The camera in the figure's corner saves it as PNG."),
         )
+    if not isinstance(python, str):
+        python_to_take.offer(key, python)
+        return
     with st.expander(_("Reproduce in Python")):
-        st.code(snippet, language="python")
+        st.code(python, language="python")

@@ -53,16 +53,20 @@ def _body(gathered: Gathered, pieces: list[Piece], names: Names) -> str:
     text, before = "", None
     for piece in pieces:
         if before is None or piece.module is not before.module:
-            text += f"\n\n{_rule(piece.module.name.rpartition('.')[2])}"
+            text += f"\n\n{rule('.'.join(piece.module.name.split('.')[-2:]))}"
             before = None
         text += _gap(before, piece) + rewritten(piece, names, gathered.resolve)
         before = piece
     main = rewritten_main(gathered.main, gathered.main_pieces, names)
-    return f"{text}\n\n{_rule('what the page shows')}\n{main}".lstrip("\n") if pieces else main
+    return f"{text}\n\n{MAIN_RULE}\n{main}".lstrip("\n") if pieces else main
 
 
-def _rule(title: str) -> str:
+def rule(title: str) -> str:
+    """A line above a part of a script."""
     return f"# --- {title} {'-' * (COLUMNS - len(title) - 7)}\n"
+
+
+MAIN_RULE = rule("what the page shows")
 
 
 def _gap(before: Piece | None, piece: Piece) -> str:

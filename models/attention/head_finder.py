@@ -33,6 +33,23 @@ def score_repeats(network: Network, period: int, copies: int, seed: int) -> Foun
     al. 2022, "In-context Learning and Induction Heads". The copies are fewer where the network's
     context is too short for them; raises InputError where not even a second one fits.
     """
+    repeats = trace_repeats(network, period, copies, seed)
+    probabilities = [record.probabilities for record in repeats.trace.layers]
+    induction = repeated_token_induction(probabilities, repeats.period, repeats.start)
+    return FoundHeads(_scores(repeats.trace), induction)
+
+
+@dataclass(frozen=True, eq=False)
+class Repeats:
+    """A pass over ``start`` tokens, and then one sequence of ``period`` tokens over and over."""
+
+    trace: Trace
+    period: int
+    start: int  # 1 where the network has a start token, else 0
+
+
+def trace_repeats(network: Network, period: int, copies: int, seed: int) -> Repeats:
+    """The pass that ``score_repeats`` scores."""
     tokenizer = network.tokenizer
     start = tokenizer.bos_token_id
     special = set(tokenizer.all_special_ids)
@@ -40,9 +57,7 @@ def score_repeats(network: Network, period: int, copies: int, seed: int) -> Foun
     period = min(period, len(vocabulary))
     tokens = repeated_tokens(vocabulary, period, copies, start, seed)
     traced = trace_ids(network, torch.tensor(tokens[: network.context]))
-    probabilities = [record.probabilities for record in traced.layers]
-    induction = repeated_token_induction(probabilities, period, start=0 if start is None else 1)
-    return FoundHeads(_scores(traced), induction)
+    return Repeats(traced, period, start=0 if start is None else 1)
 
 
 def _scores(trace: Trace) -> HeadScores:

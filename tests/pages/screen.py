@@ -83,6 +83,11 @@ def run_snippet(screen: AppTest) -> tuple[dict, str]:
     return names, printed.getvalue()
 
 
+def offers_python(screen: AppTest) -> bool:
+    """Whether there is a script to take along; what it prints is held by tests/take."""
+    return [fold.label for fold in screen.expander].count("Reproduce in Python") == 1
+
+
 def said(screen: AppTest) -> list[str]:
     """The sentences in which the page refuses something."""
     return [element.value for element in (*screen.warning, *screen.error)]

@@ -1,6 +1,4 @@
-"""The attention page: its snippets and links repeat it, and its scenes and answers set what they name."""
-
-import re
+"""The attention page: its links repeat it, and its scenes and answers set what they name."""
 
 import numpy as np
 import pytest
@@ -10,77 +8,9 @@ from components.controls import parse_link
 from components.lesson import Link
 from components.words import LANGUAGES
 from tests.pages.attention_screen import DEFAULTS, KEPT, TEXT, VIEWS, attention, heatmap
-from tests.pages.screen import figures, follow_answers, live, open_page, run_snippet, said
+from tests.pages.screen import figures, follow_answers, live, offers_python, open_page, said
 
 # Take it with you
-
-
-@pytest.mark.parametrize(
-    "query",
-    [
-        {},
-        {"stage": "contribution", "layer": "3", "head": "2", "sink": "true"},
-        {
-            "stage": "masked",
-            "temperature": "0.3",
-            "exponent": "0",
-            "silenced": ["0.0", "1.5"],
-            "layer": "1",
-        },
-        {"text": 'It\'s "quoted", \\ and {braced}\n中文 🙂'},
-    ],
-)
-def test_the_snippet_repeats_the_numbers_on_the_page(query):
-    screen = attention(**query)
-    names, printed = run_snippet(screen)
-    np.testing.assert_array_equal(names["view"].values.numpy(), heatmap(screen))
-    assert printed.strip() == str(names["view"].values)
-
-
-def numbers(text: str) -> np.ndarray:
-    return np.array([float(word) for word in re.findall(r"(?<![\w.])-?\d+\.\d*(?:e[-+]\d+)?", text)])
-
-
-def test_the_snippet_of_the_head_finder_repeats_its_table():
-    for query in ({}, {"source": "repeated", "seed": "5"}):
-        screen = attention(view="find", **query)
-        names, printed = run_snippet(screen)
-        rows = screen.dataframe[0].value
-        for column, scores in (
-            ("previous_token", names["found"].scores.previous_token),
-            ("induction", names["found"].induction),
-        ):
-            np.testing.assert_array_equal(scores[rows["layer"], rows["head"]].numpy(), rows[column])
-            assert str(scores) in printed
-
-
-def test_the_snippet_of_depth_repeats_the_four_curves():
-    for distance in ("best", "mean"):
-        screen = attention(view="depth", distance=distance)
-        curves = [curve["y"] for curve in figures(screen)["attention_rank"]["data"]]
-        np.testing.assert_allclose(numbers(run_snippet(screen)[1]), np.concatenate(curves), atol=1e-5)
-
-
-def test_the_snippet_of_the_scale_repeats_its_table():
-    screen = attention(view="scale", width="100", seed="2")
-    variances = re.findall(r"\bvariance=([\d.e-]+)", run_snippet(screen)[1])
-    assert [f"{float(value):.4g}" for value in variances] == list(screen.dataframe[0].value["Variance"])
-
-
-def test_the_snippet_of_softmax_repeats_the_bars():
-    screen = attention(view="softmax", logits="0.5, 2, -1", shift="3", factor="2", times="2")
-    _plain, edited = figures(screen)["attention_softmax"]["data"]
-    np.testing.assert_allclose(numbers(run_snippet(screen)[1]), edited["y"], atol=1e-4)
-
-
-def test_the_snippet_of_sharing_repeats_the_table():
-    screen = attention(view="sharing", heads="8", key_heads="4")
-    row = screen.dataframe[0].value.set_index("Sharing").loc["GQA"]
-    printed = run_snippet(screen)[1].splitlines()
-    assert printed[0] == "tensor([0, 0, 1, 1, 2, 2, 3, 3])"
-    assert f"{int(printed[1]):,}" == row["Cache, bytes a token (bfloat16)"]
-    parameters = sum(int(count) for count in re.findall(r"=(\d+)", printed[2]))
-    assert f"{parameters:,}" == row["Parameters of Q, K, V, O in a layer"]
 
 
 @pytest.mark.parametrize("view", VIEWS)
@@ -90,7 +20,7 @@ def test_every_view_can_be_taken_along(view):
     files = {f"{name}_csv", f"{name}_html"} - ({f"{name}_html"} if view == "find" else set())
     assert {button.key for button in screen.get("download_button")} == files
     assert f"{name}_link" in live(screen)
-    assert len(screen.code) == 1
+    assert offers_python(screen)
 
 
 def test_what_is_on_screen_is_written_into_the_address_and_opens_again():

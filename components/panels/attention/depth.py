@@ -14,6 +14,7 @@ from components.live.figure import live_figure
 from components.page import Page, take_with_you
 from components.panels import panel
 from components.panels.network.text import Choice
+from components.take.attention import rank_by_depth
 from components.traces import traced_with
 from components.words import _
 from models.attention.depth import attention_entropy, causal_rank, rank_one_residual
@@ -83,7 +84,9 @@ def depth(page: Page, choice: Choice) -> None:
         f"{page.name}_depth",
         lambda: pd.DataFrame(curves).rename_axis("blocks_passed").reset_index(),
         lambda: curve_figure(curves),
-        snippet(choice, distance),
+        lambda: rank_by_depth(
+            choice.network, trace, {name: curve.tolist() for name, curve in curves.items()}, distance
+        ),
     )
 
 
@@ -95,21 +98,6 @@ def curve_figure(curves: dict[str, np.ndarray]) -> go.Figure:
         y_range=(0, 1.02),
         height=420,
     )
-
-
-def snippet(choice: Choice, distance: Distance) -> str:
-    """Python that repeats the numbers of the curves."""
-    return f"""from models.attention.depth import rank_one_residual
-from models.networks.interventions import Intervention
-from models.networks.loading import load
-from models.networks.tracing import trace
-
-network = load({choice.network!r})
-for residual in (True, False):
-    for mlp in (True, False):
-        traced = trace(network, {choice.text!r}, Intervention(residual=residual, mlp=mlp))
-        print(residual, mlp, [rank_one_residual(state, {distance!r}) for state in traced.hidden])
-"""
 
 
 def rank_of_head(page: Page, choice: Choice) -> None:

@@ -9,8 +9,10 @@ from components.controls import choose, whole_number
 from components.page import Page, take_with_you
 from components.panels import panel
 from components.panels.network.text import Choice
+from components.take.attention import heads_on_repeats, heads_on_text
+from components.take.script import Script
 from components.words import _
-from models.attention.head_finder import FoundHeads, score_repeats, score_text
+from models.attention.head_finder import FoundHeads, score_repeats, score_text, trace_repeats
 from models.networks.loading import load
 
 PERIOD, COPIES = 24, 4
@@ -54,24 +56,14 @@ def find_heads(page: Page, choice: Choice) -> None:
     if st.session_state[f"{page.name}_table"].selection.rows:
         st.rerun()  # the whole page: another view is open now
     page.note("find")
-    take_with_you(f"{page.name}_find", lambda: rows, None, snippet(choice, source, seed))
+    take_with_you(f"{page.name}_find", lambda: rows, None, lambda: python(choice, found, source, seed))
 
 
-def snippet(choice: Choice, source: str, seed: int) -> str:
-    """Python that repeats the numbers of the table."""
-    if source == "repeated":
-        found = f"score_repeats(network, period={PERIOD}, copies={COPIES}, seed={seed})"
-    else:
-        found = f"score_text(trace(network, {choice.text!r}))"
-    return f"""from models.attention.head_finder import score_repeats, score_text
-from models.networks.loading import load
-from models.networks.tracing import trace
-
-network = load({choice.network!r})
-found = {found}
-print(found.scores.previous_token)
-print(found.induction)
-"""
+def python(choice: Choice, found: FoundHeads, source: str, seed: int) -> Script:
+    if source == "text":
+        return heads_on_text(choice.network, choice.trace, found)
+    repeats = trace_repeats(load(choice.network), PERIOD, COPIES, seed)
+    return heads_on_repeats(choice.network, repeats, found)
 
 
 def score_table(found: FoundHeads) -> pd.DataFrame:

@@ -10,6 +10,7 @@ from components.live.figure import live_figure
 from components.live.slider import live_slider
 from components.page import Page, take_with_you
 from components.panels import panel
+from components.take.attention import dot_products
 from components.words import _
 from models.attention.softmax import (
     DotProductStatistics,
@@ -78,17 +79,12 @@ def why_scale(page: Page) -> None:
     page.note("scale")
     rows = table(found, width)
     st.dataframe(rows, hide_index=True)
-    take_with_you(f"{page.name}_scale", lambda: rows, lambda: figure, snippet(width, seed))
-
-
-def snippet(width: int, seed: int) -> str:
-    """Python that repeats the numbers of the table."""
-    return f"""from models.attention.softmax import cosine_statistics, dot_product_statistics
-
-for exponent in (0.5, 0.0):
-    print(dot_product_statistics({width}, {SAMPLES}, {KEYS}, exponent, {seed}))
-print(cosine_statistics({width}, {SAMPLES}, {KEYS}, {seed}))
-"""
+    take_with_you(
+        f"{page.name}_scale",
+        lambda: rows,
+        lambda: figure,
+        lambda: dot_products(found, width, SAMPLES, KEYS, seed),
+    )
 
 
 def table(found: dict[str, DotProductStatistics], width: int) -> pd.DataFrame:

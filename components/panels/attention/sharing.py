@@ -9,9 +9,9 @@ from components.live.figure import live_figure
 from components.page import Page, take_with_you
 from components.panels import panel
 from components.panels.network.text import Choice
+from components.take.attention import sharing as shared_keys
 from components.traces import facts
 from components.words import _
-from models.networks.facts import NetworkFacts
 from models.numerics.attention_costs import (
     attention_flops,
     attention_parameters,
@@ -41,20 +41,12 @@ def sharing(page: Page, choice: Choice) -> None:
     costs = cost_table(heads, key_heads, network.layers, network.width)
     st.dataframe(costs, hide_index=True)
     page.note("sharing")
-    take_with_you(f"{page.name}_sharing", lambda: costs, lambda: figure, snippet(heads, key_heads, network))
-
-
-def snippet(heads: int, key_heads: int, network: NetworkFacts) -> str:
-    """Python that repeats the numbers of the table."""
-    width = max(1, network.width // heads)
-    return f"""from models.numerics.attention_costs import (
-    attention_parameters, key_of_head, kv_cache_bytes_per_token
-)
-
-print(key_of_head({heads}, {key_heads}))
-print(kv_cache_bytes_per_token({network.layers}, {key_heads}, {width}, {BYTES}))
-print(attention_parameters({network.width}, {heads}, {key_heads}, {width}))
-"""
+    take_with_you(
+        f"{page.name}_sharing",
+        lambda: costs,
+        lambda: figure,
+        lambda: shared_keys(heads, key_heads, network.layers, network.width, BYTES),
+    )
 
 
 def cost_table(heads: int, key_heads: int, layers: int, width: int) -> pd.DataFrame:

@@ -13,6 +13,7 @@ from components.live.figure import live_figure
 from components.live.slider import live_slider
 from components.page import Check, Page, checked_against, take_with_you
 from components.panels import panel
+from components.take.attention import softmax
 from components.words import _
 from models.attention.softmax import (
     SoftmaxEdit,
@@ -89,18 +90,8 @@ def softmax_lab(page: Page) -> None:
         f"{page.name}_softmax",
         lambda: precisions,
         lambda: figure,
-        snippet(logits, SoftmaxEdit(shift=shift, factor=factor, times=times)),
+        lambda: softmax(logits, SoftmaxEdit(shift=shift, factor=factor, times=times)),
     )
-
-
-def snippet(logits: torch.Tensor, edit: SoftmaxEdit) -> str:
-    """Python that repeats the numbers of the bars."""
-    return f"""import torch
-
-from models.attention.softmax import SoftmaxEdit, edited_softmax
-
-print(edited_softmax(torch.tensor({logits.tolist()!r}), {edit!r}))
-"""
 
 
 def precision_table(z: torch.Tensor) -> pd.DataFrame:

@@ -14,6 +14,8 @@ from components.panels import panel
 from components.panels.network.live_head import head_figure
 from components.panels.network.selection import Selection, cell_now, intervention_now
 from components.panels.network.text import Choice
+from components.take.attention import heads_at_work
+from components.take.script import Script
 from components.traces import traced_with
 from components.words import _
 from models.attention.dot_product import CellArithmetic, explain_cell
@@ -173,24 +175,10 @@ def take_away(
     def figure() -> go.Figure:
         return head_figure(page, choice.trace, trace, selection)
 
-    take_with_you(page.name, table, figure, snippet(choice, selection, intervention))
+    def python() -> Script:
+        cell = (selection.layer, selection.head, *cell_now(page, trace, selection))
+        return heads_at_work(
+            choice.network, trace, intervention, cell, selection.stage, selection.hide_sink
+        )
 
-
-def snippet(choice: Choice, selection: Selection, change: Intervention) -> str:
-    """Python that repeats the numbers of the heatmap."""
-    return f"""from models.attention.head_view import head_view
-from models.networks.interventions import Intervention
-from models.networks.loading import load
-from models.networks.tracing import trace
-
-intervention = Intervention(
-    scale_exponent={change.scale_exponent!r},
-    temperature={change.temperature!r},
-    silenced=frozenset({sorted(change.silenced)!r}),
-)
-traced = trace(load({choice.network!r}), {choice.text!r}, intervention)
-view = head_view(
-    traced, {selection.layer}, {selection.head}, {selection.stage!r}, without_sink={selection.hide_sink!r}
-)
-print(view.values)
-"""
+    take_with_you(page.name, table, figure, python)
