@@ -7,7 +7,7 @@ recipe's arguments, written down, then its body, then a line that prints what it
 import ast
 import builtins
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from textwrap import dedent
@@ -16,23 +16,33 @@ from typing import Any
 from components.take.bundle import MAIN_RULE, OWN, bundle, rule
 from components.take.literals import Data, Written
 from components.take.modules import Module, bound_names, read_module, root
-from components.take.parts import errors as plain_errors
+from components.take.parts.errors import InputError as PlainInputError
+from components.take.parts.network import Network as PlainNetwork
 from components.take.parts.numbers import rounded
+from components.take.parts.rewritten import attention as rewritten_attention
 from components.take.scopes import analyse
 from models.errors import InputError
+from models.networks.loading import Network
+from models.networks.recording import attention
 
 Named = dict[str, object]  # what most recipes return: numbers, lists and tensors by name
+Tolerance = float | dict[str, float]
 
 MOST_SHOWN = 150_000  # characters of data that a page shows; more stand only in the file
 PREVIEW = 4  # numbers of the result in a script's header
 RESULT = "shown"
 DATA_RULE = rule("data")
 LEFT_OUT = "The data stand in the file that Loupe saves, and not in the text that it shows."
-REDIRECTED = {
-    (InputError.__module__, InputError.__name__): (
-        plain_errors.InputError.__module__,
-        plain_errors.InputError.__name__,
-    )
+
+
+def _place(thing: Any) -> tuple[str, str]:
+    return str(thing.__module__), str(thing.__name__)
+
+
+REDIRECTED = {  # what would bring along how this program runs
+    _place(InputError): _place(PlainInputError),
+    _place(Network): _place(PlainNetwork),
+    _place(attention): _place(rewritten_attention),
 }
 
 
@@ -42,13 +52,14 @@ class Script:
 
     template: the code, with @NAME@ where data belong.
     prints: what the page shows: a number, a tensor, or several by name. The script prints it last.
-    tolerance: how far the printed numbers may lie from these, relative to the largest of them.
+    tolerance: how far the printed numbers may lie from these, relative to the largest of them; where it
+        differs, by name.
     """
 
     template: str
     data: tuple[Data, ...]
     prints: Any
-    tolerance: float = 1e-5
+    tolerance: Tolerance = 1e-5
 
     @property
     def code(self) -> str:
@@ -73,7 +84,9 @@ class Script:
         return text.replace(DATA_RULE, f"raise SystemExit({LEFT_OUT!r})\n\n{DATA_RULE}")
 
 
-def script(recipe: Callable[..., Any], prints: Any, /, tolerance: float = 1e-5, **given: object) -> Script:
+def script(
+    recipe: Callable[..., Any], prints: Any, /, tolerance: Tolerance = 1e-5, **given: object
+) -> Script:
     """The script for a recipe with its arguments.
 
     ``prints`` is what the page shows, and it decides how the result is printed. The recipe is a run of
@@ -87,11 +100,18 @@ def script(recipe: Callable[..., Any], prints: Any, /, tolerance: float = 1e-5, 
     printed = PRINT_NAMED if is_named else f"print(rounded({RESULT}))\n"
     _refuse_hidden_names(recipe, body, imports, given)
     snippet = "\n".join([*sorted(imports), "", arguments + "\n" * bool(given) + body + printed])
-    template = _bundled(snippet, f"{inspect.getdoc(recipe)}\n{_preview(prints)}")
-    if written.data:
-        data = "\n".join(f'{part.name} = """\n@{part.name}@\n"""' for part in written.data)
-        template = template.replace(MAIN_RULE, f"{DATA_RULE}\n{data}\n\n\n{MAIN_RULE}")
-    return Script(template, tuple(written.data), prints, tolerance)
+    return script_of(snippet, str(inspect.getdoc(recipe)), prints, written.data, tolerance)
+
+
+def script_of(
+    snippet: str, header: str, prints: Any, data: Sequence[Data] = (), tolerance: Tolerance = 1e-5
+) -> Script:
+    """The script for a snippet that prints what the page shows in its last lines."""
+    template = _bundled(snippet, f"{header}\n{_preview(prints)}")
+    if data:
+        held = "\n".join(f'{part.name} = """\n@{part.name}@\n"""' for part in data)
+        template = template.replace(MAIN_RULE, f"{DATA_RULE}\n{held}\n\n\n{MAIN_RULE}")
+    return Script(template, tuple(data), prints, tolerance)
 
 
 PRINT_NAMED = f'for name, value in {RESULT}.items():\n    print(f"{{name}} = {{rounded(value)}}")\n'

@@ -8,6 +8,7 @@ from models.networks.tokens import TokenizedText
 
 Library = Literal["transformers", "sdpa", "flex"]
 
+EMBEDDED = "# {name} lies in Loupe's own folder; the Python file below brings its weights along.\n"
 _RANDOM = """n, heads, width = {tokens}, {heads}, {width}
 torch.manual_seed(0)
 query, key, value = torch.randn(3, 1, heads, n, width)
@@ -35,11 +36,12 @@ def transformers_code(mask: Mask, entry: Entry, tokenized: TokenizedText) -> str
         if entry.kind == "causal"
         else "states = model(ids, attention_mask=mask).last_hidden_state[0]\nprint(states)\n"
     )
+    told = EMBEDDED.format(name=entry.name) if entry.source == "embedded" else ""
     return f"""import torch
 from transformers import {name}
 from transformers.masking_utils import eager_mask
 
-model = {name}.from_pretrained({location!r}, attn_implementation="eager").eval()
+{told}model = {name}.from_pretrained({location!r}, attn_implementation="eager").eval()
 ids = torch.tensor([{list(tokenized.token_ids)!r}])
 n = ids.shape[1]
 {mask_function(mask)}

@@ -22,7 +22,7 @@ from tests.pages.masks_batch_screen import (
     metrics,
     model,
 )
-from tests.pages.screen import CHECK, figures, live, open_page, run_snippet, said
+from tests.pages.screen import CHECK, figures, live, open_page, said
 
 # Every view
 
@@ -136,13 +136,6 @@ def test_the_table_tells_rotary_from_learned_positions():
     assert (table.filter(like="right") < 1e-4).all(axis=None)
 
 
-def test_the_snippet_of_padding_repeats_its_changes():
-    screen = masks("padding", pad_no_mask="true")
-    names = run_snippet(screen)[0]
-    for curve, change in zip(figures(screen)["masks_pad_changes"]["data"], names["changes"], strict=True):
-        np.testing.assert_allclose(curve["y"], change.clamp(min=1e-8), rtol=1e-5)
-
-
 # Packing
 
 
@@ -192,11 +185,6 @@ def test_each_switch_costs_what_the_table_says():
     assert loss[2] == pytest.approx(loss[0], abs=2e-5)  # rotary: where the count begins is all the same
 
 
-def test_the_snippet_of_packing_repeats_its_loss():
-    screen = masks("packing", pack_no_block="true")
-    assert f"{run_snippet(screen)[0]['done'].loss:.5f}" == screen.metric[1].value
-
-
 # Streaming
 
 
@@ -238,14 +226,6 @@ def test_the_typed_text_is_streamed_where_it_is_asked_for():
     count = len(ids_of(typed))
     assert any(caption.value == f"The text has only {count} tokens." for caption in screen.caption)
     assert len(figures(screen)["masks_stream_losses"]["data"][0]["y"]) == count - 1
-
-
-def test_the_snippet_of_streaming_repeats_the_curve():
-    screen = masks("stream")
-    names = run_snippet(screen)[0]
-    line, points = figures(screen)["masks_stream_decoded"]["data"]
-    np.testing.assert_allclose(names["full"], line["y"], atol=1e-5)
-    np.testing.assert_allclose(names["decoded"], points["y"], atol=1e-5)
 
 
 # What people type

@@ -1,7 +1,5 @@
 """The masks page: bad input gets a sentence, snippets repeat the numbers, links show what they name."""
 
-import re
-
 import numpy as np
 import pytest
 
@@ -18,7 +16,6 @@ from tests.pages.screen import (
     follow_scenes,
     live,
     open_page,
-    run_snippet,
     said,
 )
 
@@ -110,43 +107,6 @@ def test_an_empty_text_gets_one_sentence():
 
 
 # Take it with you
-
-
-@pytest.mark.parametrize(
-    "query",
-    [
-        {},
-        {
-            "pattern": "lambda",
-            "sinks": "2",
-            "window": "4",
-            "cells": "5.2,3.9",
-            "stage": "masked",
-            "layer": "3",
-        },
-        {"base": "prefix", "prefix": "6", "side": "left", "padded": "2", "where": "1", "starts": "4, 9"},
-    ],
-)
-def test_the_snippet_of_the_lab_repeats_the_head_and_the_mask(query):
-    screen = masks(**query)
-    names, _printed = run_snippet(screen)
-    np.testing.assert_array_equal(names["mask"].numpy(), matrix(screen))
-    np.testing.assert_array_equal(names["after"].numpy(), maps(screen)[1])
-
-
-def test_the_snippets_of_the_other_views_repeat_their_numbers():
-    screen = masks(view="order", seed="3")
-    printed = [float(word) for word in re.findall(r"\d\.\d+(?:e[-+]\d+)?", run_snippet(screen)[1])]
-    for curve in figures(screen)["masks_order"]["data"]:
-        nearest = [min(printed, key=lambda number, y=y: abs(number - y)) for y in curve["y"]]
-        np.testing.assert_allclose(nearest, curve["y"], rtol=1e-3, atol=6e-5)  # four decimals
-    screen = masks(view="cost", length="200")
-    pairs = run_snippet(screen)[0]["visible"].sum()
-    assert any(f"| {int(pairs):,} |" in text.value for text in screen.markdown)
-    screen = masks(view="hiding", query="7")
-    printed = run_snippet(screen)[1].splitlines()
-    names = list(screen.dataframe[0].value["Computed by"])
-    assert [line.startswith(name) for line, name in zip(printed, names, strict=True)] == [True] * len(names)
 
 
 def test_what_is_on_screen_is_written_into_the_address_and_opens_again():

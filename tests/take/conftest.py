@@ -84,12 +84,14 @@ def check(script: Script, runner: Runner, seconds: float = 120.0) -> None:
     """Run a script, and compare what it prints with what the page shows."""
     lines = runner.run(script.code, seconds)
     if not isinstance(script.prints, Mapping):
+        assert isinstance(script.tolerance, float)
         compare("the result", printed(lines, 0), script.prints, script.tolerance)
         return
     found = printed(lines, len(script.prints))
     assert list(found) == list(script.prints)
     for name, expected in script.prints.items():
-        compare(name, found[name], expected, script.tolerance)
+        tolerance = script.tolerance
+        compare(name, found[name], expected, tolerance if isinstance(tolerance, float) else tolerance[name])
 
 
 def compare(name: str, found: Any, expected: Any, tolerance: float) -> None:

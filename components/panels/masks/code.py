@@ -10,6 +10,8 @@ from components.page import Check, Page, checked_against
 from components.panels import panel
 from components.panels.masks.controls import mask_controls, settings_now
 from components.panels.network.text import Choice
+from components.take import offer as python_to_take
+from components.take.masks import SIZE, mask_code
 from components.traces import traced_with
 from components.words import _
 from models.masks.code import Library, flex_code, sdpa_code, transformers_code
@@ -21,7 +23,6 @@ from models.networks.tokens import TokenizedText
 from models.numerics.comparison import largest_difference
 
 LIBRARIES: tuple[Library, ...] = ("transformers", "sdpa", "flex")
-SIZE = (2, 16)  # heads and their width, of the random queries, keys and values
 
 
 def library_label(library: Library) -> str:
@@ -45,6 +46,9 @@ def code(page: Page, choice: Choice) -> None:
         text = (sdpa_code if library == "sdpa" else flex_code)(mask, n, *SIZE)
     st.code(text, language="python", wrap_lines=True)
     page.note("code")
+    change = Intervention(visible=Visible.from_tensor(mask.to_tensor(n, n)))
+    changed = traced_with(choice.network, choice.text, change)
+    python_to_take.offer(f"{page.name}_code", lambda: mask_code(choice.network, changed, settings, library))
     of_network, of_libraries = differences(choice.network, choice.text, settings, n)
     checked_against(
         [

@@ -13,6 +13,7 @@ from components.page import Check, Page, checked_against, take_with_you
 from components.panels import live_panel, panel
 from components.panels.masks.controls import LONGEST, mask_controls, settings_now
 from components.panels.network.text import Choice
+from components.take.masks import cost as cost_script
 from components.traces import facts
 from components.words import _
 from models.masks.algebra import Causal
@@ -136,14 +137,9 @@ def cost_details(page: Page, choice: Choice, block: int) -> None:
     causal = mask_cost(Causal().to_tensor(length, length), shape, BYTES, block)
     found = mask_cost(visible, shape, BYTES, block)
     table = pd.DataFrame(rows_of(found, causal), columns=["", _("with your mask"), _("full causal")])
-    take_with_you(f"{page.name}_cost", lambda: table, None, snippet(settings, length, shape, block))
-
-
-def snippet(settings: MaskSettings, length: int, shape: Shape, block: int) -> str:
-    """Python that repeats the numbers of the table."""
-    return f"""from models.masks.costs import Shape, mask_cost
-from models.masks.settings import MaskSettings
-
-visible = {settings!r}.rule({length}).to_tensor({length}, {length})
-print(mask_cost(visible, {shape!r}, bytes_per_number={BYTES}, block={block}))
-"""
+    take_with_you(
+        f"{page.name}_cost",
+        lambda: table,
+        None,
+        lambda: cost_script(found, settings, length, shape, BYTES, block),
+    )

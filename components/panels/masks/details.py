@@ -12,6 +12,8 @@ from components.panels import panel
 from components.panels.masks.live_mask import ALL_LAYERS, Shown, changed_trace, mask_now, matrix_figure
 from components.panels.network.arithmetic import Cell, choose_cell, explain, in_code
 from components.panels.network.text import Choice
+from components.take.masks import mask_lab
+from components.take.script import Script
 from components.words import _
 from models.attention.dot_product import CellArithmetic
 from models.attention.head_view import rounding_of_attention, strongest_cell
@@ -109,22 +111,10 @@ def take_away(
     def figure() -> go.Figure:
         return matrix_figure(settings, visible, base)
 
-    take_with_you(page.name, table, figure, snippet(choice, settings, shown))
+    def python() -> Script:
+        changed = changed_trace(choice, visible, shown.where)
+        layers = None if shown.where == ALL_LAYERS else frozenset({shown.where})
+        cell = (shown.layer, shown.head, pair_now(page, base, shown)[0])
+        return mask_lab(choice.network, changed, settings, layers, cell)
 
-
-def snippet(choice: Choice, settings: MaskSettings, shown: Shown) -> str:
-    """Python that repeats the numbers of the head and of the loss."""
-    where = None if shown.where == ALL_LAYERS else frozenset({shown.where})
-    return f"""from models.masks.effects import head_stage
-from models.masks.settings import MaskSettings
-from models.networks.interventions import Intervention, Visible
-from models.networks.loading import load
-from models.networks.tracing import trace
-
-network, text = load({choice.network!r}), {choice.text!r}
-tokens = trace(network, text).tokens_shown
-mask = {settings!r}.mask(tokens).to_tensor(tokens, tokens)
-changed = trace(network, text, Intervention(visible=Visible.from_tensor(mask), visible_in={where!r}))
-after = head_stage(changed, {shown.layer}, {shown.head}, {shown.stage!r})
-print(after)
-"""
+    take_with_you(page.name, table, figure, python)

@@ -12,6 +12,7 @@ from components.panels import live_panel, panel
 from components.panels.masks.controls import mask_controls, settings_now
 from components.panels.masks.live_mask import mask_now
 from components.panels.network.text import Choice
+from components.take.masks import empty_row as row_of_nothing
 from components.traces import traced
 from components.words import _
 from models.masks.effects import empty_rows
@@ -124,28 +125,21 @@ def outcomes(network: str, text: str, layer: int, row: int) -> list[tuple[str, O
 def empty_row(page: Page, choice: Choice, layer: int, row: int) -> None:
     """The same query, hidden from every key, as each library computes it now."""
     st.markdown("##### " + _("When this query may read nothing at all"))
+    found = outcomes(choice.network, choice.text, layer, row)
     rows = pd.DataFrame(
         {
             _("Computed by"): name,
             _("Output"): outcome_label(outcome),
             _("Length of head 0's output"): f"{length:.4f}",
         }
-        for name, outcome, length in outcomes(choice.network, choice.text, layer, row)
+        for name, outcome, length in found
     )
     st.dataframe(rows, hide_index=True)
     page.note("empty")
-    take_with_you(f"{page.name}_hiding", lambda: rows, None, snippet(choice, layer, row))
-
-
-def snippet(choice: Choice, layer: int, row: int) -> str:
-    """Python that repeats the table."""
-    return f"""from models.masks.hiding import fully_masked_row
-from models.networks.loading import load
-from models.networks.tracing import trace
-
-record = trace(load({choice.network!r}), {choice.text!r}).layers[{layer}]
-keys = record.key_of_head
-rows = fully_masked_row(record.query, record.key[keys], record.value[keys], record.scale, {row})
-for row in rows:
-    print(row.name, row.outcome, float(row.output[0].norm()))
-"""
+    lengths = {name: length for name, _outcome, length in found}
+    take_with_you(
+        f"{page.name}_hiding",
+        lambda: rows,
+        None,
+        lambda: row_of_nothing(choice.network, choice.trace, layer, row, lengths),
+    )

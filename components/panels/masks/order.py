@@ -11,6 +11,7 @@ from components.live.figure import live_figure
 from components.page import Page, take_with_you
 from components.panels import panel
 from components.panels.network.text import Choice
+from components.take.masks import order as order_script
 from components.traces import token_labels, traced
 from components.words import _
 from models.masks.order import TRIALS, OrderTrial, order_distances, shuffled
@@ -47,7 +48,12 @@ def order(page: Page, choice: Choice) -> None:
     page.note("order")
     table = pd.DataFrame({trial_label(trial): curve for trial, curve in zip(TRIALS, found, strict=True)})
     table = table.rename_axis("blocks_passed").reset_index()
-    take_with_you(f"{page.name}_order", lambda: table, lambda: order_figure(found), snippet(choice, seed))
+    take_with_you(
+        f"{page.name}_order",
+        lambda: table,
+        lambda: order_figure(found),
+        lambda: order_script(choice.network, choice.trace, seed, [curve.tolist() for curve in found]),
+    )
 
 
 def order_figure(found: list[np.ndarray]) -> go.Figure:
@@ -59,16 +65,3 @@ def order_figure(found: list[np.ndarray]) -> go.Figure:
         },
         y_title=_("Change of the last token's vector, relative"),
     )
-
-
-def snippet(choice: Choice, seed: int) -> str:
-    """Python that repeats the numbers of the curves."""
-    return f"""from models.networks.loading import load
-from models.networks.tracing import trace
-from models.masks.order import TRIALS, order_distances
-
-network = load({choice.network!r})
-ids = trace(network, {choice.text!r}).token_ids
-for trial in TRIALS:
-    print(trial, order_distances(network, ids, {seed}, trial))
-"""

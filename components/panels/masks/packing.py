@@ -12,6 +12,7 @@ from components.page import Check, Page, checked_against, take_with_you
 from components.panels import panel
 from components.panels.masks.causal import causal_network, loss_rounding, rounding
 from components.panels.network.text import Choice
+from components.take.batches import packing as packing_script
 from components.words import _
 from models.masks.packing import (
     AVERAGES,
@@ -61,7 +62,7 @@ def packing(page: Page, choice: Choice) -> None:
     st.dataframe(table, hide_index=True)
     page.note("packing_costs")
     checked_against(_checks(network, conversations, right_rows))
-    _take_away(page, choice, network, (text, forgotten, average), right_rows, done)
+    _take_away(page, choice, network, (conversations, forgotten, average), right_rows, done)
 
 
 def average_label(average: Average) -> str:
@@ -203,7 +204,7 @@ def _take_away(
     page: Page,
     choice: Choice,
     network: Network,
-    set_above: tuple[str, Forgotten, Average],
+    set_above: tuple[list[Conversation], Forgotten, Average],
     right_rows: SeparateRows,
     done: PackedPass,
 ) -> None:
@@ -224,24 +225,9 @@ def _take_away(
         )
 
     key = f"{page.name}_packing"
-    take_with_you(key, table, lambda: losses(words, right_rows, done), _snippet(choice, *set_above))
-
-
-def _snippet(choice: Choice, text: str, forgotten: Forgotten, average: Average) -> str:
-    """Python that repeats both losses."""
-    return f"""from models.networks.loading import load
-from models.masks.packing import (
-    Forgotten,
-    packed_pass,
-    read_conversations,
-    separate_rows,
-    tokenize_conversations,
-)
-
-network = load({choice.network!r})
-pairs = read_conversations({text!r})
-conversations = tokenize_conversations(network.tokenizer, pairs, {MOST_TOKENS})
-separate = separate_rows(network.model, conversations)
-done = packed_pass(network.model, conversations, separate, {forgotten!r}, {average!r})
-print(done.separate, done.loss, done.cost)
-"""
+    take_with_you(
+        key,
+        table,
+        lambda: losses(words, right_rows, done),
+        lambda: packing_script(choice.network, *set_above, done),
+    )

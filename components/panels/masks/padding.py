@@ -19,6 +19,8 @@ from components.page import Check, Page, checked_against, take_with_you
 from components.panels import panel
 from components.panels.masks.causal import causal_network, rounding
 from components.panels.network.text import Choice
+from components.take.batches import padding as padding_script
+from components.take.script import Script
 from components.traces import token_labels
 from components.words import _
 from models.attention.next_token import NextTokenChange, compare_next_token
@@ -300,18 +302,9 @@ def _take_away(page: Page, choice: Choice, network: Network, seen: Batch, side: 
         return pd.concat(parts)
 
     key = f"{page.name}_padding"
-    take_with_you(key, table, lambda: changes_figure(network, seen), _snippet(choice, seen, side))
 
+    def python() -> Script:
+        token = pad_token_of(network.tokenizer)
+        return padding_script(choice.network, seen.rows, token, side, seen.given, seen.batch, seen.changes)
 
-def _snippet(choice: Choice, seen: Batch, side: Side) -> str:
-    """Python that repeats the largest changes of the logits."""
-    return f"""from models.networks.loading import load
-from models.masks.padding import Given, alone_logits, batch_logits, differences, pad, pad_token_of
-
-network = load({choice.network!r})
-rows = {seen.rows!r}
-batch = pad(rows, pad_token_of(network.tokenizer), {side!r})
-logits = batch_logits(network.model, batch, {seen.given!r})
-changes = differences(logits, batch, alone_logits(network.model, rows))
-print(batch.position_ids, *changes, sep="\\n")
-"""
+    take_with_you(key, table, lambda: changes_figure(network, seen), python)

@@ -16,6 +16,8 @@ from components.page import Check, Page, checked_against, take_with_you
 from components.panels import live_panel, panel
 from components.panels.masks.causal import causal_network, rounding
 from components.panels.network.text import Choice
+from components.take.batches import stream as stream_script
+from components.take.script import Script
 from components.words import _
 from models.attention.head_finder import score_text
 from models.errors import InputError
@@ -277,7 +279,7 @@ def stream_decode(page: Page, choice: Choice, token_ids: tuple[int, ...]) -> Non
     own = float(np.abs(_losses(now.network, token_ids, KeyCache()) - plain).max())
     checks.append(Check(_("all keys kept, against the network's own forward pass"), own, rounding(network)))
     checked_against(checks)
-    _take_away(page, now)
+    _take_away(page, now, decoded)
 
 
 def _decode(network: Network, now: Stream) -> tuple[np.ndarray, np.ndarray, int]:
@@ -317,7 +319,7 @@ def _arithmetic(now: Stream, keys: int) -> None:
     st.latex(r"\begin{aligned}" + r"\\[4pt]".join(lines) + r"\end{aligned}")
 
 
-def _take_away(page: Page, now: Stream) -> None:
+def _take_away(page: Page, now: Stream, decoded: np.ndarray) -> None:
     curves = _curves(now)
 
     def table() -> pd.DataFrame:
@@ -326,20 +328,10 @@ def _take_away(page: Page, now: Stream) -> None:
     def figure() -> go.Figure:
         return losses_figure(curves, causal_network(now.network), now)
 
-    take_with_you(f"{page.name}_stream", table, figure, _snippet(now))
+    def python() -> Script:
+        full = min(now.cache.size or 0, len(now.token_ids) - 2)
+        whole, window, cached = (float(values[full:].mean()) for values in curves.values())
+        given = (now.network, now.token_ids, now.cache, now.prefill)
+        return stream_script(*given, (whole, window, cached), float(decoded.mean()))
 
-
-def _snippet(now: Stream) -> str:
-    """Python that repeats the losses and the decoding."""
-    return f"""import torch
-
-from models.networks.loading import load
-from models.masks.streaming import KeyCache, decode, losses, stream_logits
-
-network = load({now.network!r})
-ids = torch.tensor({now.token_ids!r})
-cache = {now.cache!r}
-full = losses(stream_logits(network, ids, cache), ids)
-decoded = torch.tensor([one.loss for one in decode(network, ids, {now.prefill}, cache)])
-print(full[{now.prefill - 1}:] - decoded)
-"""
+    take_with_you(f"{page.name}_stream", table, figure, python)

@@ -2,11 +2,37 @@
 
 import base64
 import zlib
+from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import safetensors.torch
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network as the functions below want it."""
+
+    model: PreTrainedModel
+
+    @property
+    def entry(self) -> SimpleNamespace:
+        return SimpleNamespace(name=self.model.config.model_type)
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.model.dtype
+
+    @property
+    def context(self) -> int:
+        """The longest text that it learned from, in tokens."""
+        return int(self.model.config.max_position_embeddings)
 
 
 def network_of(config: dict[str, Any], weights: str) -> PreTrainedModel:

@@ -45,7 +45,14 @@ class Recorded:
     change: Change
     layers: list[Layer] = field(default_factory=list)
     hidden: list[Tensor] = field(default_factory=list)  # [query width], and after the last block
-    logits: Tensor | None = None  # [query vocabulary]
+    scores: Tensor | None = None
+
+    @property
+    def logits(self) -> Tensor:
+        """The scores of the next token, [query vocabulary]. Raises ValueError where there are none."""
+        if self.scores is None:
+            raise ValueError("This network reads, and does not say what comes next.")
+        return self.scores
 
 
 def record(
@@ -91,7 +98,7 @@ def record(
         output = model(torch.tensor([token_ids]), use_cache=False, **inputs)
     for hook in hooks:
         hook.remove()
-    found.logits = output.logits[0].float() if "logits" in output else None
+    found.scores = output.logits[0].float() if "logits" in output else None
     return found
 
 
