@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from components.take.parts.network import Network
+from components.take.parts.network import taken
 from components.take.script import Named, Script, script
 from components.take.source import model_of
 from models.masks.packing import (
@@ -126,7 +126,7 @@ def streamed(model: PreTrainedModel, token_ids: list[int], cache: KeyCache, pref
     each; and of the tokens that are read one by one with transformers' own cache.
     """
     model.set_attn_implementation(ATTENTION)
-    network: Any = Network(model)
+    network = taken(model)
     ids = torch.tensor(token_ids)
     full = min(cache.size or 0, len(ids) - 2)
     caches = {

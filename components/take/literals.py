@@ -81,6 +81,9 @@ class Written:
             return Node(str(value))
         if isinstance(value, enum.Enum):
             return Node(f"{self.use(type(value))}.{value.name}")
+        if isinstance(value, str) and "\n" in value and not _marks(value):
+            self.data.append(Data(name.upper(), value))
+            return Node(f"{name.upper()}[1:-1]")  # without the line ends beside the quotes
         if isinstance(value, str | int | float | None):
             return Node(_scalar(value))
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -121,7 +124,7 @@ class Written:
         if value.numel() <= WRITTEN_OUT and value.ndim <= 2:
             inner = _numbers(value)
             return Node("torch.tensor(", [inner], f"{kind})", tight=True)
-        if value.ndim == 1 and value.dtype == torch.int64:
+        if value.ndim == 1 and value.dtype == torch.int64 and value.numel() <= 4 * WRITTEN_OUT:
             return Node("torch.tensor(", [_numbers(value)], ")", tight=True)
         if value.dtype in (torch.bfloat16, torch.float16):
             return self._tensor(name, value.float())
@@ -197,6 +200,11 @@ def _scalar(value: object) -> str:
     if isinstance(value, str):
         return _quoted(value)
     return repr(value)
+
+
+def _marks(text: str) -> set[str]:
+    """What of these a text between three quotes must not hold."""
+    return {mark for mark in ('"""', "\\", "@") if mark in text}
 
 
 def _quoted(value: str) -> str:

@@ -196,7 +196,7 @@ def _shape_text(piece: Piece, note: ast.expr | None) -> str:
         if id(shape) not in inside or not isinstance(shape.slice, ast.Tuple):
             continue
         size = shape.slice.elts[1]
-        if isinstance(size, ast.Constant):
+        if isinstance(size, ast.Constant) and size.value != "...":
             kind = shape.value.id.lower() if isinstance(shape.value, ast.Name) else ""
             texts.append(("" if kind == "float" else f"{kind} ") + f"[{str(size.value).strip()}]")
     return ", ".join(dict.fromkeys(texts))

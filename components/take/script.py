@@ -18,14 +18,15 @@ from components.take.literals import Data, Written
 from components.take.modules import Module, bound_names, read_module, root
 from components.take.parts.errors import InputError as PlainInputError
 from components.take.parts.network import Network as PlainNetwork
+from components.take.parts.network import load as load_named
 from components.take.parts.numbers import rounded
 from components.take.parts.rewritten import attention as rewritten_attention
 from components.take.scopes import analyse
 from models.errors import InputError
-from models.networks.loading import Network
+from models.networks.loading import Network, load
 from models.networks.recording import attention
 
-Named = dict[str, object]  # what most recipes return: numbers, lists and tensors by name
+Named = dict[str, Any]  # what most recipes return: numbers, lists and tensors by name
 Tolerance = float | dict[str, float]
 
 MOST_SHOWN = 150_000  # characters of data that a page shows; more stand only in the file
@@ -42,6 +43,7 @@ def _place(thing: Any) -> tuple[str, str]:
 REDIRECTED = {  # what would bring along how this program runs
     _place(InputError): _place(PlainInputError),
     _place(Network): _place(PlainNetwork),
+    _place(load): _place(load_named),
     _place(attention): _place(rewritten_attention),
 }
 

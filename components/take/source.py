@@ -1,5 +1,6 @@
 """Where a script takes a network from: its own text, a package, or transformers' hub."""
 
+import dataclasses
 from functools import lru_cache
 from typing import Any
 
@@ -13,7 +14,9 @@ from components.take.parts.recorded import Change, record
 from models.networks.catalogue import Entry, find
 from models.networks.interventions import Intervention
 from models.networks.loading import Network, load
+from models.networks.rotary import Rotary
 from models.networks.tracing import NO_INTERVENTION, Trace
+from models.rotary.rope import rotate, rotation
 
 Given = dict[str, Any]  # a recipe's arguments, or how a script makes them
 
@@ -110,6 +113,36 @@ def given_head(network: str, trace: Trace, change: Intervention, layer: int, hea
     }
 
 
+def given_unrotated(network: str, trace: Trace, layer: int, head: int, rotary: Rotary) -> Given:
+    """``query`` and ``key`` of one head before rotary embedding, and what is ``visible`` to it."""
+    held = trace.layers[layer]
+    visible = held.visible if held.visible.ndim == 2 else held.visible[head]
+    if is_embedded(network):
+        return {
+            "query": held.unrotated_query[head],
+            "key": held.unrotated_key[held.key_of_head[head]],
+            "visible": visible_of(visible),
+        }
+    place = f"recorded.layers[{layer}]"
+    return {
+        **given_recorded(network, trace, NO_INTERVENTION),
+        "turn": turn_of(trace, rotary),
+        "query": Expression(f"rotate({place}.query[{head}], turn.inverse)", (rotate,)),
+        "key": Expression(f"rotate({place}.key[{head}], turn.inverse)", (rotate,)),
+        "visible": Expression(f"{place}.visible[{head}]"),
+    }
+
+
+def turn_of(trace: Trace, rotary: Rotary) -> Expression:
+    """The Python that makes a network's rotation of a text."""
+    frequency = Written().text("", rotary.frequency, 20)
+    return Expression(
+        f'rotation(torch.arange({trace.tokens_shown}), {frequency}, "{rotary.layout}", {rotary.factor!r})',
+        (rotation,),
+        ("import torch",),
+    )
+
+
 def given_queries(network: str, trace: Trace) -> Given:
     """``query`` and ``key`` of all heads of all layers, what is ``visible``, and the ``scale``."""
     if is_embedded(network):
@@ -140,3 +173,10 @@ def visible_of(visible: Tensor) -> Tensor | Expression:
             f"torch.ones({len(visible)}, {len(visible)}).tril().bool()", imports=("import torch",)
         )
     return visible
+
+
+def row_of(rows: Tensor | Expression, row: int) -> Tensor | Expression:
+    """One row of what a script is given, or makes."""
+    if isinstance(rows, Tensor):
+        return rows[row]
+    return dataclasses.replace(rows, text=f"{rows.text}[{row}]")

@@ -105,13 +105,19 @@ def hide(haystack: Haystack, vocabulary: range, start_token: int, hidden: bool =
     return HiddenNeedles(torch.tensor(texts), torch.tensor(depths), torch.tensor(values))
 
 
+def value_tokens(vocabulary: int) -> range:
+    """The tokens of which texts are made.
+
+    The first ones of a byte-level vocabulary are single bytes, which seldom stand alone in text.
+    """
+    return range(vocabulary // 8, vocabulary)
+
+
 def retrieve(network: str, way: Way, haystack: Haystack, hidden: bool = True) -> Retrieval:
     """Ask for every needle; ``hidden`` False is the honest baseline, a text without them."""
     loaded = load(network)
-    # The first tokens of a byte-level vocabulary are single bytes, which seldom stand alone in text.
-    vocabulary = range(loaded.vocabulary // 8, loaded.vocabulary)
     start = loaded.tokenizer.bos_token_id or 0
-    needles = hide(haystack, vocabulary, start, hidden)
+    needles = hide(haystack, value_tokens(loaded.vocabulary), start, hidden)
     parts = [long_logits(network, way, tokens, haystack.asked_at) for tokens in needles.tokens.split(BATCH)]
     return score(torch.cat(parts), needles)
 

@@ -1,4 +1,4 @@
-"""The context page: its snippets repeat its numbers, and its scenes and answers set what they name."""
+"""The context page: its scenes and answers set what they name."""
 
 import numpy as np
 import pytest
@@ -9,45 +9,7 @@ from components.controls import parse_link
 from components.lesson import Link
 from components.words import LANGUAGES
 from tests.pages.context_screen import DEFAULTS, KEPT, VIEWS, context, settled, stopped
-from tests.pages.screen import figures, follow_answers, follow_scenes, live, open_page, run_snippet, said
-
-
-@pytest.mark.parametrize("method", ["linear", "dynamic", "yarn", "llama3", "longrope", "truncated"])
-def test_the_snippet_repeats_the_frequencies(method):
-    screen = context(view="frequencies", method=method, factor="4")
-    scaled = run_snippet(screen)[0]["scaled"]
-    drawn = figures(screen)["context_wavelengths"]["data"][1]["customdata"]
-    np.testing.assert_allclose(scaled.wavelengths.numpy(), drawn, rtol=1e-5)
-
-
-def test_the_snippet_repeats_the_losses():
-    screen = settled(context(view="loss", length="512", family="reach", method="lambda", window="64"))
-    losses = run_snippet(screen)[0]["losses"]
-    rows = screen.dataframe[0].value.set_index("method")
-    shown = rows.loc["Λ: sinks and window", "257–512"]
-    assert float(losses[:, 256:].mean()) == pytest.approx(shown, abs=1e-3)
-
-
-def test_the_snippet_repeats_the_shares():
-    screen = context(view="distance", length="512", layer="3", head="1")
-    names = run_snippet(screen)[0]
-    found = names["weight_by_distance"](names["weights"], 256).share
-    drawn = {trace["name"]: trace["y"] for trace in figures(screen)["context_shares"]["data"]}
-    np.testing.assert_allclose(drawn["YaRN"], found.numpy(), atol=1e-5)
-
-
-def test_the_snippet_repeats_the_needles():
-    screen = settled(context(view="needle", length="512", trials="4", method="ntk"))
-    names = run_snippet(screen)[0]
-    last = names["retrieve"]("loupe-llama", names["way"], names["Haystack"](512, 5, 4, 0))
-    drawn = figures(screen)["context_needles_scaled"]["data"][0]["z"]
-    np.testing.assert_allclose(drawn[:, 2], last.best_of_all.numpy())
-
-
-def test_the_snippet_repeats_the_config():
-    screen = context(view="config", example="gemma-3")
-    ropes = run_snippet(screen)[0]["read"].ropes
-    assert {rope.layer_type for rope in ropes} == {"full_attention", "sliding_attention"}
+from tests.pages.screen import figures, follow_answers, follow_scenes, live, offers_python, open_page, said
 
 
 @pytest.mark.parametrize("view", VIEWS)
@@ -58,6 +20,7 @@ def test_every_view_can_be_taken_along(view):
         f"context_{view}_html",
     }
     assert f"context_{view}_link" in live(screen)
+    assert offers_python(screen)
 
 
 def test_what_is_on_screen_is_written_into_the_address_and_opens_again():

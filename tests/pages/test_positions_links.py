@@ -1,74 +1,13 @@
-"""The positions page: its snippets repeat it, and its scenes, questions and claims set what they name."""
+"""The positions page: its scenes, questions and claims set what they name."""
 
-import re
-
-import numpy as np
 import pytest
 
 from components.catalogue import lesson
 from components.controls import parse_link
 from components.lesson import Link
 from components.words import LANGUAGES
-from tests.pages.positions_screen import DEFAULTS, VIEWS, figures_of, pair_values, positions
-from tests.pages.screen import figures, follow_answers, live, open_page, run_snippet, said
-
-
-def test_the_snippet_of_the_microscope_repeats_the_bars():
-    screen = positions(query="9", key="3", layer="2", head="1", moved="7", offset="100")
-    names, printed = run_snippet(screen)
-    bars = pair_values(screen)
-    np.testing.assert_array_equal(names["scores"].pairs[0, 0].numpy(), bars)
-    assert str(names["scores"].total.item()) in printed
-
-
-@pytest.mark.parametrize("query", [{"width": "32", "base": "500.0"}, {"source": "learned"}])
-def test_the_snippet_of_the_vectors_repeats_the_matrix(query):
-    screen = positions(view="encode", length="40", position="7", **query)
-    names, printed = run_snippet(screen)
-    shown = figures(screen)["positions_matrix"]["data"][0]["z"]
-    table = names["table"].numpy()
-    scale = table.flat[5] / shown.flat[5]
-    np.testing.assert_allclose(shown * scale, table, rtol=1e-4, atol=1e-5)
-    assert str(names["table"]) in printed
-
-
-def test_the_snippet_of_the_distances_repeats_two_curves():
-    screen = positions(view="decay", base="200.0", farthest="50", layer="2", head="4")
-    names, _printed = run_snippet(screen)
-    curves = figures(screen)["positions_decay"]["data"]
-    np.testing.assert_array_equal(names["in_phase"](names["distances"], names["frequency"]), curves[0]["y"])
-    mean = names["mean_cosine_at_distances"](
-        names["query"], names["key"], names["visible"], names["distances"], names["frequency"], "half"
-    )
-    np.testing.assert_allclose(mean, curves[3]["y"], atol=1e-6)
-
-
-@pytest.mark.parametrize("swap", ["none", "both", "key"])
-def test_the_snippet_of_the_layouts_repeats_the_right_map(swap):
-    screen = positions(view="layout", swap=swap, layer="2", head="1")
-    names, _printed = run_snippet(screen)
-    shown = figures(screen)["positions_swapped"]["data"][0]["z"]
-    lower = np.tril_indices_from(shown)
-    np.testing.assert_array_equal(names["scores"].numpy()[lower], shown[lower])
-
-
-def test_the_snippet_of_the_comparison_repeats_the_profiles():
-    screen = positions(view="compare", base="300.0", strength="0.5", head="2")
-    names, _printed = run_snippet(screen)
-    curves = figures(screen)["positions_profiles"]["data"]
-    assert len(curves) == 6
-    for result, curve in zip(names["found"].values(), curves, strict=True):
-        np.testing.assert_allclose(result.profile.numpy(), curve["y"], atol=1e-5)
-
-
-@pytest.mark.parametrize("case", range(4))
-def test_the_snippet_of_the_shuffle_repeats_its_curve(case):
-    name = ("both", "positions", "mask", "nothing")[case]
-    screen = positions(view="shuffle", case=name, seed="4")
-    printed = run_snippet(screen)[1]
-    curve = figures(screen)["positions_change"]["data"][case]["y"]
-    numbers = [float(number) for number in re.findall(r"\d\.\d+(?:e[-+]\d+)?", printed)]
-    np.testing.assert_allclose(np.maximum(numbers, 1e-8), curve, rtol=5e-3)  # printed with four digits
+from tests.pages.positions_screen import DEFAULTS, VIEWS, figures_of, positions
+from tests.pages.screen import figures, follow_answers, live, offers_python, open_page, said
 
 
 @pytest.mark.parametrize("view", VIEWS)
@@ -77,7 +16,7 @@ def test_every_view_can_be_taken_along(view):
     name = f"positions_{view}"
     assert {button.key for button in screen.get("download_button")} == {f"{name}_csv", f"{name}_html"}
     assert f"{name}_link" in live(screen)
-    assert len(screen.code) == 1
+    assert offers_python(screen)
 
 
 def test_what_is_on_screen_is_written_into_the_address_and_opens_again():

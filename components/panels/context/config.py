@@ -1,6 +1,5 @@
 """A pasted config.json: every rotary field, what it means, and what transformers computes from it."""
 
-import json
 from functools import cache
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from components.page import Check, Page, checked_against, take_with_you
 from components.panels import panel
 from components.panels.context.meanings import meaning
 from components.panels.context.paper import paper_and_library
+from components.take.context import config as config_script
 from components.words import _
 from models.errors import InputError
 from models.rotary.config import ReadConfig, RopeOfLayers, config_parts, read_config
@@ -72,7 +72,12 @@ def pasted_config(page: Page) -> None:
     paper_and_library(rope.settings, rope.settings.longest)
     checked_against(checks(read))
     rows = table(rope)
-    take_with_you(f"{page.name}_config", lambda: rows, lambda: figure_of(rope), snippet(text, part))
+    take_with_you(
+        f"{page.name}_config",
+        lambda: rows,
+        lambda: figure_of(rope),
+        lambda: config_script(text, part, read.ropes),
+    )
 
 
 def write_config(page: Page, name: str) -> str:
@@ -223,18 +228,3 @@ def table(rope: RopeOfLayers) -> pd.DataFrame:
             "scaled": scaled.inverse_frequencies.numpy(),
         }
     )
-
-
-def snippet(text: str, part: str) -> str:
-    """Python that repeats the frequencies of every type of layer."""
-    try:
-        config = json.dumps(json.loads(text))
-    except ValueError:
-        config = text
-    return f"""from models.rotary.config import read_config
-from models.rotary.scaling import scaled_rope
-
-read = read_config({config!r}, {part!r})
-for rope in read.ropes:
-    print(rope.layer_type, scaled_rope(rope.settings, rope.settings.longest))
-"""

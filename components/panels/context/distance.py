@@ -24,6 +24,7 @@ from components.panels.context.settings import (
     method_label,
     way_of,
 )
+from components.take.context import distance as distance_script
 from components.words import _, language
 from models.context.distance import (
     WeightByDistance,
@@ -159,19 +160,13 @@ def far_reading(page: Page, method: str, passage: str, length: int, layer: int, 
         f"{page.name}_distance",
         lambda: table,
         lambda: small_attention(small, length, load(NETWORK).context),
-        snippet(way, passage, length, layer, head),
+        lambda: distance_script(
+            NETWORK,
+            way,
+            passage_tokens(NETWORK, passage, length),
+            (layer, head),
+            load(NETWORK).context,
+            by_distance,
+            sink,
+        ),
     )
-
-
-def snippet(way: Way, passage: str, length: int, layer: int, head: int) -> str:
-    """Python that repeats the bars of the chosen method."""
-    return f"""from models.context.distance import head_weights, weight_by_distance
-from models.context.long_attention import Reach
-from models.context.long_context import Way, long_attention_states, passage_tokens
-from models.rotary.scaling import RopeSettings
-
-way = {way!r}
-tokens = passage_tokens({NETWORK!r}, {passage!r}, {length})
-weights = head_weights(long_attention_states({NETWORK!r}, way, tokens), {layer}, {head})
-print(weight_by_distance(weights, {load(NETWORK).context}).share)
-"""

@@ -22,6 +22,7 @@ from components.panels.context.settings import (
     method_label,
     settings_of,
 )
+from components.take.context import frequencies as frequencies_script
 from components.words import _
 from models.rotary.library import library_rope
 from models.rotary.scaling import (
@@ -159,7 +160,12 @@ def pair_arithmetic(page: Page, method: str, width: int, trained: int) -> None:
     paper_and_library(now.of(method), now.target)
     checked_against(checks(now))
     rows = table(now)
-    take_with_you(f"{page.name}_frequencies", lambda: rows, lambda: whole_figure(now, pair), snippet(now))
+    take_with_you(
+        f"{page.name}_frequencies",
+        lambda: rows,
+        lambda: whole_figure(now, pair),
+        lambda: frequencies_script(now.of(now.method), now.target),
+    )
 
 
 def steps(now: Present, pair: int) -> list[str]:
@@ -237,14 +243,3 @@ def whole_figure(now: Present, pair: int) -> go.Figure:
     own = scaled_rope(now.of("default")).wavelengths.numpy()
     scaled = now.scaled(now.method).wavelengths.numpy()
     return wavelengths(own, scaled, now.trained, now.target, method_label(now.method), pair)
-
-
-def snippet(now: Present) -> str:
-    """Python that repeats the scaled frequencies."""
-    return f"""from models.rotary.scaling import RopeSettings, scaled_rope
-
-settings = {now.of(now.method)!r}
-scaled = scaled_rope(settings, {now.target})
-print(scaled.inverse_frequencies)
-print(scaled.attention_factor)
-"""

@@ -26,6 +26,8 @@ from components.panels.context.settings import (
     way_of,
 )
 from components.panels.context.stretch import stretch_preview
+from components.take.context import loss as loss_script
+from components.take.script import Script
 from components.words import _
 from components.work.jobs import Job, followed, job_for
 from models.context.long_context import (
@@ -168,7 +170,7 @@ def finish(page: Page, ways: dict[str, Way], method: str, length: int, job: Job)
         f"{page.name}_loss",
         lambda: by_position(ways, length),
         lambda: loss_figure(curves, list(ways), method, length),
-        snippet(ways[method], length),
+        lambda: python(ways[method], length),
     )
 
 
@@ -180,15 +182,29 @@ def checked(way: Way) -> float:
 
 def table(ways: dict[str, Way], length: int) -> pd.DataFrame:
     """Mean loss in nats a token, by range of positions, over all passages."""
-    edges = [0, *(edge for edge in (256, 512, 1_024, 2_048) if edge <= length)]
     rows = []
     for name, way in ways.items():
         values = torch.stack([passage_loss(way, passage, length) for passage in PASSAGES])
         means = {
-            f"{low + 1:,}–{high:,}": float(values[:, low:high].mean()) for low, high in pairwise(edges)
+            f"{low + 1:,}–{high:,}": float(values[:, low:high].mean())
+            for low, high in pairwise(edges(length))
         }
         rows.append({"method": method_label(name), **means})
     return pd.DataFrame(rows)
+
+
+def python(way: Way, length: int) -> Script:
+    """The chosen method's row of the table."""
+    losses = torch.stack([passage_loss(way, passage, length) for passage in PASSAGES])
+    bounds = edges(length)
+    means = {f"{low + 1}-{high}": float(losses[:, low:high].mean()) for low, high in pairwise(bounds)}
+    tokens = [passage_tokens(NETWORK, passage, length) for passage in PASSAGES]
+    return loss_script(NETWORK, way, tokens, bounds, means)
+
+
+def edges(length: int) -> list[int]:
+    """Where the ranges of positions begin and end."""
+    return [0, *(edge for edge in (256, 512, 1_024, 2_048) if edge <= length)]
 
 
 def by_position(ways: dict[str, Way], length: int) -> pd.DataFrame:
@@ -198,17 +214,3 @@ def by_position(ways: dict[str, Way], length: int) -> pd.DataFrame:
         for name, way in ways.items()
     }
     return pd.DataFrame(columns).rename_axis("position").reset_index()
-
-
-def snippet(way: Way, length: int) -> str:
-    """Python that repeats the chosen method's losses."""
-    return f"""import torch
-
-from models.context.long_attention import Reach
-from models.context.long_context import Way, losses_of
-from models.rotary.scaling import RopeSettings
-
-way = {way!r}
-losses = torch.stack(list(losses_of({NETWORK!r}, way, {length})))
-print(losses.mean(0))
-"""

@@ -6,6 +6,7 @@ from functools import lru_cache
 import numpy as np
 import pandas as pd
 import streamlit as st
+import torch
 
 from components.controls import choose, whole_number
 from components.figures.context import needle_map
@@ -23,16 +24,19 @@ from components.panels.context.settings import (
     way_of,
 )
 from components.panels.context.stretch import stretch_preview
+from components.take.context import Metric
+from components.take.context import needle as needle_script
+from components.take.script import Script
 from components.words import _
 from components.work.jobs import Job, followed, job_for
 from models.context.long_context import Way
-from models.context.needle import KEY_TOKENS, Haystack, Retrieval, retrieve, wilson_interval
+from models.context.needle import KEY_TOKENS, Haystack, Retrieval, retrieve, value_tokens, wilson_interval
 from models.networks.loading import load
 
 DEPTHS = 5
 LONGEST = (512, 1_024, 2_048)
 SHORTEST = 128
-METRICS = ("best_of_all", "best_of_values", "probability")
+METRICS: tuple[Metric, ...] = ("best_of_all", "best_of_values", "probability")
 
 Cell = tuple[str, int, Retrieval]  # what was asked, length, answers
 
@@ -125,7 +129,7 @@ def draw(page: Page, job: Job, names: list[str], lengths: list[int], metric: str
 
 
 def finish(
-    page: Page, job: Job, ways: dict[str, Way], lengths: list[int], metric: str, trials: int, seed: int
+    page: Page, job: Job, ways: dict[str, Way], lengths: list[int], metric: Metric, trials: int, seed: int
 ) -> None:
     """Every length in a row with its interval, chance, and the luck that was measured."""
     rows = table(job, list(ways), lengths, metric, trials)
@@ -141,7 +145,26 @@ def finish(
         f"{page.name}_needle",
         lambda: every_cell(job),
         lambda: needle_map(shares, lengths, load(NETWORK).context, method_label(method)),
-        snippet(ways[method], lengths, trials, seed),
+        lambda: python(ways[method], lengths, trials, seed, metric, shares),
+    )
+
+
+def python(way: Way, lengths: list[int], trials: int, seed: int, metric: str, shares: np.ndarray) -> Script:
+    """The chosen way's map."""
+    loaded = load(NETWORK)
+    haystacks = [Haystack(length, DEPTHS, trials, seed) for length in lengths]
+    by_length = {
+        f"{length} tokens": torch.from_numpy(column)
+        for length, column in zip(lengths, shares.T, strict=True)
+    }
+    return needle_script(
+        NETWORK,
+        way,
+        haystacks,
+        value_tokens(loaded.vocabulary),
+        loaded.tokenizer.bos_token_id or 0,
+        metric,
+        by_length,
     )
 
 
@@ -176,16 +199,3 @@ def every_cell(job: Job) -> pd.DataFrame:
         for name, length, retrieval in job.results
         for depth in range(DEPTHS)
     )
-
-
-def snippet(way: Way, lengths: list[int], trials: int, seed: int) -> str:
-    """Python that repeats the map of the chosen way."""
-    return f"""from models.context.long_attention import Reach
-from models.context.long_context import Way
-from models.context.needle import Haystack, retrieve
-from models.rotary.scaling import RopeSettings
-
-way = {way!r}
-for length in {lengths!r}:
-    print(length, retrieve({NETWORK!r}, way, Haystack(length, {DEPTHS}, {trials}, {seed})))
-"""

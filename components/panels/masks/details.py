@@ -111,10 +111,11 @@ def take_away(
     def figure() -> go.Figure:
         return matrix_figure(settings, visible, base)
 
+    layers = None if shown.where == ALL_LAYERS else frozenset({shown.where})
+    cell = (shown.layer, shown.head, pair_now(page, base, shown)[0])
+
     def python() -> Script:
         changed = changed_trace(choice, visible, shown.where)
-        layers = None if shown.where == ALL_LAYERS else frozenset({shown.where})
-        cell = (shown.layer, shown.head, pair_now(page, base, shown)[0])
         return mask_lab(choice.network, changed, settings, layers, cell)
 
     take_with_you(page.name, table, figure, python)

@@ -175,8 +175,9 @@ def take_away(
     def figure() -> go.Figure:
         return head_figure(page, choice.trace, trace, selection)
 
+    cell = (selection.layer, selection.head, *cell_now(page, trace, selection))
+
     def python() -> Script:
-        cell = (selection.layer, selection.head, *cell_now(page, trace, selection))
         return heads_at_work(
             choice.network, trace, intervention, cell, selection.stage, selection.hide_sink
         )

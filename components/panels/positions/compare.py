@@ -15,6 +15,7 @@ from components.panels.network.selection import Selection
 from components.panels.network.text import Choice
 from components.panels.positions.encode import networks_with_tables, table_of
 from components.panels.positions.head import RealHead, choose_head, real_head, rounding_of_scores
+from components.take.positions import compare as compare_script
 from components.words import _
 from models.numerics.comparison import largest_difference
 from models.positions.absolute import principal_components, sinusoidal
@@ -141,8 +142,15 @@ def compare_numbers(page: Page, choice: Choice, selection: Selection) -> None:
             .reset_index()
         ),
         lambda: tiles(found),
-        snippet(page, choice, selection),
+        lambda: compare_script(
+            choice.network, choice.trace, (selection.layer, selection.head), settings, by_name(found)
+        ),
     )
+
+
+def by_name(found: dict[str, EncodedHead]) -> dict[str, EncodedHead]:
+    """The results by the encodings' own names, not by their labels."""
+    return {name: found[label] for name in ENCODINGS if (label := encoding_label(name)) in found}
 
 
 def summary(found: dict[str, EncodedHead], head: RealHead) -> pd.DataFrame:
@@ -201,29 +209,3 @@ def checks(head: RealHead, settings: Settings, found: dict[str, EncodedHead]) ->
         ),
     ]
     return compared[1:] if head.record.softcap is not None else compared
-
-
-def snippet(page: Page, choice: Choice, selection: Selection) -> str:
-    """Python that repeats the tiles."""
-    state, name = st.session_state, page.name
-    table = "None"
-    if table_network() is not None:
-        width = choice.trace.layers[selection.layer].query.shape[-1]
-        table = f"principal_components(learned_table(load({table_network()!r})), {width})"
-    return f"""from models.positions.encodings import ENCODINGS, Settings, encode, head_of
-from models.networks.loading import load
-from models.networks.positions import learned_table
-from models.networks.rotary import rotary_of
-from models.networks.tracing import trace
-from models.positions.absolute import principal_components
-
-network = load({choice.network!r})
-traced = trace(network, {choice.text!r})
-head = head_of(traced.layers[{selection.layer}], {selection.head})
-rotary = rotary_of(network, traced, {selection.layer})
-table = {table}
-settings = Settings(rotary, {float(state[f"{name}_base"])!r}, {float(state[f"{name}_strength"])!r}, table)
-names = [name for name in ENCODINGS if name != "learned" or table is not None]
-found = {{name: encode(head, name, settings) for name in names}}
-print({{name: result.profile for name, result in found.items()}})
-"""

@@ -15,6 +15,7 @@ from components.panels import live_panel, panel
 from components.panels.network.selection import Selection
 from components.panels.network.text import Choice
 from components.panels.positions.head import RealHead, choose_head, real_head
+from components.take.positions import decay as decay_script
 from components.words import _
 from models.attention.softmax import random_queries_and_keys
 from models.numerics.comparison import largest_difference
@@ -124,11 +125,16 @@ def decay_numbers(page: Page, choice: Choice, selection: Selection) -> None:
     rows = summary(curves_now, head)
     st.dataframe(rows, hide_index=True)
     checked_against([check(head, base_of(page), places(page))])
+    phase, _bound, _random, real = map(torch.from_numpy, curves_now.values())
+    chosen = (selection.layer, selection.head)
+    base, distances = base_of(page), places(page)
     take_with_you(
         f"{page.name}_decay",
         lambda: pd.DataFrame({"distance": places(page).numpy(), **curves_now}),
         lambda: decay_curves(page, head),
-        snippet(page, choice, selection),
+        lambda: decay_script(
+            choice.network, choice.trace, chosen, head.rotary, base, distances, (phase, real)
+        ),
     )
 
 
@@ -167,25 +173,3 @@ def check(head: RealHead, base: float, distances: torch.Tensor) -> Check:
         largest_difference(ours, torch.stack(theirs)),
         allowed,
     )
-
-
-def snippet(page: Page, choice: Choice, selection: Selection) -> str:
-    """Python that repeats the head's curve and the one in phase."""
-    return f"""import torch
-
-from models.networks.loading import load
-from models.networks.rotary import rotary_of
-from models.networks.tracing import trace
-from models.positions.decay import in_phase, mean_cosine_at_distances
-
-network = load({choice.network!r})
-traced = trace(network, {choice.text!r})
-record, head = traced.layers[{selection.layer}], {selection.head}
-rotary = rotary_of(network, traced, {selection.layer})
-frequency = rotary.frequency_at({base_of(page)!r})
-distances = torch.linspace(0, {int(places(page)[-1])}, {len(places(page))}).round().long()
-query, key = record.unrotated_query[head], record.unrotated_key[record.key_of_head[head]]
-visible = record.visible if record.visible.ndim == 2 else record.visible[head]
-print(in_phase(distances, frequency))
-print(mean_cosine_at_distances(query, key, visible, distances, frequency, rotary.layout))
-"""

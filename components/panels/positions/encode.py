@@ -1,5 +1,7 @@
 """Vectors for positions: the sinusoidal encoding, and tables that a network learned."""
 
+from collections.abc import Callable
+
 import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
@@ -11,6 +13,8 @@ from components.live.figure import live_figure
 from components.live.slider import live_slider
 from components.page import Check, Page, checked_against, take_with_you
 from components.panels import live_panel, panel
+from components.take.positions import learned, sines
+from components.take.script import Script
 from components.words import _
 from models.errors import InputError
 from models.networks.catalogue import available
@@ -165,8 +169,16 @@ def encode_numbers(page: Page, source: str) -> None:
         f"{page.name}_encode",
         lambda: pd.DataFrame(table.numpy()).rename_axis("position").reset_index(),
         lambda: matrix(table, position, extent_of(page, source)),
-        snippet(page, source),
+        python(page, source, table),
     )
+
+
+def python(page: Page, source: str, table: torch.Tensor) -> Callable[[], Script]:
+    width, base, length, position = settings(page)
+    if source == "sinusoidal":
+        return lambda: sines(width, base, length, position, table)
+    network = st.session_state[f"{page.name}_table"]
+    return lambda: learned(network, length, position, table)
 
 
 def formula(width: int, base: float, position: int, pair: int, table: torch.Tensor) -> str:
@@ -180,23 +192,3 @@ def formula(width: int, base: float, position: int, pair: int, table: torch.Tens
         rf"\mathrm{{PE}}({position},{2 * pair + 1})&=\cos({position}\cdot{theta:.6g})={cosine:.4f}"
         r"\end{aligned}"
     )
-
-
-def snippet(page: Page, source: str) -> str:
-    """Python that repeats the numbers of the matrix."""
-    width, base, length, position = settings(page)
-    if source == "sinusoidal":
-        return f"""from models.positions.absolute import cosines_with, sinusoidal
-
-table = sinusoidal({length}, {width}, {base!r})
-print(table)
-print(cosines_with(table, {position}))
-"""
-    return f"""from models.networks.loading import load
-from models.networks.positions import learned_table
-from models.positions.absolute import cosines_with, rows
-
-table = rows(learned_table(load({st.session_state[f"{page.name}_table"]!r})), {length})
-print(table)
-print(cosines_with(table, {position}))
-"""

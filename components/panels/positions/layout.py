@@ -14,6 +14,7 @@ from components.panels.network.live_head import next_token
 from components.panels.network.selection import Selection
 from components.panels.network.text import Choice
 from components.panels.positions.head import RealHead, choose_head, real_head, rounding_of_scores
+from components.take.positions import layout as layout_script
 from components.traces import traced_with
 from components.words import _
 from models.attention.next_token import text_losses
@@ -71,7 +72,9 @@ def layout(page: Page, choice: Choice) -> None:
         f"{page.name}_layout",
         lambda: table(base, changed, selection),
         lambda: maps[1],
-        snippet(choice, selection, change),
+        lambda: layout_script(
+            choice.network, base, changed, (selection.layer, selection.head), head.rotary, SWAPS[swap]
+        ),
     )
 
 
@@ -150,18 +153,3 @@ def table(base: Trace, changed: Trace, selection: Selection) -> pd.DataFrame:
     return pd.DataFrame(
         {"own": own.flatten().numpy(), "other": other.flatten().numpy()}, index=index
     ).reset_index()
-
-
-def snippet(choice: Choice, selection: Selection, change: Intervention) -> str:
-    """Python that repeats the right map."""
-    return f"""from models.networks.interventions import Intervention
-from models.networks.loading import load
-from models.networks.tracing import trace
-from models.attention.next_token import text_losses
-
-change = Intervention(swapped_layout=frozenset({sorted(change.swapped_layout)!r}))
-traced = trace(load({choice.network!r}), {choice.text!r}, change)
-scores = traced.layers[{selection.layer}].raw[{selection.head}]
-print(scores)
-print(text_losses(traced.logits, traced.token_ids).mean())
-"""

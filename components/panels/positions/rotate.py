@@ -19,6 +19,7 @@ from components.panels.network.selection import Selection
 from components.panels.network.text import Choice
 from components.panels.positions.checks import rotation_checks
 from components.panels.positions.head import RealHead, choose_head, real_head, tokens_now
+from components.take.positions import rotate as rotate_script
 from components.words import _
 from models.rotary.rope import (
     PairScores,
@@ -195,7 +196,15 @@ def rotate_numbers(page: Page, choice: Choice, selection: Selection) -> None:
         f"{page.name}_rotate",
         lambda: table(now),
         lambda: bars(now),
-        snippet(choice, selection, now),
+        lambda: rotate_script(
+            choice.network,
+            choice.trace,
+            (selection.layer, selection.head),
+            now.head.rotary,
+            now.tokens,
+            now.at,
+            now.scores,
+        ),
     )
 
 
@@ -232,27 +241,3 @@ def table(now: Meeting) -> pd.DataFrame:
             "rotated": now.scores.pairs[0, 0].numpy(),
         }
     )
-
-
-def snippet(choice: Choice, selection: Selection, now: Meeting) -> str:
-    """Python that repeats the bars."""
-    return f"""import torch
-
-from models.networks.loading import load
-from models.networks.rotary import rotary_of
-from models.networks.tracing import trace
-from models.rotary.rope import scores_by_pair
-
-network = load({choice.network!r})
-traced = trace(network, {choice.text!r})
-record = traced.layers[{selection.layer}]
-rotary = rotary_of(network, traced, {selection.layer})
-query = record.unrotated_query[{selection.head}, {now.tokens[0]}]
-key = record.unrotated_key[record.key_of_head[{selection.head}], {now.tokens[1]}]
-scores = scores_by_pair(
-    query[None], key[None], torch.tensor([{now.at[0]}]), torch.tensor([{now.at[1]}]),
-    rotary.frequency, rotary.layout, rotary.factor,
-)
-print(scores.pairs[0, 0])
-print(scores.total.item())
-"""

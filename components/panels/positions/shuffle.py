@@ -13,6 +13,7 @@ from components.page import Check, Page, checked_against, take_with_you
 from components.panels import panel
 from components.panels.network.text import Choice
 from components.panels.positions.head import choose_head
+from components.take.positions import shuffle as shuffle_script
 from components.traces import traced
 from components.words import _
 from models.attention.head_view import difference_from_sdpa, rounding_of_attention
@@ -101,7 +102,7 @@ def shuffle(page: Page, choice: Choice) -> None:
         f"{page.name}_shuffle",
         lambda: pd.DataFrame(series).rename_axis("blocks").reset_index(),
         lambda: figure,
-        snippet(choice, seed, case),
+        lambda: shuffle_script(choice.network, choice.trace, seed, *CASES[case], chosen.change.tolist()),
     )
 
 
@@ -111,16 +112,3 @@ def verdict(largest: float) -> None:
         st.caption(_("Only rounding is left: the network cannot tell the two orders apart."))
     else:
         st.caption(_("The network's vectors depend on the order of the text."))
-
-
-def snippet(choice: Choice, seed: int, case: str) -> str:
-    """Python that repeats one curve."""
-    positions, causal = CASES[case]
-    return f"""from models.networks.loading import load
-from models.networks.tracing import trace
-from models.positions.shuffling import shuffle
-
-network = load({choice.network!r})
-ids = trace(network, {choice.text!r}).token_ids
-print(shuffle(network, ids, {seed}, positions={positions}, causal={causal}).change)
-"""

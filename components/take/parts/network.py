@@ -35,6 +35,25 @@ class Network:
         return int(self.model.config.max_position_embeddings)
 
 
+def taken(model: PreTrainedModel) -> Any:
+    """A model as the functions of this script take it."""
+    return Network(model)
+
+
+_NAMED: dict[str, PreTrainedModel] = {}
+
+
+def named(name: str, model: PreTrainedModel) -> str:
+    """Remember a model under a name, by which ``load`` finds it."""
+    _NAMED[name] = model
+    return name
+
+
+def load(name: str) -> Any:
+    """The network that was given that name."""
+    return Network(_NAMED[name])
+
+
 def network_of(config: dict[str, Any], weights: str) -> PreTrainedModel:
     """A network from its configuration and its weights: safetensors, compressed, in base64."""
     model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**config), attn_implementation="eager")

@@ -1,12 +1,14 @@
 """One pass of a transformers network whose attention is written down, layer by layer, and changed."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.masking_utils import eager_mask
+
+Rewrite = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -56,12 +58,21 @@ class Recorded:
 
 
 def record(
-    model: PreTrainedModel, token_ids: list[int], change: Change = Change(), **inputs: Tensor
+    model: PreTrainedModel,
+    token_ids: list[int],
+    change: Change = Change(),
+    rewrite: Rewrite | None = None,
+    **inputs: Tensor,
 ) -> Recorded:
-    """Run the network on one text; ``inputs`` are handed to it as they are."""
+    """Run the network on one text; ``inputs`` are handed to it as they are.
+
+    ``rewrite`` makes other queries and keys of those that each layer has rotated.
+    """
     found = Recorded(change)
 
     def attend(module, query, key, value, attention_mask, scaling=None, softcap=None, **_options):
+        if rewrite is not None:
+            query, key = rewrite(query, key)
         repeats = query.shape[1] // key.shape[1]
         key, value = key.repeat_interleave(repeats, dim=1), value.repeat_interleave(repeats, dim=1)
         width = query.shape[-1]
