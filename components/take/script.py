@@ -21,10 +21,12 @@ from components.take.parts.network import Network as PlainNetwork
 from components.take.parts.network import load as load_named
 from components.take.parts.numbers import rounded
 from components.take.parts.rewritten import attention as rewritten_attention
+from components.take.parts.texts import passages as given_passages
 from components.take.scopes import analyse
 from models.errors import InputError
 from models.networks.loading import Network, load
 from models.networks.recording import attention
+from models.networks.texts import passages
 
 Named = dict[str, Any]  # what most recipes return: numbers, lists and tensors by name
 Tolerance = float | dict[str, float]
@@ -44,6 +46,7 @@ REDIRECTED = {  # what would bring along how this program runs
     _place(InputError): _place(PlainInputError),
     _place(Network): _place(PlainNetwork),
     _place(load): _place(load_named),
+    _place(passages): _place(given_passages),
     _place(attention): _place(rewritten_attention),
 }
 

@@ -12,8 +12,7 @@ from components.work.runs import QUEUE
 from models.optimizers.surfaces import SURFACES
 from models.optimizers.trajectories import KINDS
 from tests.components.test_lesson import constant
-from tests.pages.screen import figures, follow_answers, follow_scenes, live, open_page, said
-from tests.pages.test_attention_links import numbers, run_snippet
+from tests.pages.screen import figures, follow_answers, follow_scenes, live, offers_python, open_page, said
 
 DEFAULTS = constant("optimizers", "DEFAULTS")
 VIEWS = {
@@ -62,7 +61,7 @@ def test_every_view_opens_by_its_address_in_every_language(view, language):
     assert set(drawn(screen)) == VIEWS[view]
     assert all(data["alt"] for data in live(screen).values() if "figure" in data)
     assert checks(screen)
-    assert len(screen.code) == 1
+    assert offers_python(screen)
     assert {button.key for button in screen.get("download_button")} >= {
         "optimizers_csv" if view == "paths" else f"optimizers_{view}_csv"
     }
@@ -256,33 +255,6 @@ def test_four_networks_are_trained_side_by_side():
     found = lines(drawn(screen)["four"])
     assert {len(trace["y"]) for trace in found.values()} == {100}
     assert set(found) == {"Pre-LN", "Pre-LN, warm-up 50", "Post-LN", "Post-LN, warm-up 50"}
-
-
-# Take it with you
-
-
-@pytest.mark.parametrize(
-    "query", [QUICK, {"surface": "typed", "noise": "1", "schedule": "cosine", **QUICK}]
-)
-def test_the_snippet_of_the_paths_repeats_their_ends(query):
-    screen = optimizers(**query)
-    names, printed = run_snippet(screen)
-    ends = [(t["x"][-1], t["y"][-1]) for n, t in lines(drawn(screen)["contour"]).items() if "η" in n]
-    np.testing.assert_allclose(numbers(printed).reshape(-1, 2), ends, atol=1e-4)
-    assert names["path"].positions.shape == (61, 2)
-
-
-def test_the_snippet_of_the_basin_repeats_its_best_rates():
-    screen = optimizers(view="basin", **QUICK)
-    _names, printed = run_snippet(screen)
-    best = [float(line.split()[1]) for line in printed.splitlines()]
-    assert [f"{rate:.2g}" for rate in best] == list(screen.dataframe[0].value["Best rate"])
-
-
-@pytest.mark.parametrize("view", ["rotation", "first", "decay", "momentum", "matrices"])
-def test_other_snippets_run(view):
-    _names, printed = run_snippet(optimizers(view=view, **QUICK))
-    assert len(numbers(printed)) >= 2
 
 
 # Scenes, questions and claims

@@ -149,7 +149,9 @@ def finish(
     )
 
 
-def python(way: Way, lengths: list[int], trials: int, seed: int, metric: str, shares: np.ndarray) -> Script:
+def python(
+    way: Way, lengths: list[int], trials: int, seed: int, metric: Metric, shares: np.ndarray
+) -> Script:
     """The chosen way's map."""
     loaded = load(NETWORK)
     haystacks = [Haystack(length, DEPTHS, trials, seed) for length in lengths]

@@ -12,6 +12,7 @@ from components.live.figure import live_figure
 from components.page import Check, Page, checked_against, take_with_you
 from components.panels import panel
 from components.panels.optimizers.setup import Setup, choice_now, choose_setup, path_of, with_rate
+from components.take.optimizers import basin as basin_script
 from components.words import _
 from models.optimizers.learning_rates import Basin, basin, rates_between
 from models.optimizers.surfaces import SurfaceChoice, surface
@@ -64,7 +65,13 @@ def learning_rate_basin(page: Page) -> None:
     rows = basin_table(basins)
     st.dataframe(rows, hide_index=True)
     checked_against([basin_check(page, setup, basins)])
-    take_with_you(f"{page.name}_basin", lambda: losses_table(basins), lambda: figure, snippet(page, setup))
+    found = [(with_rate(choice_now(page, kind), KINDS[kind].rate), one) for kind, one in basins.items()]
+    take_with_you(
+        f"{page.name}_basin",
+        lambda: losses_table(basins),
+        lambda: figure,
+        lambda: basin_script(setup.surface, setup.start, setup.run, (LOW, HIGH), found),
+    )
 
 
 def rate_of(kind: str, found: Basin, which: str) -> float:
@@ -146,23 +153,3 @@ def basin_check(page: Page, setup: Setup, basins: dict[str, Basin]) -> Check:
         alone = path.losses[-1].item() - (setup.made.lowest or 0.0)
         differences.append(abs(alone - found.losses[found.best].item()))
     return Check(_("each optimizer's best run, run again one at a time"), max(differences), 1e-6)
-
-
-def snippet(page: Page, setup: Setup) -> str:
-    """Python that repeats the curves."""
-    found = [with_rate(choice_now(page, kind), KINDS[kind].rate) for kind in setup.kinds]
-    choices = ",\n    ".join(map(repr, found))
-    run = repr(setup.run).replace("inf", 'float("inf")')
-    return f"""from models.optimizers.learning_rates import basin, rates_between
-from models.optimizers.trajectories import Choice, Run
-from models.optimizers.schedules import Schedule
-from models.optimizers.surfaces import SurfaceChoice, surface
-
-made = surface({setup.surface!r})
-run = {run}
-for choice in (
-    {choices},
-):
-    found = basin(made, {setup.start!r}, choice, rates_between({LOW}, {HIGH}, {COUNT}), run)
-    print(choice.kind, found.best_rate, found.losses.tolist())
-"""

@@ -11,6 +11,7 @@ from components.live.figure import live_figure
 from components.live.slider import live_slider, slider_value
 from components.page import Check, Page, checked_against, take_with_you
 from components.panels import panel
+from components.take.optimizers import decay as decay_script
 from components.words import _
 from models.errors import InputError
 from models.optimizers.weight_decay import WAYS, Decayed, DecayTrial, decay_only, decay_run
@@ -81,7 +82,12 @@ def decayed(page: Page) -> None:
     st.dataframe(rows, hide_index=True)
     st.latex(formulas(trial))
     checked_against([decay_check(trial)])
-    take_with_you(f"{page.name}_decay", lambda: rows, lambda: decay_figure(found, trial, 0), snippet(trial))
+    take_with_you(
+        f"{page.name}_decay",
+        lambda: rows,
+        lambda: decay_figure(found, trial, 0),
+        lambda: decay_script(trial, found),
+    )
 
 
 def decay_figure(found: dict[str, Decayed], trial: DecayTrial, number: int) -> go.Figure:
@@ -134,15 +140,3 @@ def decay_check(trial: DecayTrial) -> Check:
     if not all(gap == gap for gap in gaps):
         raise InputError("This decay has no finite result.")
     return Check(_("torch.optim.SGD and AdamW without gradients, against (1−ηλ)ᵗ"), max(gaps), 1e-9)
-
-
-def snippet(trial: DecayTrial) -> str:
-    """Python that repeats the table."""
-    return f"""from models.optimizers.weight_decay import DecayTrial, decay_only, decay_run
-
-trial = {trial!r}
-for way in {WAYS!r}:
-    found = decay_run(trial, way)
-    print(way, found.mean[-1].tolist(), found.deviation[-1].tolist())
-print(decay_only(trial)[-1].item())
-"""

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
+import torch
 
 from components.controls import whole_number
 from components.figures.optimizer_curves import Curve, curves
@@ -15,6 +16,8 @@ from components.live.slider import live_slider, slider_value
 from components.page import Page, checked_against, take_with_you
 from components.panels import live_panel, panel
 from components.panels.optimizers.training import checks
+from components.take.script import Script
+from components.take.small_transformer import depth as depth_script
 from components.words import _
 from components.work.running import keep_going, run_controls
 from models.optimizers.schedules import Schedule
@@ -159,22 +162,10 @@ def at_start_table(page: Page) -> None:
     )
     st.dataframe(rows, hide_index=True)
     checked_against(checks(Training(norm="post", layers=layers, seed=seed)))
-    take_with_you(
-        f"{page.name}_depth", lambda: rows, lambda: start_figure(layers, seed), snippet(trainings(page))
-    )
+    asked = trainings(page)
 
+    def python() -> Script:
+        before, after = (torch.from_numpy(norms_of(norm, layers, seed)) for norm in ("pre", "post"))
+        return depth_script(asked, (before, after), preview(tuple(asked)))
 
-def snippet(asked: list[Training]) -> str:
-    """Python that repeats both figures."""
-    layers, seed = asked[0].layers, asked[0].seed
-    runs = ",\n    ".join(map(repr, asked))
-    return f"""from models.optimizers.schedules import Schedule
-from models.optimizers.training_lab import Training, gradient_norms_at_start, train
-
-for norm in ("pre", "post"):
-    print(norm, gradient_norms_at_start(norm, {layers}, {seed}).tolist())
-for training in (
-    {runs},
-):
-    print(training, [progress.loss for progress in train(training)][-1])
-"""
+    take_with_you(f"{page.name}_depth", lambda: rows, lambda: start_figure(layers, seed), python)

@@ -11,6 +11,7 @@ from components.live.figure import live_figure
 from components.live.slider import live_slider, slider_value
 from components.page import Check, Page, checked_against, take_with_you
 from components.panels import live_panel, panel
+from components.take.optimizers import first_steps as first_steps_script
 from components.words import _
 from models.optimizers.bias_correction import (
     WAYS,
@@ -130,7 +131,7 @@ def first_step_table(page: Page) -> None:
         f"{page.name}_first",
         lambda: rows,
         lambda: sizes_figure(stream, beta1, beta2, warmup),
-        snippet(stream, beta1, beta2, warmup),
+        lambda: first_steps_script(stream, beta1, beta2, warmup, found),
     )
 
 
@@ -138,13 +139,3 @@ def ratio_check(found: dict, ratio) -> Check:
     """Adam written out without its correction, divided by the ratio, is torch's Adam."""
     gap = (found["uncorrected"] / ratio[:STEPS] - found["adam"]).abs() / found["adam"].clamp(min=1e-3)
     return Check(_("torch.optim.Adam, times the ratio"), gap.max().item(), 1e-3)
-
-
-def snippet(stream: Gradients, beta1: float, beta2: float, warmup: int) -> str:
-    """Python that repeats the curves."""
-    return f"""from models.optimizers.bias_correction import Gradients, correction_ratio, first_steps
-
-for way, sizes in first_steps({stream!r}, {beta1!r}, {beta2!r}, {warmup}).items():
-    print(way, sizes.tolist())
-print(correction_ratio({beta1!r}, {beta2!r}, {STEPS}))
-"""

@@ -15,6 +15,7 @@ from components.live.figure import live_figure
 from components.live.slider import live_slider, slider_value
 from components.page import Check, Page, checked_against, take_with_you
 from components.panels import live_panel, panel
+from components.take.optimizers import matrices as matrices_script
 from components.words import _
 from models.optimizers.learning_rates import rates_between
 from models.optimizers.matrix_problem import (
@@ -176,7 +177,12 @@ def matrix_numbers(page: Page, problem: MatrixProblem, found: dict[str, Tuned]) 
     st.dataframe(rows, hide_index=True)
     checked_against(checks(problem, found, step))
     take_with_you(
-        f"{page.name}_matrices", lambda: rows, lambda: loss_figure(found, step), snippet(problem, found)
+        f"{page.name}_matrices",
+        lambda: rows,
+        lambda: loss_figure(found, step),
+        lambda: matrices_script(
+            problem, STEPS, step, {kind: (one.rate, one.run) for kind, one in found.items()}
+        ),
     )
 
 
@@ -222,15 +228,3 @@ def checks(problem: MatrixProblem, found: dict[str, Tuned], step: int) -> list[C
         ),
         Check(_("torch.optim.Adam under CosineAnnealingLR, last loss"), gap, 1e-6),
     ]
-
-
-def snippet(problem: MatrixProblem, found: dict[str, Tuned]) -> str:
-    """Python that repeats the loss curves."""
-    rates = {kind: one.rate for kind, one in found.items()}
-    return f"""from models.optimizers.matrix_problem import MatrixProblem, matrix_run
-from models.optimizers.schedules import Schedule
-
-problem = {problem!r}
-for kind, rate in {rates!r}.items():
-    print(kind, matrix_run(problem, kind, rate, {STEPS}, Schedule("cosine")).losses.tolist())
-"""

@@ -11,6 +11,7 @@ from components.live.figure import live_figure
 from components.live.slider import live_slider, slider_value
 from components.page import Check, Page, checked_against, take_with_you
 from components.panels import live_panel, panel
+from components.take.optimizers import momentum as momentum_script
 from components.words import _
 from models.optimizers.momentum import (
     best_gradient_descent,
@@ -142,7 +143,7 @@ def momentum_numbers(page: Page) -> None:
         f"{page.name}_momentum",
         lambda: rows,
         lambda: map_figure(condition, rate, beta),
-        snippet(condition, rate, beta),
+        lambda: momentum_script(condition, rate, beta, both, best_momentum(condition), STEPS),
     )
 
 
@@ -203,16 +204,3 @@ def checks(condition: float, rate: float, beta: float) -> list[Check]:
         Check("torch.linalg.eigvals", eigen, 1e-6),
         Check(_("the recursion with torch.optim.SGD, 30 steps, relative"), gap, 1e-9),
     ]
-
-
-def snippet(condition: float, rate: float, beta: float) -> str:
-    """Python that repeats the numbers of the first row."""
-    return f"""import torch
-
-from models.optimizers.momentum import best_momentum, library_path, spectral_radius
-
-alpha, beta = torch.tensor({rate!r}).double(), torch.tensor({beta!r}).double()
-print([spectral_radius(alpha, beta, curvature).item() for curvature in (1.0, {condition!r})])
-print(best_momentum({condition!r}))
-print(library_path({rate!r}, {beta!r}, {condition!r}, {STEPS}).norm(dim=-1))
-"""

@@ -13,6 +13,8 @@ from components.panels import live_panel, panel
 from components.panels.optimizers.anatomy import step_anatomy
 from components.panels.optimizers.setup import Setup, choose_setup, tune
 from components.panels.optimizers.walks import Walk, step_now, walks, with_sliders
+from components.take.optimizers import paths as paths_script
+from components.take.script import Script
 from components.words import _
 from models.optimizers.surfaces import SurfaceChoice, distance_to_minimum, grid_axes, on_grid, surface
 from models.optimizers.trajectories import KINDS
@@ -124,22 +126,8 @@ def take_paths(page: Page, setup: Setup) -> None:
         scrubbing = figures.contour_scrubbing(contour, shown, setup.run.steps, step)
         return go.Figure(scrubbing.put_into(contour.to_dict()))
 
-    take_with_you(page.name, table, figure, snippet(setup, found))
+    def python() -> Script:
+        done = [(walk.choice, walk.path) for walk in found]
+        return paths_script(setup.surface, setup.start, setup.run, done)
 
-
-def snippet(setup: Setup, found: list[Walk]) -> str:
-    """Python that repeats the last position of every path."""
-    choices = ",\n    ".join(repr(walk.choice) for walk in found)
-    run = repr(setup.run).replace("inf", 'float("inf")')
-    return f"""from models.optimizers.trajectories import Choice, Run, trajectory
-from models.optimizers.schedules import Schedule
-from models.optimizers.surfaces import SurfaceChoice, surface
-
-made = surface({setup.surface!r})
-run = {run}
-for choice in (
-    {choices},
-):
-    path = trajectory(made, {setup.start!r}, choice, run)
-    print(choice.kind, path.positions[path.last].tolist(), path.diverged_at)
-"""
+    take_with_you(page.name, table, figure, python)

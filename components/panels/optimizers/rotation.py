@@ -18,6 +18,7 @@ from components.page import Check, Page, checked_against, take_with_you
 from components.panels import live_panel, panel
 from components.panels.optimizers.paths import grid_of
 from components.panels.optimizers.setup import choose_kinds, path_of
+from components.take.optimizers import rotation as rotation_script
 from components.words import _
 from models.optimizers.conditioning import NEVER, Rotations, rotations, turned_start
 from models.optimizers.learning_rates import rates_between
@@ -27,6 +28,7 @@ from models.optimizers.trajectories import KINDS, Choice, Run, default
 CONDITIONS = (1.0, 3.0, 10.0, 30.0, 100.0)
 ANGLES = tuple(range(0, 91, 5))
 STEPS, TOLERANCE, RATES = 500, 1e-6, 30
+LOW, HIGH = 1e-4, 10.0  # learning rates
 CHECKED = 60  # steps: near the minimum, optimizers that see signs turn rounding into different steps
 
 
@@ -41,7 +43,7 @@ class Turned:
 @st.cache_resource(max_entries=64, show_spinner=False)
 def turned(choice: Choice, condition: float) -> Rotations:
     angles = torch.tensor(ANGLES, dtype=torch.float64)
-    return rotations(choice, condition, angles, rates_between(1e-4, 10.0, RATES), TOLERANCE, STEPS)
+    return rotations(choice, condition, angles, rates_between(LOW, HIGH, RATES), TOLERANCE, STEPS)
 
 
 @panel
@@ -134,7 +136,9 @@ def rotation_table(page: Page, everything: Turned) -> None:
         f"{page.name}_rotation",
         lambda: rows,
         lambda: needed_figure(everything, number),
-        snippet(everything),
+        lambda: rotation_script(
+            everything.condition, ANGLES, (LOW, HIGH, RATES), TOLERANCE, STEPS, everything.found
+        ),
     )
 
 
@@ -174,19 +178,3 @@ def bare_check(everything: Turned, number: int) -> Check:
         max(differences),
         1e-6,
     )
-
-
-def snippet(everything: Turned) -> str:
-    """Python that repeats the curves."""
-    return f"""import torch
-
-from models.optimizers.conditioning import rotations
-from models.optimizers.learning_rates import rates_between
-from models.optimizers.trajectories import default
-
-angles = torch.arange(0, 91, 5, dtype=torch.float64)
-for kind in {list(everything.found)!r}:
-    rates = rates_between(1e-4, 10.0, {RATES})
-    found = rotations(default(kind), {everything.condition!r}, angles, rates, {TOLERANCE!r}, {STEPS})
-    print(kind, found.rate, found.steps_needed.tolist())
-"""

@@ -16,13 +16,11 @@ from components.live.slider import live_slider, slider_value
 from components.page import Check, Page, checked_against, take_with_you
 from components.panels import panel
 from components.panels.optimizers.setup import schedule_label
+from components.take.small_transformer import training as training_script
 from components.words import _
 from components.work.running import keep_going, run_controls
 from models.optimizers.schedules import SHAPES, Schedule
 from models.optimizers.training_lab import (
-    CONTEXT,
-    ROWS,
-    WIDTH,
     Progress,
     Training,
     batch,
@@ -133,7 +131,7 @@ def training_run(page: Page) -> None:
         f"{page.name}_training",
         lambda: table(seen),
         lambda: loss_figure(page, asked, seen),
-        snippet(asked),
+        lambda: training_script(asked, list(seen)),
     )
     keep_going(page, "training", held)
 
@@ -259,14 +257,3 @@ def table(seen: list[Progress]) -> pd.DataFrame:
         for p in seen
     ]
     return pd.DataFrame(rows)
-
-
-def snippet(asked: Training) -> str:
-    """Python that repeats the run."""
-    return f"""from models.optimizers.schedules import Schedule
-from models.optimizers.training_lab import Training, train
-
-# width {WIDTH}, batches of {ROWS} × {CONTEXT} characters
-for progress in train({asked!r}):
-    print(progress.step, progress.loss, progress.gradient_norms.tolist(), progress.sharpness)
-"""
