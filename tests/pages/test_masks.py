@@ -164,8 +164,7 @@ def test_an_encoder_shows_how_its_vectors_turn():
 
 def click(screen, query: int, key: int):
     """What a click on the matrix leaves in the session, then the run that follows it."""
-    held = screen.session_state
-    cells = held["masks_cells"] if "masks_cells" in held else ""
+    cells = screen.session_state["masks_cells"] if "masks_cells" in screen.session_state else ""  # noqa: SIM401  # it has no get
     view = switch(MaskLab.at(text=TEXT, cells=cells), {"x": f"{key} · key", "y": f"{query} · query"})
     screen.session_state["masks_cells"] = view.cells
     return screen.run()
