@@ -1,11 +1,14 @@
 """Whether a page's snippet can stand on its own, and the script that it becomes."""
 
 import ast
+import logging
 import re
 from functools import cache, lru_cache
 
 from components.take.bundle import bundle
+from components.take.modules import BundleError
 
+_log = logging.getLogger("loupe")
 _IMPORTS = re.compile(r"^from (?:models|components)\.[\w.]+ import (?:\([^)]*\)|[^\n]*)\n", re.MULTILINE)
 _OWN_FILES = ("__file__", "importlib.resources")  # what reads a file of this repository
 
@@ -20,8 +23,15 @@ def standalone(snippet: str) -> str:
 
 
 def stands_alone(snippet: str) -> bool:
-    """Whether its script needs no file of this repository, such as the weights of an embedded network."""
-    return _stands_alone("".join(_IMPORTS.findall(snippet)))
+    """Whether its script needs no file of this repository, such as the weights of an embedded network.
+
+    False, too, where a script cannot be made just now: a page goes without it rather than fail.
+    """
+    try:
+        return _stands_alone("".join(_IMPORTS.findall(snippet)))
+    except (BundleError, SystemError, RecursionError):  # Python 3.11's parser, asked by many threads
+        _log.warning("A snippet was not made into a script.", exc_info=True)
+        return False
 
 
 @cache

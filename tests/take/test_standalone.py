@@ -51,3 +51,11 @@ def test_in_an_empty_folder_it_prints_what_the_short_form_prints_here(name, tmp_
 def test_what_reads_an_embedded_network_does_not_claim_to_stand_alone():
     assert not stands_alone("from models.networks.loading import load\n\nprint(load('loupe-llama'))\n")
     assert stands_alone("from models.attention.softmax import log_sum_exp\n\nprint(log_sum_exp)\n")
+
+
+def test_a_page_goes_without_a_script_that_cannot_be_made(monkeypatch):
+    def broken(_imports):
+        raise SystemError("AST constructor recursion depth mismatch")
+
+    monkeypatch.setattr("components.take.standalone._stands_alone", broken)
+    assert not stands_alone("from models.attention.softmax import log_sum_exp\n")
