@@ -89,7 +89,7 @@ class Plane(ExplainsPair, HasPairs, HasLoss):
         )
         down = [loss_label(name) for name, loss in every.items() if float(loss.by_chosen) > 0]
         if down:
-            st.markdown(_("Pushed down although chosen, by: {losses}").format(losses=", ".join(down)))
+            st.caption(_("Pushed down although chosen, by: {losses}").format(losses=", ".join(down)))
         checked_against(plane_checks(self))
         columns = {"value": "loss", "by_chosen": "by_chosen", "by_rejected": "by_rejected"}
         take_with_you(

@@ -54,6 +54,11 @@ def needs(*losses: str) -> Callable[[View], bool]:
     return lambda view: {getattr(view, name, "") for name in ("loss", "added")} & set(losses) != set()
 
 
+def losses_of(view: View) -> tuple[str, ...]:
+    """All losses where there is a whole table of pairs; elsewhere those of a single pair."""
+    return tuple(LOSSES) if view.name == "calculator" else ON_PLANE
+
+
 @dataclass(frozen=True)
 class HasBeta(View):
     """β, which every loss on preferences has."""
@@ -65,7 +70,7 @@ class HasBeta(View):
 class HasLoss(HasBeta):
     """A loss, β, and the conventions that this loss reads; each is kept while it is not on screen."""
 
-    loss: str = one_of(tuple(LOSSES), "sigmoid", label=mark("Loss"), label_of=loss_label)
+    loss: str = one_of(losses_of, "sigmoid", label=mark("Loss"), label_of=loss_label)
     divergence: Divergence = one_of(
         DIVERGENCES,
         "reverse_kl",
