@@ -33,13 +33,17 @@ class Page:
     name: str
     views: tuple[type[View], ...]
 
+    def key(self, word: str) -> str:
+        """What the bench itself keeps of a page, in session and address; controls have their own."""
+        return f"{self.name}_{word}"
+
     @property
     def lesson(self) -> Lesson:
         return lesson(self.name, language())
 
     def view_class(self) -> type[View]:
         """The class of the view that is chosen; the opening one where an unknown one is asked for."""
-        state, key = st.session_state, f"{self.name}_view"
+        state, key = st.session_state, self.key("view")
         by_name = {view.name: view for view in self.views}
         if state.get(key) not in by_name:
             state[key] = opening(self.views).name
@@ -69,7 +73,7 @@ class Page:
 @st.fragment(key="bench")
 def _bench(page: Page) -> None:
     cls = page.view_class()
-    with speaking(language()), panel_timed(f"{page.name}_{cls.name}"):
+    with speaking(language()), panel_timed(page.key(cls.name)):
         view = controls.now(cls)
         with st.container(key="loupe_head", horizontal=True, vertical_alignment="center"):
             _head(page, view)
@@ -120,7 +124,7 @@ def _scenes(page: Page) -> None:
         is_on = number == playing
         st.button(
             scene.label,
-            key=f"{page.name}_scene_{number}",
+            key=page.key(f"scene_{number}"),
             icon=":material/check:" if is_on else ":material/play_arrow:",
             type="primary" if is_on else "tertiary",
             on_click=_play,
@@ -129,13 +133,13 @@ def _scenes(page: Page) -> None:
 
 
 def _scene_now(page: Page) -> int | None:
-    return st.session_state.get(f"{page.name}_scene")
+    return st.session_state.get(page.key("scene"))
 
 
 def _play(page: Page, number: int) -> None:
     scene = page.lesson.scenes[number]
     apply(page, scene)
-    st.session_state[f"{page.name}_scene"] = number
+    st.session_state[page.key("scene")] = number
 
 
 def apply(page: Page, link: Link) -> None:
@@ -145,8 +149,8 @@ def apply(page: Page, link: Link) -> None:
     view = controls.now(cls)
     names = [name for name, key in cls.keys().items() if key in set_keys]
     words = [controls.in_words(view, name) for name in names if name != "text"]
-    st.session_state[f"{page.name}_said"] = words
-    st.session_state[f"{page.name}_scene"] = None
+    st.session_state[page.key("said")] = words
+    st.session_state[page.key("scene")] = None
     bring_into_view()
 
 
@@ -161,12 +165,12 @@ def _choose_view(page: Page) -> None:
     """The views in one line, by their names in the lesson. It stands in the page itself: another view is a
     rerun of all of it, questions too.
     """
-    state, key = st.session_state, f"{page.name}_view"
+    state, key = st.session_state, page.key("view")
     state[f"{key}_widget"] = state[key]
 
     def take() -> None:
         state[key] = state[f"{key}_widget"]
-        state[f"{page.name}_scene"] = None
+        state[page.key("scene")] = None
 
     st.segmented_control(
         _("View"),
@@ -182,7 +186,7 @@ def _choose_view(page: Page) -> None:
 
 def _strange_link(page: Page) -> None:
     """Say once that a link named settings that there are no longer."""
-    if count := st.session_state.pop(f"{page.name}_strange", 0):
+    if count := st.session_state.pop(page.key("strange"), 0):
         st.info(
             _("This link names {count} settings that no longer exist; the rest of it was followed.").format(
                 count=count
@@ -195,8 +199,8 @@ def _stage(page: Page, view: View) -> bool:
 
     Where the view refuses its settings, the last stage that could be made stays, greyed.
     """
-    state, good = st.session_state, f"{page.name}_good"
-    said = state.pop(f"{page.name}_said", None)
+    state, good = st.session_state, page.key("good")
+    said = state.pop(page.key("said"), None)
     watch = page.lesson.views[view.name].watch
     line = _("Set: {settings}.").format(settings=" · ".join(said)) + " " if said else ""
     with st.container(key="watch", horizontal=True, vertical_alignment="center"):
@@ -220,7 +224,7 @@ def _stage(page: Page, view: View) -> bool:
 
 
 def _draw_stage(page: Page, view: View) -> None:
-    pinned = st.session_state.setdefault(f"{page.name}_pin", st.query_params.get(f"{page.name}_pin", ""))
+    pinned = st.session_state.setdefault(page.key("pin"), st.query_params.get(page.key("pin"), ""))
     stage = view.stage()
     if pinned and (first := _pinned_view(page, view, pinned)) is not None:
         takeaway.compare(page.name, first, stage)
@@ -235,14 +239,14 @@ def _plots(view: View) -> list[Plot]:
 
 def _pinned_view(page: Page, view: View, query: str) -> View | None:
     """State A: of the same view as the one on screen, else there is nothing to compare."""
-    if query_texts(query).get(f"{page.name}_view", opening(page.views).name) != view.name:
+    if query_texts(query).get(page.key("view"), opening(page.views).name) != view.name:
         return None
     return type(view).from_query(query)
 
 
 def _pin(page: Page, view: View) -> None:
     """Keep this state as A and go on with B; or let A go."""
-    key = f"{page.name}_pin"
+    key = page.key("pin")
 
     def pin() -> None:
         st.session_state[key] = view.address()
@@ -257,14 +261,14 @@ def _pin(page: Page, view: View) -> None:
 
 def _only(page: Page) -> tuple[str, ...]:
     """The controls that a teacher's link leaves to be seen; none: all."""
-    key = f"{page.name}_only"
+    key = page.key("only")
     text = st.session_state.setdefault(key, st.query_params.get(key, ""))
     return tuple(part for part in str(text).split(",") if part)
 
 
 def _presenting(page: Page, view: View) -> None:
     """Start presenting, and choose which controls the room may see."""
-    state, key = st.session_state, f"{page.name}_only"
+    state, key = st.session_state, page.key("only")
 
     def begin() -> None:
         state[PRESENT] = not is_presenting()
@@ -273,7 +277,7 @@ def _presenting(page: Page, view: View) -> None:
         state[key] = ",".join(state[f"{key}_widget"])
 
     label = _("Stop presenting (P)") if is_presenting() else _("Present (P)")
-    st.button(label, key=f"{page.name}_present", icon=":material/co_present:", on_click=begin)
+    st.button(label, key=page.key("present"), icon=":material/co_present:", on_click=begin)
     in_rail = [name for name, control in view.controls().items() if control.place in ("rail", "more")]
     shown = [name for name in in_rail if controls.is_shown(view, name)]
     state[f"{key}_widget"] = [name for name in _only(page) if name in shown]
@@ -305,12 +309,12 @@ def parameters_of(view: View) -> dict[str, str | None]:
 def _write_address(page: Page, view: View) -> None:
     """The address of what is on screen."""
     state, written = st.session_state, parameters_of(view)
-    written[f"{page.name}_view"] = None if type(view) is opening(page.views) else view.name
+    written[page.key("view")] = None if type(view) is opening(page.views) else view.name
     for name in ("questions", "claims"):
-        written[f"{page.name}_{name}"] = state.get(f"{page.name}_{name}")
-    written[f"{page.name}_asked"] = "claims" if state.get(f"{page.name}_asked") == "claims" else None
-    written[f"{page.name}_pin"] = state.get(f"{page.name}_pin") or None
-    written[f"{page.name}_only"] = ",".join(_only(page)) or None
+        written[page.key(name)] = state.get(page.key(name))
+    written[page.key("asked")] = "claims" if state.get(page.key("asked")) == "claims" else None
+    written[page.key("pin")] = state.get(page.key("pin")) or None
+    written[page.key("only")] = ",".join(_only(page)) or None
     written["present"] = "1" if is_presenting() else None
     write_steps(page.name, written, lambda search: _take_back(page, search))
 
@@ -326,10 +330,10 @@ def _take_back(page: Page, search: str) -> None:
             state[key] = texts[key]
         elif f"{key}_kept" not in texts:
             state.pop(key, None)
-    state[f"{page.name}_view"] = cls.name
-    state[f"{page.name}_pin"] = texts.get(f"{page.name}_pin", "")
-    state[f"{page.name}_only"] = texts.get(f"{page.name}_only", "")
-    state[f"{page.name}_scene"] = None
+    state[page.key("view")] = cls.name
+    state[page.key("pin")] = texts.get(page.key("pin"), "")
+    state[page.key("only")] = texts.get(page.key("only"), "")
+    state[page.key("scene")] = None
     state[PRESENT] = texts.get("present") == "1"
     if texts.get("lang"):
         state["lang"] = texts["lang"]

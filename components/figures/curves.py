@@ -138,6 +138,12 @@ def _level(y: float) -> dict[str, Any]:
 def _level_name(y: float, name: str, is_log: bool) -> dict[str, Any]:
     height = float(np.log10(y)) if is_log else y
     return {
-        "xref": "paper", "x": 1, "xanchor": "right", "y": height, "yanchor": "bottom",
-        "text": name, "showarrow": False, "font": {"size": 11},
-    }  # fmt: skip
+        "xref": "paper",
+        "x": 1,
+        "xanchor": "right",
+        "y": height,
+        "yanchor": "bottom",
+        "text": name,
+        "showarrow": False,
+        "font": {"size": 11},
+    }

@@ -59,10 +59,13 @@ def table_heatmap(
         customdata=[list(row) for row in texts],
         hovertemplate=f"%{{y}}<br>{column_title} %{{x}}<br>{value_title} %{{customdata}}<extra></extra>",
         colorbar={
-            "title": {"text": value_title, "side": "right"}, "thickness": 12, "outlinewidth": 0,
-            "tickvals": ticks.tolist(), "ticktext": [f"10<sup>{tick:.0f}</sup>" for tick in ticks],
+            "title": {"text": value_title, "side": "right"},
+            "thickness": 12,
+            "outlinewidth": 0,
+            "tickvals": ticks.tolist(),
+            "ticktext": [f"10<sup>{tick:.0f}</sup>" for tick in ticks],
         },
-    )  # fmt: skip
+    )
     longest = max(len(row) for row in rows)
     shapes = []
     if selected is not None:
@@ -97,10 +100,12 @@ def directions(
     """Where the task lies: the share of ΔW* in each direction of W₀, under the two spectra."""
     index = np.arange(1, len(values) + 1)
     bars = go.Bar(
-        x=index, y=energy_left.astype(np.float32), name=_("share of ΔW* in this direction of W₀"),
+        x=index,
+        y=energy_left.astype(np.float32),
+        name=_("share of ΔW* in this direction of W₀"),
         marker={"color": SERIES[1], "pattern": HATCH | {"shape": "/"}},
         hovertemplate="%{x}: %{y:.3f}<extra></extra>",
-    )  # fmt: skip
+    )
     lines = [
         go.Scatter(
             x=np.arange(1, len(curve) + 1),
@@ -132,16 +137,28 @@ def cosines(values: np.ndarray, foreign: Sequence[int], height: int = 420) -> go
     """|cos| between left singular vectors of W (rows) and W₀ (columns); foreign rows are framed."""
     heatmap = go.Heatmap(
         z=np.ascontiguousarray(values, dtype=np.float32),
-        x0=1, dx=1, y0=1, dy=1, zmin=0, zmax=1, colorscale=SEQUENTIAL,
+        x0=1,
+        dx=1,
+        y0=1,
+        dy=1,
+        zmin=0,
+        zmax=1,
+        colorscale=SEQUENTIAL,
         hovertemplate="W %{y} · W₀ %{x}<br>|cos| %{z:.3f}<extra></extra>",
         colorbar={"title": {"text": "|cos|", "side": "right"}, "thickness": 12, "outlinewidth": 0},
-    )  # fmt: skip
+    )
     width = values.shape[1]
     frames = [
-        {"type": "rect", "x0": 0.5, "x1": width + 0.5, "y0": row + 0.5, "y1": row + 1.5,
-         "line": {"color": RED, "width": 2}}
+        {
+            "type": "rect",
+            "x0": 0.5,
+            "x1": width + 0.5,
+            "y0": row + 0.5,
+            "y1": row + 1.5,
+            "line": {"color": RED, "width": 2},
+        }
         for row in foreign
-    ]  # fmt: skip
+    ]
     return drawing(
         [heatmap],
         height,

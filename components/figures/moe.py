@@ -28,9 +28,23 @@ from components.words import _
 HATCH = {"fillmode": "overlay", "fgcolor": "rgba(0,0,0,0.45)", "size": 7}
 # Sixteen light tints on which dark letters can be read; the expert's number stands on every tile.
 TINTS = (
-    "#9fd0f0", "#f5cf80", "#8fd6bd", "#eab98f", "#e3bcd2", "#c9ccd1", "#f2ea8c", "#b5b3e8",
-    "#63a9d8", "#dba63a", "#55b595", "#cf8a55", "#c68aab", "#9aa0a8", "#cfc44e", "#8784cc",
-)  # fmt: skip
+    "#9fd0f0",
+    "#f5cf80",
+    "#8fd6bd",
+    "#eab98f",
+    "#e3bcd2",
+    "#c9ccd1",
+    "#f2ea8c",
+    "#b5b3e8",
+    "#63a9d8",
+    "#dba63a",
+    "#55b595",
+    "#cf8a55",
+    "#c68aab",
+    "#9aa0a8",
+    "#cfc44e",
+    "#8784cc",
+)
 ROOM_FOR_NAMES = 1.25  # of the furthest point, as names stand to the right of some points
 TALLEST_LOAD = 3.0  # times the mean: where the colours of a load end
 

@@ -178,9 +178,13 @@ def plane(
     )
     edge = [float(axis[0]), float(axis[-1])]
     diagonal = go.Scatter(
-        x=edge, y=edge, mode="lines", line={"color": INK, "dash": "dot", "width": 1},
-        hoverinfo="skip", showlegend=False,
-    )  # fmt: skip
+        x=edge,
+        y=edge,
+        mode="lines",
+        line={"color": INK, "dash": "dot", "width": 1},
+        hoverinfo="skip",
+        showlegend=False,
+    )
     return drawing(
         [contour, diagonal, *arrow_traces(*arrows), *pair_points(*points, selected)],
         height,

@@ -38,6 +38,6 @@ def stands_alone(snippet: str) -> bool:
 def _stands_alone(imports: str) -> bool:
     """The same for the imports alone, which do not change with a page's settings."""
     tree = ast.parse(imports)
-    names = [alias.asname or alias.name for node in tree.body for alias in node.names]  # type: ignore[attr-defined]
+    names = [alias.asname or alias.name for node in tree.body for alias in node.names]  # type: ignore[attr-defined]  # only imports were found
     script = bundle(f"{imports}\nprint({', '.join(names)})\n")
     return not any(mark in script for mark in _OWN_FILES)

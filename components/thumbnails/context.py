@@ -19,7 +19,9 @@ def draw() -> Image.Image:
     own = rope_of(network)
     yarn = replace(own, rope_type="yarn", factor=8.0, longest=8 * own.longest, trained=own.longest)
     positions = torch.linspace(0, yarn.longest, 320)
-    bands = [(1 + torch.cos(scaled_rope(rope).inverse_frequencies[:, None] * positions)) / 2
-             for rope in (own, yarn)]  # fmt: skip
+    bands = [
+        (1 + torch.cos(scaled_rope(rope).inverse_frequencies[:, None] * positions)) / 2
+        for rope in (own, yarn)
+    ]
     gap = np.full((1, len(positions)), np.nan)
     return coloured(np.concatenate([bands[0].numpy(), gap, bands[1].numpy()]))

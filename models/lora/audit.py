@@ -21,9 +21,19 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 RANK, ALPHA, SEED = 4, 8, 0
 NAMES: tuple[bool | str, ...] = (
-    True, "gaussian", False, "orthogonal", "pissa", "pissa_niter_4", "olora", "mica",
-    "eva", "corda", "lora_ga", "loftq",
-)  # fmt: skip
+    True,
+    "gaussian",
+    False,
+    "orthogonal",
+    "pissa",
+    "pissa_niter_4",
+    "olora",
+    "mica",
+    "eva",
+    "corda",
+    "lora_ga",
+    "loftq",
+)
 PREPARED = ("eva", "corda", "lora_ga")
 NO_CHANGE = 1e-5  # largest |difference| of logits or weights that counts as rounding
 

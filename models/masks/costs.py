@@ -88,8 +88,12 @@ def visible_blocks(visible: Bool[Tensor, "query key"], size: int) -> Bool[Tensor
     These are what FlexAttention's kernels compute (BlockMask). Raises InputError for a size below 1.
     """
     if size < 1:
-        raise InputError("{name} is {count}; whole numbers from {least} on are accepted.",
-                         name="block", count=size, least=1)  # fmt: skip
+        raise InputError(
+            "{name} is {count}; whole numbers from {least} on are accepted.",
+            name="block",
+            count=size,
+            least=1,
+        )
     queries, keys = visible.shape
     down, across = -(-queries // size), -(-keys // size)
     filled = pad(visible, (0, across * size - keys, 0, down * size - queries))

@@ -153,15 +153,26 @@ HIMMELBLAU_MINIMA = (
 )
 FIXED: dict[str, Surface] = {
     "bowl": Surface(
-        partial(quadratic, torch.eye(2)), (-3.0, 3.0, -3.0, 3.0), ((0.0, 0.0),), (-2.5, 1.5),
+        partial(quadratic, torch.eye(2)),
+        (-3.0, 3.0, -3.0, 3.0),
+        ((0.0, 0.0),),
+        (-2.5, 1.5),
         slopes=lambda x, y: (x, y),
     ),
     "rosenbrock": Surface(
-        rosenbrock, (-2.4, 2.4, -1.2, 3.2), ((1.0, 1.0),), (-1.2, 1.0), is_log=True,
+        rosenbrock,
+        (-2.4, 2.4, -1.2, 3.2),
+        ((1.0, 1.0),),
+        (-1.2, 1.0),
+        is_log=True,
         slopes=rosenbrock_slopes,
     ),
     "himmelblau": Surface(
-        himmelblau, (-5.0, 5.0, -5.0, 5.0), HIMMELBLAU_MINIMA, (0.0, -4.5), is_log=True,
+        himmelblau,
+        (-5.0, 5.0, -5.0, 5.0),
+        HIMMELBLAU_MINIMA,
+        (0.0, -4.5),
+        is_log=True,
         slopes=himmelblau_slopes,
     ),
     "beale": Surface(
@@ -171,17 +182,23 @@ FIXED: dict[str, Surface] = {
         rastrigin, (-4.5, 4.5, -4.5, 4.5), ((0.0, 0.0),), (-2.0, 3.5), slopes=rastrigin_slopes
     ),
     "saddle": Surface(
-        saddle, (-2.0, 2.0, -2.0, 2.0), (), (-1.5, 1e-3), lowest=None,
+        saddle,
+        (-2.0, 2.0, -2.0, 2.0),
+        (),
+        (-1.5, 1e-3),
+        lowest=None,
         slopes=lambda x, y: (2 * x, -2 * y),
     ),
     "monkey": Surface(
-        monkey_saddle, (-2.0, 2.0, -2.0, 2.0), (), (1.5, 1e-3), lowest=None,
+        monkey_saddle,
+        (-2.0, 2.0, -2.0, 2.0),
+        (),
+        (1.5, 1e-3),
+        lowest=None,
         slopes=lambda x, y: (3 * x * x - 3 * y * y, -6 * x * y),
     ),
-    "plateau": Surface(
-        plateau, (-5.0, 5.0, -5.0, 5.0), ((0.0, 0.0),), (-3.0, 2.0), slopes=plateau_slopes
-    ),
-}  # fmt: skip
+    "plateau": Surface(plateau, (-5.0, 5.0, -5.0, 5.0), ((0.0, 0.0),), (-3.0, 2.0), slopes=plateau_slopes),
+}
 TYPED_WINDOW: Window = (-4.0, 4.0, -4.0, 4.0)
 SURFACES = ("ravine", *FIXED, "typed")
 
@@ -191,9 +208,12 @@ def surface(choice: SurfaceChoice) -> Surface:
     if choice.name == "ravine":
         matrix = ravine_matrix(choice.condition, choice.degrees)
         return Surface(
-            partial(quadratic, matrix), (-3.0, 3.0, -3.0, 3.0), ((0.0, 0.0),), (-2.5, 1.0),
+            partial(quadratic, matrix),
+            (-3.0, 3.0, -3.0, 3.0),
+            ((0.0, 0.0),),
+            (-2.5, 1.0),
             slopes=partial(quadratic_slopes, matrix),
-        )  # fmt: skip
+        )
     if choice.name == "typed":
         return _typed(choice.expression)
     if choice.name not in FIXED:

@@ -76,8 +76,10 @@ def read_comparisons(rows: Sequence[Row]) -> Comparisons:
             if len(cell) > LONGEST_NAME:
                 raise InputError(
                     "Row {row}, column {column}: a name has at most {most} characters.",
-                    row=number, column=column, most=LONGEST_NAME,
-                )  # fmt: skip
+                    row=number,
+                    column=column,
+                    most=LONGEST_NAME,
+                )
             names.setdefault(cell.strip(), len(names))
         if row[0].strip() == row[1].strip():
             raise InputError("Row {row}: an answer cannot be compared with itself.", row=number)

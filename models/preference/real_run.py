@@ -84,8 +84,9 @@ def train_on_pair(duel: Duel) -> Iterator[Progress]:
         raise InputError(
             "{name} is too large to be trained here; networks up to {most} parameters are. "
             "With 0 steps it can be scored.",
-            name=network.entry.name, most=LARGEST_TRAINED,
-        )  # fmt: skip
+            name=network.entry.name,
+            most=LARGEST_TRAINED,
+        )
     chosen, rejected = _reference_scores(duel, network, answers)
     policy = fresh_copy(duel.network).requires_grad_(True)
     optimizer = torch.optim.AdamW(policy.parameters(), lr=duel.learning_rate, weight_decay=0.0)

@@ -61,8 +61,12 @@ def _read_row(row: Row, number: int, tail: float, needs_lengths: bool) -> list[f
                 raise InputError(
                     "Row {row}, column {column}: {count} tokens here, {other} in {column2}; "
                     "policy and reference read the same answer.",
-                    row=number, column=name, count=len(found), other=known[0], column2=known[1],
-                )  # fmt: skip
+                    row=number,
+                    column=name,
+                    count=len(found),
+                    other=known[0],
+                    column2=known[1],
+                )
     lengths = {
         name: 1.0
         if not needs_lengths and not cells[name].strip() and name not in tokens
@@ -86,8 +90,9 @@ def _summed(values: list[float], shared: int, tail: float, place: tuple[int, str
     if len(values) != length:
         raise InputError(
             "Row {row}, column {column}: LD-DPO needs the values by token, with spaces between them.",
-            row=number, column=name,
-        )  # fmt: skip
+            row=number,
+            column=name,
+        )
     return math.fsum(values[:shared]) + tail * math.fsum(values[shared:])
 
 
@@ -96,13 +101,18 @@ def _log_probability(word: str, row: int, column: str) -> float:
     if value > 0:
         raise InputError(
             "Row {row}, column {column}: {value} is positive; the logarithm of a probability is at most 0.",
-            row=row, column=column, value=word[:40],
-        )  # fmt: skip
+            row=row,
+            column=column,
+            value=word[:40],
+        )
     if value < LOWEST:
         raise InputError(
             "Row {row}, column {column}: {value} is too low; {least} is the least that is accepted.",
-            row=row, column=column, value=word[:40], least=f"{LOWEST:.0f}",
-        )  # fmt: skip
+            row=row,
+            column=column,
+            value=word[:40],
+            least=f"{LOWEST:.0f}",
+        )
     return value
 
 
@@ -116,13 +126,20 @@ def _length(cell: str, row: int, column: str, tokens: tuple[int, str] | None) ->
     if value != int(value) or not 1 <= value <= LONGEST_ANSWER:
         raise InputError(
             "Row {row}, column {column}: {value} is no length; whole numbers from 1 to {most} are.",
-            row=row, column=column, value=cell.strip()[:40], most=LONGEST_ANSWER,
-        )  # fmt: skip
+            row=row,
+            column=column,
+            value=cell.strip()[:40],
+            most=LONGEST_ANSWER,
+        )
     if tokens is not None and value != tokens[0]:
         raise InputError(
             "Row {row}, column {column}: {value} does not fit the {count} tokens listed in {column2}.",
-            row=row, column=column, value=cell.strip()[:40], count=tokens[0], column2=tokens[1],
-        )  # fmt: skip
+            row=row,
+            column=column,
+            value=cell.strip()[:40],
+            count=tokens[0],
+            column2=tokens[1],
+        )
     return value
 
 

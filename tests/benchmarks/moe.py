@@ -76,11 +76,22 @@ def balance() -> list[Figure]:
     }
     bias, loss = held_out["loupe-moe-bias"], held_out["loupe-moe-loss"]
     return [
-        Figure("moe", "MaxVio_global of loupe-moe-bias", bias["max_violation_global"], "",
-               Goal("value", "<=", 0.3)),
-        Figure("moe", "loss of loupe-moe-bias, against loupe-moe-loss", bias["mean_nats_per_character"],
-               "nats/character", Goal("ratio", "<=", 1.0), loss["mean_nats_per_character"]),
-    ]  # fmt: skip
+        Figure(
+            "moe",
+            "MaxVio_global of loupe-moe-bias",
+            bias["max_violation_global"],
+            "",
+            Goal("value", "<=", 0.3),
+        ),
+        Figure(
+            "moe",
+            "loss of loupe-moe-bias, against loupe-moe-loss",
+            bias["mean_nats_per_character"],
+            "nats/character",
+            Goal("ratio", "<=", 1.0),
+            loss["mean_nats_per_character"],
+        ),
+    ]
 
 
 def open_view(opened: Browser, loupe: Server, view: str) -> Page:

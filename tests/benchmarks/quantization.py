@@ -74,11 +74,23 @@ def quantizers() -> list[Figure]:
     nf4 = in_turns(lambda: quantize_codebook(x, nf4_levels(), 64), their_nf4)
     int8 = in_turns(lambda: quantize_integers(x, IntegerScheme(8, "symmetric", "channel")), their_int8)
     return [
-        Figure("quantization", "4 M weights to NF4 and back, bitsandbytes", nf4[0], "ms",
-               Goal("ratio", "<=", 3), nf4[1]),
-        Figure("quantization", "4 M weights to int8 per channel and back, torchao", int8[0], "ms",
-               Goal("ratio", "<=", 2), int8[1]),
-    ]  # fmt: skip
+        Figure(
+            "quantization",
+            "4 M weights to NF4 and back, bitsandbytes",
+            nf4[0],
+            "ms",
+            Goal("ratio", "<=", 3),
+            nf4[1],
+        ),
+        Figure(
+            "quantization",
+            "4 M weights to int8 per channel and back, torchao",
+            int8[0],
+            "ms",
+            Goal("ratio", "<=", 2),
+            int8[1],
+        ),
+    ]
 
 
 def sensitivity() -> Figure:

@@ -45,9 +45,15 @@ def decoded(value: object) -> np.ndarray:
 
 def heatmap(values: np.ndarray, labels: list[str], **options: object) -> go.Figure:
     return token_heatmap(
-        values, labels, labels, query_title="Query", key_title="Key", value_title="Softmax",
-        limits=(0.0, 1.0), **options,
-    )  # fmt: skip
+        values,
+        labels,
+        labels,
+        query_title="Query",
+        key_title="Key",
+        value_title="Softmax",
+        limits=(0.0, 1.0),
+        **options,
+    )
 
 
 @given(heads=st.integers(1, 3), tokens=SIZES, size=SIZES, seed=st.integers(0, 99))
@@ -149,8 +155,10 @@ def test_a_heatmap_has_one_category_a_token_even_where_labels_repeat(labels):
 
 
 def test_labels_are_text_and_never_markup():
-    for text in (sent(heatmap(np.zeros((2, 2), np.float32), ["<b>", "a&lt;"])),
-                 sent(next_token_bars(["<b>", "a&lt;"], np.ones(2), np.ones(2), True, 0.5))):  # fmt: skip
+    for text in (
+        sent(heatmap(np.zeros((2, 2), np.float32), ["<b>", "a&lt;"])),
+        sent(next_token_bars(["<b>", "a&lt;"], np.ones(2), np.ones(2), True, 0.5)),
+    ):
         assert "<b>" not in text
         assert "&lt;b&gt;" in text
         assert "a&amp;lt;" in text
@@ -163,9 +171,15 @@ def test_the_chosen_cell_is_framed():
 
 def test_colour_limits_are_fixed_and_scores_are_centred_on_zero():
     figure = token_heatmap(
-        np.ones((2, 2), np.float32), ["a", "b"], ["a", "b"], query_title="Query", key_title="Key",
-        value_title="Raw", limits=(-3.0, 3.0), diverging=True,
-    )  # fmt: skip
+        np.ones((2, 2), np.float32),
+        ["a", "b"],
+        ["a", "b"],
+        query_title="Query",
+        key_title="Key",
+        value_title="Raw",
+        limits=(-3.0, 3.0),
+        diverging=True,
+    )
     assert (figure.data[0].zmin, figure.data[0].zmax) == (-3.0, 3.0)
     assert figure.data[0].colorscale != heatmap(np.ones((2, 2)), ["a", "b"]).data[0].colorscale
 

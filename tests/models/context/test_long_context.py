@@ -168,9 +168,12 @@ def tiny(kind, config, **options):
 @given(st.integers(1, 40), st.integers(2, 40))
 def test_a_window_is_mistrals(window, tokens):
     mistral = tiny(
-        MistralForCausalLM, MistralConfig, num_hidden_layers=2, sliding_window=window,
+        MistralForCausalLM,
+        MistralConfig,
+        num_hidden_layers=2,
+        sliding_window=window,
         attn_implementation="eager",
-    )  # fmt: skip
+    )
     llama = tiny(LlamaForCausalLM, LlamaConfig, num_hidden_layers=2, attn_implementation=ATTENTION)
     llama.load_state_dict(mistral.state_dict())
     ids = torch.randint(0, 50, (1, tokens), generator=torch.Generator().manual_seed(tokens))

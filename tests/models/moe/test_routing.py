@@ -38,10 +38,18 @@ CONFIGS = {
     "qwen3_moe": Qwen3MoeConfig(**COMMON, num_experts=6, moe_intermediate_size=8, head_dim=6),
     "glm4_moe": Glm4MoeConfig(**COMMON, **FINE, n_routed_experts=8, num_mtp_layers=0),
     "deepseek_v3": DeepseekV3Config(
-        **COMMON | {"num_key_value_heads": 4}, **FINE, n_routed_experts=8, n_group=4, topk_group=2,
-        kv_lora_rank=8, q_lora_rank=8, qk_rope_head_dim=4, qk_nope_head_dim=8, v_head_dim=8,
+        **COMMON | {"num_key_value_heads": 4},
+        **FINE,
+        n_routed_experts=8,
+        n_group=4,
+        topk_group=2,
+        kv_lora_rank=8,
+        q_lora_rank=8,
+        qk_rope_head_dim=4,
+        qk_nope_head_dim=8,
+        v_head_dim=8,
     ),
-}  # fmt: skip
+}
 ROUTERS = {"mixtral": 3, "olmoe": 2, "qwen3_moe": 2, "glm4_moe": 1, "deepseek_v3": 1}
 
 

@@ -97,10 +97,19 @@ def close_to_a_middle(unit: torch.Tensor, levels: torch.Tensor, distance: float 
 
 @pytest.mark.parametrize(
     ("kind", "block", "expected"),
-    [("nf4", 32, 0.067746), ("nf4", 64, 0.072798), ("nf4", 128, 0.076831), ("nf4", 256, 0.080337),
-     ("fp4", 32, 0.088925), ("fp4", 64, 0.096543), ("fp4", 128, 0.102969), ("fp4", 256, 0.108684),
-     ("nf4", 4096, 0.092547), ("fp4", 4096, 0.129536)],
-)  # fmt: skip
+    [
+        ("nf4", 32, 0.067746),
+        ("nf4", 64, 0.072798),
+        ("nf4", 128, 0.076831),
+        ("nf4", 256, 0.080337),
+        ("fp4", 32, 0.088925),
+        ("fp4", 64, 0.096543),
+        ("fp4", 128, 0.102969),
+        ("fp4", 256, 0.108684),
+        ("nf4", 4096, 0.092547),
+        ("fp4", 4096, 0.129536),
+    ],
+)
 def test_mean_errors_are_those_that_bitsandbytes_publishes(kind, block, expected):
     x = normal(256, 4096)
     levels = nf4_levels() if kind == "nf4" else fp4_levels()

@@ -22,9 +22,20 @@ from models.training.resumable import train
 from tests.models.training.test_train import story
 
 TINY = MixtureRecipe(
-    vocabulary_size=320, width=16, layers=2, query_heads=2, key_heads=1, experts=4, chosen=2,
-    expert_width=8, context=32, steps=6, rows=3, warmup=2, bias_frozen=0.34,
-)  # fmt: skip
+    vocabulary_size=320,
+    width=16,
+    layers=2,
+    query_heads=2,
+    key_heads=1,
+    experts=4,
+    chosen=2,
+    expert_width=8,
+    context=32,
+    steps=6,
+    rows=3,
+    warmup=2,
+    bias_frozen=0.34,
+)
 BALANCINGS = ("none", "loss", "bias")
 
 

@@ -34,9 +34,19 @@ def story(lines: int, seed: int = 0) -> str:
 
 
 TINY = Recipe(
-    name="tiny", vocabulary_size=320, width=16, layers=1, query_heads=2, key_heads=1, mlp_width=24,
-    context=32, steps=6, text_rows=2, copy_rows=2, warmup=2,
-)  # fmt: skip
+    name="tiny",
+    vocabulary_size=320,
+    width=16,
+    layers=1,
+    query_heads=2,
+    key_heads=1,
+    mlp_width=24,
+    context=32,
+    steps=6,
+    text_rows=2,
+    copy_rows=2,
+    warmup=2,
+)
 
 
 @settings(deadline=None)
