@@ -96,7 +96,7 @@ def _head(page: Page, view: View) -> None:
     """Title and question in one line, and beside them what opens: scenes, text, things to take along."""
     st.title(page.lesson.title, anchor=False, width="content")
     st.markdown(page.lesson.question, width="stretch")
-    with st.popover(_("Scenes"), icon=":material/play_arrow:", width="content"):
+    with st.popover(_("Scenes"), icon=":material/play_arrow:", width="content", key="loupe_scenes"):
         _scenes(page)
     view.head_line()
     takeaway.reserve(page.name)

@@ -20,6 +20,8 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 from urllib.parse import parse_qsl, urlencode
 
+import numpy as np
+
 from models.errors import InputError
 
 if TYPE_CHECKING:
@@ -127,6 +129,14 @@ class Slider(Control):
             value = self.default_of(view)
         value = min(of(self.high, view), max(of(self.low, view), value))
         return round(value) if self.whole else float(value)
+
+    def write(self, value: Any) -> str:
+        """As the slider itself writes it in the browser: two texts for one value would be two steps back."""
+        if isinstance(value, str):  # what was asked for and could not be settled yet
+            return value
+        if 0 < abs(value) < 1e-6:  # where JavaScript begins to write powers of ten
+            return repr(value).replace("e-0", "e-")
+        return np.format_float_positional(value, trim="-")
 
 
 @dataclass(frozen=True, kw_only=True)

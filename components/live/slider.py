@@ -15,7 +15,7 @@ from components.words import _
 
 _HERE = Path(__file__).parent
 _mount = st.components.v2.component(
-    "loupe_live_slider",
+    "loupe_slider",
     html=(
         '<div class="slider"><label></label><output></output><input type="range">'
         '<span class="mark"></span></div>'

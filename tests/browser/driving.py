@@ -56,6 +56,15 @@ def button(page: Page, label: str) -> Locator:
     return page.get_by_test_id("stMainBlockContainer").get_by_role("button", name=label, exact=True)
 
 
+def open_menu(page: Page, key: str) -> Locator:
+    """Open one of the head line's menus by its key, where it is not open; what is in it."""
+    inside = page.get_by_test_id("stPopoverBody")
+    if inside.count() == 0:
+        page.locator(f".st-key-{key}").get_by_role("button").click()
+    expect(inside).to_be_visible()
+    return inside
+
+
 def slider(page: Page, key: str) -> Locator:
     """A live slider by its key."""
     return page.locator(f"#slider-{key}")

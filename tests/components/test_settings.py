@@ -216,3 +216,14 @@ def test_a_link_to_a_part_that_became_a_view_opens_that_view():
 @pytest.mark.parametrize(("raw", "value"), [("8", 8), ("8.0", 8), ("8e0", 8), (8.0, 8), ("3", 4), ("x", 4)])
 def test_a_numeric_option_may_be_written_another_way(raw, value):
     assert Base.at(groups=raw).groups == value
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),  # String(value) in JavaScript, which writes the address while a slider is used
+    [(2.0, "2"), (0.1 + 0.2, "0.30000000000000004"), (5e-5, "0.00005"), (1e-6, "0.000001"), (3e-7, "3e-7")]
+    + [(-0.5, "-0.5"), (1e4, "10000"), (2.5e-8, "2.5e-8"), (-3e-7, "-3e-7"), (0.0, "0"), (7, "7")],
+)
+def test_a_number_is_written_as_the_slider_writes_it(value, text):
+    control = Lab.controls()["width"]
+    assert control.write(value) == text
+    assert control.parse(text) == value

@@ -6,9 +6,20 @@ from collections.abc import Iterator
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, expect
 
-from tests.browser.driving import PATIENCE, button, figure, held, move, ready, redraws, slider, values
+from tests.browser.driving import (
+    PATIENCE,
+    button,
+    figure,
+    held,
+    move,
+    open_menu,
+    ready,
+    redraws,
+    slider,
+    values,
+)
 from tests.hosting.hosting import Hosted
 
 HEATMAP, TEMPERATURE = "attention_heatmap", "attention_temperature"
@@ -37,6 +48,11 @@ def person(browser: Browser) -> Iterator[BrowserContext]:
     assert not errors  # among them whatever the content security policy stops
     assert all(page.get_by_text("Traceback").count() == 0 for page in context.pages)
     context.close()
+
+
+def text_box(page: Page) -> Locator:
+    """Where the text is written, in the menu of network and text."""
+    return open_menu(page, "loupe_text").get_by_role("textbox", name="Text", exact=True)
 
 
 def replica_of(person: BrowserContext) -> str:
@@ -110,9 +126,8 @@ def test_signing_in_working_losing_the_replica_and_going_on(closed: Hosted, pers
     settle(page)
     assert values(page, HEATMAP) == shown
     expect(page.get_by_role("button", name="Sign out")).to_be_visible()  # still signed in
-    expect(page.get_by_role("textbox", name="Text", exact=True)).to_have_value(
-        "The cat sat on the mat. The dog sat"
-    )
+    expect(text_box(page)).to_have_value("The cat sat on the mat. The dog sat")
+    page.keyboard.press("Escape")
     drag(page, 0.8)
     assert parse_qs(urlsplit(page.url).query)["attention_layer"] == ["2"]
 
@@ -127,16 +142,16 @@ def test_a_long_text_and_an_interrupted_run_outlive_the_replica(plain: Hosted, p
     text = "Every lighthouse keeper writes down the wind, the sea and the hour. " * 30
     page.goto(plain.address + "/attention")
     ready(page)
-    area = page.get_by_role("textbox", name="Text", exact=True)
+    area = text_box(page)
     area.fill(text)
     area.press("Control+Enter")
     wait_for_address(page, "attention_text_kept=true")
     ready(page)
     lose_replica(plain, person, page)
-    expect(area).to_have_value(text)
+    expect(text_box(page)).to_have_value(text)
     page.reload()
     ready(page)
-    expect(area).to_have_value(text)
+    expect(text_box(page)).to_have_value(text)
 
     page.goto(plain.address + "/optimizers?optimizers_view=training")
     ready(page)

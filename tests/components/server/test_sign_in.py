@@ -6,6 +6,7 @@ from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.web.server.starlette.starlette_app_utils import create_signed_value
 from streamlit.web.server.starlette.starlette_server_config import USER_COOKIE_NAME
 
+from components import streamlit_private
 from components.server import sign_in
 from components.server.sign_in import PRIVATE, PUBLIC, Guard, secrets
 from models.runtime.settings import Settings
@@ -26,7 +27,7 @@ ASKED = Settings(
 @pytest.fixture
 def asked(monkeypatch):
     monkeypatch.setattr(sign_in, "settings", lambda: ASKED)
-    monkeypatch.setattr(sign_in, "get_cookie_secret", lambda: SECRET)
+    monkeypatch.setattr(streamlit_private, "get_cookie_secret", lambda: SECRET)
 
 
 @pytest.fixture
