@@ -131,7 +131,7 @@ class Slider(Control):
         return round(value) if self.whole else float(value)
 
     def write(self, value: Any) -> str:
-        """As the slider itself writes it in the browser: two texts for one value would be two steps back."""
+        """As the slider itself writes it in the browser: a second text would be a second step back."""
         if isinstance(value, str):  # what was asked for and could not be settled yet
             return value
         if 0 < abs(value) < 1e-6:  # where JavaScript begins to write powers of ten

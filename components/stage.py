@@ -7,7 +7,7 @@ Streamlit; while a live slider is dragged, the app's route makes it again and se
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import plotly.graph_objects as go
 import streamlit as st
@@ -19,7 +19,7 @@ from models.errors import InputError
 
 T = TypeVar("T")
 GAP = 4  # pixels between two figures of a stack
-Click = dict  # x, y, curve, point, custom of the clicked point
+Click = dict[str, Any]  # x, y, curve, point, custom of the clicked point
 REFUSED = "loupe_refused"  # in the session: why the last click could not be followed
 
 

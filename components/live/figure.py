@@ -87,7 +87,7 @@ def live_figure(
     figure: go.Figure | Drawn,
     key: str,
     alt: str,
-    on_click: Callable[[dict], None] | None = None,
+    on_click: Callable[[dict[str, Any]], None] | None = None,
     on_frame: Callable[[str], None] | None = None,
     *,
     rest: int = 0,

@@ -102,7 +102,7 @@ def _work_rows(timings: Histogram) -> list[tuple[str, ...]]:
 def _timed(timings: Histogram) -> list[tuple[dict[str, str], tuple[str, ...]]]:
     """For each set of labels: its first label, how often, the mean, and the share within WITHIN."""
     (family,) = timings.collect()
-    found: dict[tuple, dict[str, float]] = {}
+    found: dict[tuple[tuple[str, str], ...], dict[str, float]] = {}
     for sample in family.samples:
         labels = tuple(sorted((k, v) for k, v in sample.labels.items() if k != "le"))
         values = found.setdefault(labels, {})

@@ -2,6 +2,7 @@
 
 import ast
 from dataclasses import dataclass
+from typing import Any
 
 from components.take.modules import COMPREHENSIONS, SCOPES, bound_names
 
@@ -161,7 +162,7 @@ class _Finder(ast.NodeVisitor):
         self.visit(node)
         self.annotates = kept
 
-    def _within(self, kind: str, names: frozenset[str], body: list) -> None:
+    def _within(self, kind: str, names: frozenset[str], body: list[Any]) -> None:
         self.scopes.append((kind, names))
         for part in body:
             self.visit(part)

@@ -5,7 +5,7 @@ import logging
 import time
 from collections.abc import Iterator
 from threading import Event, Thread
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 from weakref import WeakSet
 
 from components.server.watch import COMPUTATIONS
@@ -143,7 +143,7 @@ class Job(Generic[T]):
         return now - self._present_at > ABSENT_SECONDS
 
 
-_jobs: "WeakSet[Job]" = WeakSet()
+_jobs: "WeakSet[Job[Any]]" = WeakSet()
 
 
 @atexit.register

@@ -9,9 +9,11 @@ from components.lesson_parts import note
 from components.live.figure import Drawn
 from components.panels.network.arithmetic import cell_arithmetic
 from components.panels.network.heads import ChangesHead
-from components.stage import Plot, Stage
+from components.stage import Click, Plot, Stage
 from components.traces import traced
 from components.words import _, language
+
+Pairs = frozenset[tuple[int, int]]  # layer and head
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ def grid_of(view: HeadsAtWork) -> Plot:
     base = view.trace
     layers, heads = len(base.layers), len(base.layers[0].query)
 
-    def open_head(click: dict) -> HeadsAtWork:
+    def open_head(click: Click) -> HeadsAtWork:
         layer, head = head_at(click["x"], click["y"], layers, heads, base.tokens_shown)
         return replace(view, layer=layer, open_head=head)
 
@@ -52,6 +54,8 @@ def grid_of(view: HeadsAtWork) -> Plot:
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def _grid(network: str, text: str, selected: tuple[int, int], silenced: frozenset, language: str) -> Drawn:
+def _grid(
+    network: str, text: str, selected: tuple[int, int], silenced: frozenset[tuple[int, int]], language: str
+) -> Drawn:
     layers = [record.probabilities.numpy() for record in traced(network, text).layers]
     return Drawn.of(head_grid(layers, selected, silenced))

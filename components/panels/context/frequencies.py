@@ -14,7 +14,7 @@ from components.lesson_parts import note
 from components.panels.context.paper import paper_and_library
 from components.panels.context.settings import METHODS, ChoosesMethod, settings_of
 from components.settings import number, slider
-from components.stage import Plot, Stage
+from components.stage import Click, Plot, Stage
 from components.takeaway import Check, checked_against, take_with_you
 from components.words import _, mark
 from models.rotary.library import library_rope
@@ -64,7 +64,7 @@ class Frequencies(ChoosesMethod):
         return scaled_rope(self.of(method), self.target)
 
     def stage(self) -> Stage:
-        def choose_pair(click: dict) -> Frequencies:
+        def choose_pair(click: Click) -> Frequencies:
             return replace(self, pair=min(self.width // 2 - 1, max(0, round(float(click["x"])))))
 
         waves = _("Wavelength of every pair, unscaled and scaled")

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -26,7 +26,7 @@ from components.panels.lora.settings import (
     rank_label,
 )
 from components.settings import flag, number, one_of, several, slider
-from components.stage import Block, Plot, Row, Stage, show
+from components.stage import Block, Click, Plot, Row, Stage, show
 from components.takeaway import Check, checked_against, take_with_you
 from components.words import _, mark
 from models.lora.comparison import (
@@ -202,7 +202,7 @@ def heat_plot(view: Comparison, settings: Grid, seen: Trained) -> Plot:
     table = summarise(final(seen.losses, seen.done), settings.runs)
     columns = [str(r) for r in settings.ranks] if axis == "rank" else [f"{rate:g}" for rate in RATES]
 
-    def open_rank(click: dict) -> Comparison | None:
+    def open_rank(click: Click) -> Comparison | None:
         is_rank = axis == "rank" and str(click["x"]) in columns
         return replace(view, rank=int(click["x"])) if is_rank else None
 
@@ -218,7 +218,7 @@ def heat_plot(view: Comparison, settings: Grid, seen: Trained) -> Plot:
     return Plot("heatmap", figure, _("Loss by initialisation and rank"), open_rank)
 
 
-def heat_values(settings: Grid, table: dict, axis: str, rank: int) -> np.ndarray:
+def heat_values(settings: Grid, table: dict[Any, Any], axis: str, rank: int) -> np.ndarray:
     """Mean losses; NaN where a combination cannot be (an odd rank and the orthogonal start)."""
     rows = []
     for name in settings.initialisations:

@@ -244,7 +244,7 @@ def runs_so_far(asked: FineTuning, tuned: Tuned | None) -> None:
         )
 
 
-def run_table(runs: dict[FineTuning, dict]) -> pd.DataFrame:
+def run_table(runs: dict[FineTuning, dict[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(
         [
             {
@@ -261,7 +261,7 @@ def run_table(runs: dict[FineTuning, dict]) -> pd.DataFrame:
     )
 
 
-def run_points(runs: dict[FineTuning, dict]) -> pd.DataFrame:
+def run_points(runs: dict[FineTuning, dict[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(
         [
             vars(run) | {"step": step, "new_loss": new, "old_loss": old}
@@ -271,7 +271,7 @@ def run_points(runs: dict[FineTuning, dict]) -> pd.DataFrame:
     )
 
 
-def rank_heatmap(runs: dict[FineTuning, dict]) -> go.Figure:
+def rank_heatmap(runs: dict[FineTuning, dict[str, Any]]) -> go.Figure:
     """The least new-domain loss that a run of each rank and initialisation has reached so far."""
     adapters = {run: seen["new"][-1] for run, seen in runs.items() if run.method == "lora"}
     ranks = sorted({run.rank for run in adapters})

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -101,7 +102,7 @@ def rows_of(network: str, measured_on: str) -> pd.DataFrame:
     )
 
 
-def recorded(network: str) -> dict:
+def recorded(network: str) -> dict[str, Any]:
     return json.loads((EMBEDDED / network / "measurements.json").read_text(encoding="utf-8"))
 
 

@@ -23,7 +23,7 @@ from components.panels.moe.source import (
 from components.panels.network.reading import YOURS, ReadsText
 from components.settings import one_of, several
 from components.settings import text as text_field
-from components.stage import Plot, Row, Stage
+from components.stage import Click, Plot, Row, Stage
 from components.takeaway import Check, checked_against, take_with_you
 from components.words import _, mark
 from models.moe.balance import expert_load, group_load
@@ -122,7 +122,7 @@ class Routes(OnLayer, ReadsText):
             Row([Plot("load", load_figure(self, routes), loaded)]),
         )
 
-    def clicked(self, click: dict) -> "Routes":
+    def clicked(self, click: Click) -> "Routes":
         index = int(click["y"]) * COLUMNS + int(click["x"])
         return replace(self, token=min(index, self.text_routes().tokens_shown - 1))
 

@@ -8,7 +8,7 @@ from components.figures.attention import next_token_bars
 from components.figures.style import token_heatmap
 from components.panels.network.reading import ReadsText
 from components.settings import flag, one_of, picked, several, slider
-from components.stage import Plot
+from components.stage import Click, Plot
 from components.traces import token_labels, traced_with
 from components.words import _, mark
 from models.attention.head_view import STAGES, Stage, head_view, strongest_cell
@@ -123,7 +123,7 @@ class ChangesHead(PicksPair):
     def head_plot(self, name: str = "heatmap", width: float = 1.6) -> Plot:
         """The large map; a click chooses the cell that is explained."""
 
-        def choose_cell(click: dict) -> ChangesHead:
+        def choose_cell(click: Click) -> ChangesHead:
             return replace(self, query=_index(click["y"]), key=_index(click["x"]))
 
         alt = f"{self.title}, {step_label(self.step)}"

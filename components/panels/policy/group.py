@@ -14,7 +14,7 @@ from components.lesson_parts import note
 from components.panels.policy.settings import LongestAnswer, TakesMethod, aggregation_label
 from components.panels.policy.table import HasTable
 from components.settings import number, one_of, slider, text
-from components.stage import Plot, Stage
+from components.stage import Click, Plot, Stage
 from components.takeaway import Check, checked_against, take_with_you
 from components.words import _, mark
 from models.errors import InputError
@@ -177,7 +177,7 @@ class GroupCalculator(HasTable, LongestAnswer, TakesMethod):
     def stage(self) -> Stage:
         computed = self.computed()
 
-        def choose(click: dict) -> GroupCalculator:
+        def choose(click: Click) -> GroupCalculator:
             return self.with_cell(int(click["y"]), int(click["x"]))
 
         left = advantage_figure(self, computed)

@@ -18,7 +18,7 @@ from components.panels.positions.checks import rotation_checks
 from components.panels.positions.head import RealHead
 from components.panels.positions.settings import ExplainsPair, RotaryHead
 from components.settings import one_of, slider
-from components.stage import Plot, Stack, Stage
+from components.stage import Click, Plot, Stack, Stage
 from components.takeaway import checked_against, take_with_you
 from components.words import _, mark
 from models.rotary.rope import (
@@ -84,10 +84,10 @@ class RotaryMicroscope(ExplainsPair, RotaryHead):
     def stage(self) -> Stage:
         now = meeting(self)
 
-        def choose_circle(click: dict) -> RotaryMicroscope:
+        def choose_circle(click: Click) -> RotaryMicroscope:
             return replace(self, pair=pair_at(click["x"], click["y"], self.pairs))
 
-        def choose_bar(click: dict) -> RotaryMicroscope:
+        def choose_bar(click: Click) -> RotaryMicroscope:
             return replace(self, pair=min(self.pairs - 1, int(click["point"] or 0)))
 
         turned = _("Each pair of query and key on its circle, before and after rotation")

@@ -15,7 +15,7 @@ from components.lesson_parts import note
 from components.panels.preference.settings import ON_PLANE, ExplainsPair, HasLoss, loss_label
 from components.panels.preference.table import HasPairs
 from components.settings import number
-from components.stage import Plot, Stage
+from components.stage import Click, Plot, Stage
 from components.takeaway import Check, checked_against, take_with_you
 from components.words import _, mark
 from models.preference.checks import differences
@@ -63,7 +63,7 @@ class Plane(ExplainsPair, HasPairs, HasLoss):
         row = min(self.row, len(pairs)) - 1
         return row, Pairs(*(column[row : row + 1] for column in vars(pairs).values()))
 
-    def clicked(self, click: dict) -> "Plane":
+    def clicked(self, click: Click) -> "Plane":
         """A click becomes a pair of the table with these log-ratios; a click on a pair selects it."""
         if click.get("custom") is not None:
             return replace(self, row=int(click["custom"]))

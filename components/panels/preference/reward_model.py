@@ -13,7 +13,7 @@ from components.figures.preference_labs import fitted_rewards, win_matrix
 from components.lesson_parts import note
 from components.panels.editing import edit_table
 from components.settings import View, grid, number, slider
-from components.stage import Block, Plot, Row, Stage
+from components.stage import Block, Click, Plot, Row, Stage
 from components.takeaway import Check, checked_against, take_with_you
 from components.words import _, mark
 from models.preference.bradley_terry import (
@@ -74,7 +74,7 @@ class RewardModel(View):
             self, "compared", COLUMNS, parse_comparisons, write_comparisons, help_of, TABLE_HEIGHT - 10
         )
 
-    def clicked(self, click: dict) -> "RewardModel":
+    def clicked(self, click: Click) -> "RewardModel":
         """A click on a cell: the row's answer has beaten the column's once more."""
         winner, loser = str(click["y"]), str(click["x"])
         rows = parse_comparisons(self.compared)

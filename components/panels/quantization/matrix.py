@@ -29,7 +29,7 @@ from components.panels.quantization.settings import (
     values,
 )
 from components.settings import number
-from components.stage import Plot, Row, Stage
+from components.stage import Click, Plot, Row, Stage
 from components.takeaway import Check, checked_against, take_with_you
 from components.words import _, mark
 from models.quantization.checks import difference_from_torch
@@ -107,7 +107,7 @@ def error_plot(view: WeightMatrix, found: Quantized) -> Plot:
     """Where the error sits; a click chooses the weight that is worked out below."""
     x = view.matrix
 
-    def choose_weight(click: dict) -> WeightMatrix:
+    def choose_weight(click: Click) -> WeightMatrix:
         return replace(
             view,
             row=min(x.shape[0] - 1, int(click["y"])),
