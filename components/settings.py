@@ -425,10 +425,16 @@ def page_controls(views: Sequence[type[View]]) -> dict[str, Control]:
     """All controls of a page by their keys.
 
     Raises ValueError where two views declare one key apart from each other: a default, a range or a key is
-    written once, in a class that both inherit or a function that both call.
+    written once, in a class that both inherit or a function that both call. So where a field is named that
+    the view does not have.
     """
     found: dict[str, Control] = {}
     for view in views:
+        named = [
+            name for control in view.controls().values() for name in (*control.resets, control.follows)
+        ]
+        if unknown := {*named, *view.rail_first} - {"", *view.controls()}:
+            raise ValueError(f"{view.page}: {view.name} names no field by {', '.join(sorted(unknown))}.")
         for name, control in view.controls().items():
             key = view.keys()[name]
             if found.setdefault(key, control) != control:

@@ -185,6 +185,27 @@ def test_a_key_is_declared_once():
         page_controls((Base, Other))
 
 
+@pytest.mark.parametrize("naming", [{"resets": ("sead",)}, {"follows": "sead"}])
+def test_a_field_that_another_names_is_there(naming):
+    @dataclass(frozen=True)
+    class Named(View):
+        page, name = "lab", "named"
+        seed: int = number(0, 99, 8, **naming)
+
+    with pytest.raises(ValueError, match="no field by sead"):
+        page_controls((Named,))
+
+
+def test_the_fields_that_lead_the_rail_are_there():
+    @dataclass(frozen=True)
+    class Led(View):
+        page, name, rail_first = "lab", "led", ("sead",)
+        seed: int = number(0, 99, 8)
+
+    with pytest.raises(ValueError, match="no field by sead"):
+        page_controls((Led,))
+
+
 def test_what_cannot_be_read_leaves_its_default_and_says_why():
     @dataclass(frozen=True)
     class Refused(View):

@@ -156,7 +156,7 @@ def test_a_long_text_and_an_interrupted_run_outlive_the_replica(plain: Hosted, p
     page.goto(plain.address + "/optimizers?optimizers_view=training")
     ready(page)
     button(page, "Start").click()
-    wait_for_address(page, "optimizers_going_on=training")
+    wait_for_address(page, "going=optimizers_training")
     expect(button(page, "Stop")).to_be_visible()
     lose_replica(plain, person, page)
     expect(page.get_by_text("A run that was going on here was interrupted.")).to_be_visible()
