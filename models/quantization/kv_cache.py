@@ -80,7 +80,7 @@ def attention(
     value: Float[Tensor, "batch key_heads key d_v"],
     attention_mask: Float[Tensor, "batch mask_heads query key"] | None,
     **options: Any,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Float[Tensor, "batch query heads d_v"], Float[Tensor, "batch heads query key"]]:
     """The architecture's eager attention over exact and quantized keys and values.
 
     Keys and values may be exact for different lengths, so that there are up to four kinds of pairs;
@@ -103,7 +103,7 @@ def attention(
     kinds = [(k, v) for k in (True, False) for v in (True, False)]
     hidden = torch.finfo(query.dtype).min
     masks = [attention_mask.masked_fill((key_exact != k) | (value_exact != v), hidden) for k, v in kinds]
-    return eager(
+    output, probabilities = eager(
         module,
         query,
         torch.cat([keys[k] for k, _ in kinds], 2),
@@ -111,6 +111,7 @@ def attention(
         torch.cat(masks, -1),
         **options,
     )
+    return output, probabilities.unflatten(-1, (len(kinds), tokens)).sum(-2)
 
 
 def logits_with_cache(

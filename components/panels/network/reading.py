@@ -2,7 +2,7 @@
 
 import html
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import streamlit as st
 
@@ -98,8 +98,11 @@ class ReadsNetwork(View):
 class ReadsText(ReadsNetwork):
     """A view on a network that reads a text: a passage's excerpt until something is typed."""
 
+    first_passage: ClassVar[str] = SENTENCE  # in whose maps each cell can be read
+
     passage: str = one_of(
         lambda view: [SENTENCE, *(item.name for item in passages()), YOURS],
+        lambda view: view.first_passage,
         label=mark("Passage"),
         label_of=passage_label,
         place="head",

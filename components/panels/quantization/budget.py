@@ -14,6 +14,7 @@ from components.figures.quantized_network import allocations, cost_curves
 from components.figures.style import pale
 from components.lesson_parts import note
 from components.live.figure import Room, live_figure
+from components.panels.network.reading import ReadsText
 from components.panels.quantization.reading import (
     allocated,
     baseline,
@@ -22,7 +23,6 @@ from components.panels.quantization.reading import (
     part_label,
     part_names,
 )
-from components.panels.quantization.settings import ReadsAText
 from components.settings import one_of, slider
 from components.stage import Block, Stage
 from components.takeaway import Check, checked_against, take_with_you
@@ -59,7 +59,7 @@ def _bits_of_part(number: int) -> int:
 
 
 @dataclass(frozen=True)
-class BitBudget(ReadsAText):
+class BitBudget(ReadsText):
     """Bits for each part under a cap: by hand, greedily, and the best sum of single costs."""
 
     page, name = "quantization", "budget"

@@ -12,6 +12,7 @@ from torch.nn.functional import kl_div
 
 from components.figures.quantized_network import errors_by_module, kl_bars, loss_bars, stream
 from components.lesson_parts import note
+from components.panels.network.reading import ReadsText
 from components.panels.quantization.reading import (
     SCOPES,
     baseline,
@@ -20,7 +21,7 @@ from components.panels.quantization.reading import (
     network,
     text_labels,
 )
-from components.panels.quantization.settings import ChoosesFormat, ReadsAText, setting_name
+from components.panels.quantization.settings import ChoosesFormat, setting_name
 from components.settings import one_of
 from components.stage import Plot, Row, Stage
 from components.takeaway import Check, checked_against, take_with_you
@@ -37,7 +38,7 @@ def scope_label(scope: str) -> str:
 
 
 @dataclass(frozen=True)
-class ToTheLoss(ChoosesFormat, ReadsAText):
+class ToTheLoss(ChoosesFormat, ReadsText):
     """One setting, four consequences: matrices, residual stream, next tokens, loss."""
 
     page, name = "quantization", "cascade"

@@ -12,8 +12,9 @@ import torch
 
 from components.figures.quantized_layer import growing_error, pushed_error
 from components.lesson_parts import note
+from components.panels.network.reading import ReadsText
 from components.panels.quantization.reading import read_by
-from components.panels.quantization.settings import ChoosesMatrix, ReadsAText, Source, values, weight_of
+from components.panels.quantization.settings import ChoosesMatrix, Source, values, weight_of
 from components.settings import one_of, slider
 from components.stage import Plot, Stage
 from components.takeaway import Check, checked_against, take_with_you
@@ -35,10 +36,11 @@ def order_label(kind: str) -> str:
 
 
 @dataclass(frozen=True)
-class Gptq(ReadsAText, ChoosesMatrix):
+class Gptq(ReadsText, ChoosesMatrix):
     """Columns rounded one after another, each error pushed into those that are left."""
 
     page, name = "quantization", "gptq"
+    first_passage = passages()[0].name  # more tokens to calibrate on than a sentence has
     columns: int = slider(1, CORNER, 8, 1, label=mark("Columns rounded"))
     damping: float = slider(0.0001, 1.0, 0.01, 0.0001, log=True, label=mark("Damping λ / mean diagonal"))
     bits: int = one_of(BITS, 3, key="gptq_bits", label=mark("Bits"))

@@ -11,10 +11,10 @@ import torch
 
 from components.figures.quantized_layer import channel_peaks, exponent_curves, remedy_bars
 from components.lesson_parts import note
+from components.panels.network.reading import ReadsText
 from components.panels.quantization.reading import read_by
 from components.panels.quantization.settings import (
     ChoosesMatrix,
-    ReadsAText,
     Source,
     setting_name,
     values,
@@ -54,7 +54,7 @@ def method_label(method: Method) -> str:
 
 
 @dataclass(frozen=True)
-class Outliers(ReadsAText, ChoosesMatrix):
+class Outliers(ReadsText, ChoosesMatrix):
     """A channel that a person enlarges, and what each remedy makes of it."""
 
     page, name = "quantization", "outliers"

@@ -13,6 +13,7 @@ from components.figures.quantized_network import sensitivity_map
 from components.figures.style import pale
 from components.lesson_parts import note
 from components.live.figure import Room, live_figure
+from components.panels.network.reading import ReadsText
 from components.panels.quantization.reading import (
     baseline,
     errors_alone,
@@ -20,7 +21,7 @@ from components.panels.quantization.reading import (
     network,
     weights,
 )
-from components.panels.quantization.settings import ChoosesFormat, ReadsAText
+from components.panels.quantization.settings import ChoosesFormat
 from components.settings import one_of
 from components.stage import Block, Plot, Stage
 from components.takeaway import Check, checked_against, take_with_you
@@ -37,7 +38,7 @@ def measure_label(measure: str) -> str:
 
 
 @dataclass(frozen=True)
-class SensitivityMap(ChoosesFormat, ReadsAText):
+class SensitivityMap(ChoosesFormat, ReadsText):
     """Every matrix alone: how far it is from the original, and what that does to the next token."""
 
     page, name = "quantization", "sensitivity"

@@ -5,13 +5,11 @@ from functools import lru_cache
 
 import torch
 
-from components.panels.network.reading import SENTENCE, ReadsNetwork, ReadsText, excerpt, passage_label
-from components.panels.network.reading import YOURS as OWN_TEXT
+from components.panels.network.reading import ReadsNetwork
 from components.panels.quantization import own as own_numbers
 from components.panels.quantization.reading import network, weights
 from components.settings import View, flag, one_of, slider, text
 from components.words import _, mark
-from models.networks.texts import passages
 from models.quantization.floats import ScaleRule
 from models.quantization.integers import CLIPPINGS, GRANULARITIES, MAPPINGS, Clipping, Granularity, Mapping
 from models.quantization.quantized_network import Weight, matrix
@@ -110,36 +108,6 @@ class ChoosesAnyMatrix(ChoosesMatrix):
     def actions(self) -> None:
         if self.module == YOURS:
             own_numbers.choose(self.keys()["own"], self.own)
-
-
-# Which text
-
-
-def first_passage(view: View) -> str:
-    """GPTQ needs more tokens to calibrate on than a sentence has; cells of a map can be read with few."""
-    return passages()[0].name if view.name == "gptq" else SENTENCE
-
-
-@dataclass(frozen=True)
-class ReadsAText(ReadsText):
-    """A view that reads a text: a sentence, or a passage where more tokens are needed."""
-
-    passage: str = one_of(
-        lambda view: [SENTENCE, *(item.name for item in passages()), OWN_TEXT],
-        first_passage,
-        label=mark("Passage"),
-        label_of=passage_label,
-        place="head",
-        kept=True,
-    )
-    text: str = text(
-        lambda view: excerpt(view.passage),
-        label=mark("Text"),
-        lines=5,
-        place="head",
-        kept=True,
-        follows="passage",
-    )
 
 
 # Which format
