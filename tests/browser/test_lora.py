@@ -66,7 +66,9 @@ def test_a_short_real_run_ends_with_a_checked_adapter(page: Page) -> None:
     page.get_by_role("button", name="Start", exact=True).click()
     adapter = page.get_by_role("button", name="The adapter as peft saves it")
     expect(adapter).to_be_visible(timeout=PATIENCE)
+    page.get_by_role("button", name="1 check").click()
     expect(page.get_by_text("Checked against transformers with")).to_be_visible(timeout=PATIENCE)
+    page.keyboard.press("Escape")
     with page.expect_download() as download:
         adapter.click()
     assert download.value.suggested_filename == "loupe-kaiming-r2.zip"
