@@ -85,6 +85,7 @@ def _bench(page: Page) -> None:
                 view.actions()
         with stage, st.container(key="stage"):
             plots = _stage(page, view)
+            view.editor()
         if plots and not is_presenting():
             with st.container(key="below"), refusals():
                 view.below()

@@ -315,6 +315,9 @@ class View:
         """Figures and other parts of the stage. Live sliders call it outside of any session."""
         raise NotImplementedError
 
+    def editor(self) -> None:
+        """What is typed into below the figures, drawn with Streamlit: also while the view refuses it."""
+
     def head_line(self) -> None:
         """What opens beside the title besides scenes: network and text, where the view reads any."""
 

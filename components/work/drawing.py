@@ -59,9 +59,13 @@ def stage(
     def stage_at_rest() -> None:
         _stage(run, draw, recorded, autostart)
 
+    # Each has a place of its own, and empties the other's: where a tick of the timer and a moved control
+    # come to one run of the script, the browser takes what the tick drew for new, and would keep it.
     if run.is_running:
         stage_at_work()
+        st.empty()
     else:
+        st.empty()
         stage_at_rest()
 
 

@@ -4,7 +4,7 @@ import re
 
 from playwright.sync_api import Page, expect
 
-from tests.browser.driving import PATIENCE, button, figure, held, move, ready, redraws, values
+from tests.browser.driving import PATIENCE, button, figure, held, move, pick, ready, redraws, values
 
 DIRECTIONS, QUICK, CURVES, NEW = "lora_directions", "lora_quick", "lora_curves", "lora_new"
 SMALL = "lora_names=kaiming,pissa&lora_ranks=2,8&lora_width=32&lora_steps=20"
@@ -55,7 +55,7 @@ def test_a_moved_control_ends_a_real_run(page: Page) -> None:
     ready(page)
     page.get_by_role("button", name="Start", exact=True).click()
     expect(page.get_by_text(PROGRESS)).to_be_visible(timeout=PATIENCE)
-    page.get_by_text("arithmetic", exact=True).click()
+    pick(page, "New domain", "arithmetic")
     expect(page.get_by_text(PROGRESS)).to_have_count(0, timeout=PATIENCE)
     expect(button(page, "Stop")).to_have_count(0)
 
@@ -66,7 +66,9 @@ def test_a_short_real_run_ends_with_a_checked_adapter(page: Page) -> None:
     page.get_by_role("button", name="Start", exact=True).click()
     adapter = page.get_by_role("button", name="The adapter as peft saves it")
     expect(adapter).to_be_visible(timeout=PATIENCE)
+    page.get_by_role("button", name="1 check").click()
     expect(page.get_by_text("Checked against transformers with")).to_be_visible(timeout=PATIENCE)
+    page.keyboard.press("Escape")
     with page.expect_download() as download:
         adapter.click()
     assert download.value.suggested_filename == "loupe-kaiming-r2.zip"

@@ -129,6 +129,7 @@ def test_bad_tables_are_named_and_kept(pairs, sentence):
     assert not screen.exception
     assert any(sentence in line for line in said(screen))
     assert screen.session_state["preference_pairs"].strip().startswith(pairs.strip())
+    assert "preference_pairs_CSV" in files_of(screen)  # the table is there to be mended
 
 
 @pytest.mark.parametrize("value", ["nan", "inf", "1e999", "-1", "0", "x", ""])

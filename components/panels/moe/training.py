@@ -176,8 +176,8 @@ class TrainLayer(View):
     def below(self) -> None:
         """What came of the run, and what to take along."""
         note(self, "training")
-        results = self.run().results
-        seen, total = (results, self.steps) if results else (self.recorded(), STEPS)
+        run = self.run()
+        seen, total = (self.recorded(), STEPS) if run.is_idle else (run.results, self.steps)
         say(seen)
         steps = steps_of(seen)
         if steps:

@@ -118,9 +118,11 @@ class LiveLearning(Seeded):
         )
 
     def below(self) -> None:
-        lab, steps = self.lab, self.run().results or preview(self.lab)
+        lab, run = self.lab, self.run()
+        steps = run.results or preview(lab)
         note(self, "learning")
-        st.dataframe(end_table(lab, steps), hide_index=True, width="stretch")
+        if not run.is_running:  # else the stage is ahead of it
+            st.dataframe(end_table(lab, steps), hide_index=True, width="stretch")
         checked_against([distribution_check(lab)])
         take_with_you(
             self,

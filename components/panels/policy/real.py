@@ -16,7 +16,7 @@ from components.figures.style import pale
 from components.lesson_parts import note
 from components.panels.policy.settings import Averages, Prompted, Seeded, TakesMethod
 from components.settings import number, one_of, text
-from components.stage import Block, Plot, Stage, show
+from components.stage import Block, Plot, Row, Stage, show
 from components.takeaway import Check, checked_against, take_with_you
 from components.words import _, mark
 from models.networks.loading import load
@@ -40,7 +40,7 @@ BETAS = ("0", "0.01", "0.04", "0.1", "0.5")
 TEMPERATURES = ("0.7", "1", "1.3")
 SHOWN_TOKENS = 24  # of each answer; the table has it whole
 COLOURS = ("push", "change")
-BUTTONS = 48  # pixels of the line above the figures
+BUTTONS, SAID = 48, 30  # pixels of the line above the figures, and of the one below them
 
 
 def reward_name_label(name: str) -> str:
@@ -104,7 +104,7 @@ class NetworkLearns(Seeded, Averages, TakesMethod, Prompted):
         return Stage(Block(lambda: work.stage(self.run(), draw, recorded=lambda: before(asked))))
 
     def figures(self, steps: Sequence[Answers], faint: bool = False) -> Stage:
-        """The latest answers token by token, and the run so far."""
+        """The latest answers token by token, the run so far, and what the latest step came to."""
         strip = pale(answer_figure(steps[-1], self.colour), faint)
         line = pale(run_figure(self.asked, steps), faint)
         return Stage(
@@ -112,16 +112,16 @@ class NetworkLearns(Seeded, Averages, TakesMethod, Prompted):
                 Plot("real_strip", strip, _("The sampled answers, token by token"), width=2.2),
                 Plot("real_reward", line, _("Mean reward and KL by step")),
             ],
+            Row([Block(lambda: say_step(steps[-1]))], pixels=SAID),
             reserved=BUTTONS,
         )
 
     def below(self) -> None:
         asked, run = self.asked, self.run()
         steps = run.results or before(asked)
-        say_step(steps[-1])
         note(self, "real")
-        st.dataframe(answer_table(steps[-1]), hide_index=True, width="stretch")
-        if not run.is_running:
+        if not run.is_running:  # else the stage is ahead of it
+            st.dataframe(answer_table(steps[-1]), hide_index=True, width="stretch")
             what = _("one pass of transformers without a cache, log-probabilities")
             checked_against([Check(what, sampling_gap(asked), 1e-3)])
         take_with_you(

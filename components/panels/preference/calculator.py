@@ -13,7 +13,7 @@ from components.lesson_parts import note
 from components.panels.preference.settings import ExplainsPair, HasLoss, loss_label
 from components.panels.preference.table import TABLE_HEIGHT, HasPairs, pairs_table
 from components.settings import one_of, slider
-from components.stage import Block, Plot, Row, Stage
+from components.stage import Plot, Stage
 from components.takeaway import Check, checked_against, take_with_you
 from components.words import _, mark
 from models.preference.checks import differences
@@ -79,8 +79,11 @@ class Calculator(ExplainsPair, HasPairs, HasLoss):
                 Plot("rewards", rewards, _("Implicit rewards of both answers of every pair")),
                 Plot("gradient", gradient, _("Loss of every pair, and its push on both answers"), rest=50),
             ],
-            Row([Block(lambda: pairs_table(self))], pixels=TABLE_HEIGHT + 60),
+            reserved=TABLE_HEIGHT + 60,
         )
+
+    def editor(self) -> None:
+        pairs_table(self)
 
     def below(self) -> None:
         """The batch as TRL logs it, one pair step by step, every pair in numbers, and the checks."""

@@ -91,16 +91,9 @@ class Plane(ExplainsPair, HasPairs, HasLoss):
         if down:
             st.caption(_("Pushed down although chosen, by: {losses}").format(losses=", ".join(down)))
         checked_against(plane_checks(self))
-        columns = {"value": "loss", "by_chosen": "by_chosen", "by_rejected": "by_rejected"}
         take_with_you(
             self,
-            lambda: pd.DataFrame(
-                {
-                    name: [float(getattr(loss, own)) for loss in every.values()]
-                    for name, own in columns.items()
-                },
-                index=pd.Index(list(every), name="loss"),
-            ),
+            lambda: numbers(every),
             lambda: plane_drawing(self),
             snippet(pair, self.settings),
         )

@@ -13,7 +13,7 @@ from components.figures.preference_labs import fitted_rewards, win_matrix
 from components.lesson_parts import note
 from components.panels.editing import edit_table
 from components.settings import View, grid, number, slider
-from components.stage import Block, Click, Plot, Row, Stage
+from components.stage import Click, Plot, Stage
 from components.takeaway import Check, checked_against, take_with_you
 from components.words import _, mark
 from models.preference.bradley_terry import (
@@ -65,10 +65,10 @@ class RewardModel(View):
                 Plot("fitted", bars(compared, fitted, shifted), _("Fitted reward of every answer")),
                 Plot("wins", wins, _("Chance that the row's answer beats the column's"), self.clicked),
             ],
-            Row([Block(self.table)], pixels=TABLE_HEIGHT),
+            reserved=TABLE_HEIGHT,
         )
 
-    def table(self) -> None:
+    def editor(self) -> None:
         help_of = {"winner": _("the answer that was preferred"), "times": _("how often")}
         edit_table(
             self, "compared", COLUMNS, parse_comparisons, write_comparisons, help_of, TABLE_HEIGHT - 10
