@@ -443,6 +443,7 @@ export default function ({ data, parentElement, setStateValue, setTriggerValue }
         );
       })
       .catch((error) => {
+        own.busy = false; // the next figure may be drawn
         console.error(error);
         setStateValue("failed", true);
       });

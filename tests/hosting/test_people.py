@@ -24,7 +24,10 @@ from tests.hosting.hosting import Hosted
 
 HEATMAP, TEMPERATURE = "attention_heatmap", "attention_temperature"
 WINDOW = {"width": 1280, "height": 1600}
-_EXPECTED = re.compile(r"_stcore/(health|host-config|stream)|502|503|ERR_CONNECTION|WebSocket|favicon.ico")
+_EXPECTED = re.compile(
+    r"_stcore/(health|host-config|stream)|502|503|ERR_CONNECTION|WebSocket|favicon.ico|"
+    "when disconnected from server"  # the timer of a run asks on
+)
 SETTLED_MILLISECONDS = 700  # without a change, after which a figure is the last one
 LINK = "/attention?attention_text=The+cat+sat+on+the+mat.+The+dog+sat&attention_layer=2&attention_head=3"
 
