@@ -48,8 +48,7 @@ def test_every_view_opens_by_its_address_in_every_language(view, language):
 @pytest.mark.parametrize("view", VIEWS)
 def test_every_view_can_be_taken_along(view):
     screen = moe(view=view)
-    name = {"route": "moe", "train": "moe_training"}.get(view, f"moe_{view}")
-    assert files_of(screen) == {f"{name}_csv", f"{name}_html"}
+    assert files_of(screen) == {f"moe_{view}_csv", f"moe_{view}_html"}
     assert "moe_link" in live(screen)
     names, _printed = run_snippet(screen)
     assert names
