@@ -346,15 +346,17 @@ def head_sharing(key_of_head: np.ndarray, height: int = 320) -> go.Figure:
                 hovertemplate=f"{word} %{{text}}<extra></extra>",
             )
         )
+    rows = [_("key heads"), _("query heads")]
     return drawing(
         traces,
         height,
         showlegend=False,
+        margin=MARGIN | {"l": 14 + room_for(rows)},
         xaxis={"visible": False, "range": [0, 1]},
         yaxis={
             "range": [-0.25, 1.25],
             "tickvals": [0, 1],
-            "ticktext": [_("key heads"), _("query heads")],
+            "ticktext": rows,
             "showgrid": False,
             "zeroline": False,
         },
