@@ -83,11 +83,13 @@ def take_with_you(
     table: Callable[[], pd.DataFrame] | None,
     figure: Callable[[], go.Figure] | None,
     snippet: str,
+    own: Callable[[], dict[str, bytes]] | None = None,
 ) -> None:
     """The data as CSV, the figure as HTML, and Python that repeats the numbers.
 
     All are made only when somebody asks for the file; before a run has its numbers there is the Python
-    alone. A table whose index has a name keeps it as its first column.
+    alone. A table whose index has a name keeps it as its first column. ``own``: files of the person's that
+    the Python reads, by name.
     """
     key, name = f"{view.page}_{view.name}", file_name(view)
     with _take.get() or st.container():
@@ -117,17 +119,17 @@ def take_with_you(
                 width="stretch",
                 help=_("The camera in the figure's corner saves it as PNG."),
             )
-        python_button(view, snippet)
+        python_button(view, snippet, own)
         with st.expander(_("Reproduce in Python")):
             st.markdown(_("The short form, for Loupe's own folder:"))
             st.code(snippet, language="python")
 
 
-def python_button(view: View, snippet: str) -> None:
+def python_button(view: View, snippet: str, own: Callable[[], dict[str, bytes]] | None) -> None:
     """Python that runs in an empty folder; in a zip with the networks and texts that it reads."""
     key, name, needed = f"{view.page}_{view.name}", file_name(view), needs(snippet)
     header = header_of(view, needed)
-    if not needed:
+    if not needed and own is None:
         st.download_button(
             _("Python that runs in an empty folder"),
             lambda: script(snippet, header).encode(),
@@ -141,8 +143,8 @@ def python_button(view: View, snippet: str) -> None:
         )
         return
     st.download_button(
-        _("Python and the network") if networks(needed) else _("Python and its texts"),
-        lambda: archive(snippet, header),
+        _("Python and the network") if networks(needed) else _("Python and what it reads"),
+        lambda: archive(snippet, header, own and own()),
         f"{name}.zip",
         "application/zip",
         key=f"{key}_py",

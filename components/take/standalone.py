@@ -3,7 +3,7 @@
 import io
 import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
@@ -86,6 +86,7 @@ def script(snippet: str, header: str = "") -> str:
 @lru_cache(maxsize=16)
 def _script(snippet: str, header: str) -> str:
     located = _LOCATED.sub(r'Path(__file__).parent / "\1"', snippet)
+    located = located.replace('np.load("', 'np.load(Path(__file__).parent / "')
     for package in PACKAGES.values():
         if (place := f"'{package}/model'") in located:
             found = located.replace(place, f'Path({package}.__file__).parent / "model"')
@@ -99,14 +100,16 @@ def _script(snippet: str, header: str) -> str:
     return text
 
 
-def archive(snippet: str, header: str = "") -> bytes:
-    """A zip with the script and what it reads."""
+def archive(snippet: str, header: str = "", own: Mapping[str, bytes] | None = None) -> bytes:
+    """A zip with the script and what it reads; ``own`` are files of the person's, by name."""
     made = io.BytesIO()
     with zipfile.ZipFile(made, "w") as file:
         file.writestr(SCRIPT, script(snippet, header))
         for name in needs(snippet):
             for inside, content in _files(name):
                 file.writestr(inside, content if isinstance(content, str) else content.read_bytes())
+        for name, content in (own or {}).items():
+            file.writestr(name, content)
     return made.getvalue()
 
 

@@ -12,10 +12,17 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+import torch
 
 import components.take.standalone as standalone
 from components.catalogue import PAGES, lesson
+from components.panels.quantization import matrix
+from components.panels.quantization.settings import YOURS, Source
 from components.take.standalone import archive, needs, networks, script
+from models.lora.fine_tuning import CHARACTERS
+from models.networks.catalogue import DEFAULT
+from models.quantization.error import matrix_error
+from models.quantization.weight_formats import Setting, quantize
 from models.runtime.settings import settings
 from tests.pages.screen import ROOT, views
 from tests.take.collecting import screen_of, snippet_on
@@ -35,9 +42,13 @@ QUICK = {
 }
 # Still more than some seconds, most of it training.
 SLOW = {
+    "context.loss",
+    "lora.audit",
+    "lora.compare",
     "lora.real",
     "masks.stream",
     "moe.duel",
+    "moe.specialise",
     "moe.train",
     "optimizers.depth",
     "optimizers.matrices",
@@ -89,10 +100,8 @@ class Away:
 @pytest.fixture(scope="session")
 def away(tmp_path_factory) -> Iterator[Away]:
     runner = Away(tmp_path_factory.mktemp("away"))
-    yield runner
-    assert runner.process.stdin is not None
-    runner.process.stdin.close()
-    runner.process.wait(timeout=30)
+    with runner.process:  # closes its pipes at the end, and waits for it
+        yield runner
 
 
 @pytest.mark.parametrize("name", VIEWS)
@@ -160,6 +169,23 @@ def test_a_zip_holds_the_script_and_what_it_reads_and_nothing_else():
     assert lines[0] == "# What it is."
     assert "pip install numpy==" in lines[2]
     assert "torch==" in lines[2]
+
+
+def test_a_matrix_of_ones_own_travels_with_the_script(away, monkeypatch):
+    mine = torch.randn(32, 64, generator=torch.Generator().manual_seed(5))
+    monkeypatch.setattr(matrix, "values", lambda source: mine)
+    source = Source(DEFAULT, 0, YOURS, "")
+    made = matrix.own_file(source)
+    assert made is not None
+    found = quantize(mine, Setting())
+    expected = f"{found.effective_bits} {matrix_error(mine, found.dequantized)}"
+    compare(away.run(archive(matrix.snippet(source, Setting()), "", made())), expected)
+    monkeypatch.setattr(matrix, "values", lambda source: mine[:2])
+    assert matrix.own_file(source) is None
+
+
+def test_the_library_is_as_long_as_a_run_reads():
+    assert standalone.LIBRARY_CHARACTERS == CHARACTERS
 
 
 def test_a_script_reads_as_much_of_a_text_as_the_page(monkeypatch):
