@@ -108,8 +108,8 @@ def archive(snippet: str, header: str = "", own: Mapping[str, bytes] | None = No
         for name in needs(snippet):
             for inside, content in _files(name):
                 file.writestr(inside, content if isinstance(content, str) else content.read_bytes())
-        for name, content in (own or {}).items():
-            file.writestr(name, content)
+        for name, data in (own or {}).items():
+            file.writestr(name, data)
     return made.getvalue()
 
 
