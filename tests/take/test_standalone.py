@@ -50,9 +50,13 @@ SLOW = {
     "moe.duel",
     "moe.specialise",
     "moe.train",
+    "optimizers.decay",
     "optimizers.depth",
     "optimizers.matrices",
+    "optimizers.paths",
+    "optimizers.rotation",
     "policy.real",
+    "quantization.sensitivity",
 }
 VIEWS = [
     pytest.param(f"{page.name}.{view}", marks=pytest.mark.slow if f"{page.name}.{view}" in SLOW else ())
