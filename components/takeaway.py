@@ -20,7 +20,7 @@ from components.figures.style import DIVERGING
 from components.live.address import copy_link
 from components.settings import View
 from components.stage import Plot, Row, Stage, show
-from components.take.standalone import standalone, stands_alone
+from components.take.standalone import archive, megabytes, needs, networks, script
 from components.words import _, language
 
 LONGEST_SAID = 40  # characters of a setting in a file's name
@@ -80,31 +80,34 @@ def _line(check: Check) -> str:
 
 def take_with_you(
     view: View,
-    table: Callable[[], pd.DataFrame],
+    table: Callable[[], pd.DataFrame] | None,
     figure: Callable[[], go.Figure] | None,
     snippet: str,
+    own: Callable[[], dict[str, bytes]] | None = None,
 ) -> None:
     """The data as CSV, the figure as HTML, and Python that repeats the numbers.
 
-    ``table`` and ``figure`` are called only when somebody asks for the file. A table whose index has a
-    name keeps it as its first column.
+    All are made only when somebody asks for the file; before a run has its numbers there is the Python
+    alone. A table whose index has a name keeps it as its first column. ``own``: files of the person's that
+    the Python reads, by name.
     """
     key, name = f"{view.page}_{view.name}", file_name(view)
     with _take.get() or st.container():
-        st.download_button(
-            _("Data as CSV"),
-            lambda: csv_of(table()),
-            f"{name}.csv",
-            "text/csv",
-            key=f"{key}_csv",
-            icon=":material/table:",
-            on_click="ignore",
-            width="stretch",
-        )
+        if table is not None:
+            st.download_button(
+                _("Data as CSV"),
+                lambda: csv_of(table()),
+                f"{name}.csv",
+                "text/csv",
+                key=f"{key}_csv",
+                icon=":material/table:",
+                on_click="ignore",
+                width="stretch",
+            )
         if figure is not None:
             settings = described(view)
             title = lesson(view.page, language()).views[view.name].label
-            link = (st.context.url or "").split("?")[0] + "?" + view.address()
+            link = link_of(view)
             st.download_button(
                 _("Figure as HTML"),
                 lambda: html_of(figure(), title, settings, link),
@@ -116,24 +119,58 @@ def take_with_you(
                 width="stretch",
                 help=_("The camera in the figure's corner saves it as PNG."),
             )
-        if stands_alone(snippet):
-            st.download_button(
-                _("Python that runs in an empty folder"),
-                lambda: standalone(snippet).encode(),
-                f"{name}.py",
-                "text/x-python",
-                key=f"{key}_py",
-                icon=":material/code:",
-                on_click="ignore",
-                width="stretch",
-                help=_("Needs the published packages that its first lines name, and nothing of Loupe."),
-            )
-            said = _("The short form, for Loupe's own folder:")
-        else:
-            said = _("It reads a network or text that ships with Loupe, so run it in Loupe's own folder:")
+        python_button(view, snippet, own)
         with st.expander(_("Reproduce in Python")):
-            st.markdown(said)
+            st.markdown(_("The short form, for Loupe's own folder:"))
             st.code(snippet, language="python")
+
+
+def python_button(view: View, snippet: str, own: Callable[[], dict[str, bytes]] | None) -> None:
+    """Python that runs in an empty folder; in a zip with the networks and texts that it reads."""
+    key, name, needed = f"{view.page}_{view.name}", file_name(view), needs(snippet)
+    header = header_of(view, needed)
+    if not needed and own is None:
+        st.download_button(
+            _("Python that runs in an empty folder"),
+            lambda: script(snippet, header).encode(),
+            f"{name}.py",
+            "text/x-python",
+            key=f"{key}_py",
+            icon=":material/code:",
+            on_click="ignore",
+            width="stretch",
+            help=_("Needs the published packages that its first lines name, and nothing of Loupe."),
+        )
+        return
+    st.download_button(
+        _("Python and the network") if networks(needed) else _("Python and what it reads"),
+        lambda: archive(snippet, header, own and own()),
+        f"{name}.zip",
+        "application/zip",
+        key=f"{key}_py",
+        icon=":material/folder_zip:",
+        on_click="ignore",
+        width="stretch",
+        help=_(
+            "A zip of {size} MB: script.py and what it reads. It runs in an empty folder, and needs only "
+            "the published packages that its first lines name."
+        ).format(size=f"{megabytes(needed):.1f}"),
+    )
+
+
+def header_of(view: View, needed: tuple[str, ...]) -> str:
+    """The first lines of a view's script: what it is and prints, at which settings, where it was made."""
+    words = lesson(view.page, language())
+    lines = [f"Loupe · {words.title} · {words.views[view.name].label}", described(view), link_of(view)]
+    lines.append(_("Prints the numbers that the page shows at these settings; its last lines name them."))
+    if needed:
+        lines.append(_("Reads what lies beside it: {names}.").format(names=", ".join(needed)))
+    return "\n".join(line for line in lines if line)
+
+
+def link_of(view: View) -> str:
+    """The address of a view as it stands."""
+    return (st.context.url or "").split("?")[0] + "?" + view.address()
 
 
 def file_name(view: View) -> str:

@@ -27,12 +27,14 @@ def bundle(
     header: str = "",
     own: tuple[str, ...] = OWN,
     redirected: Mapping[Place, Place] | None = None,
+    packages: tuple[str, ...] = (),
 ) -> str:
     """The script for a snippet.
 
     header: what it is and prints, for its first lines.
     own: the top-level packages whose source is gathered.
     redirected: definitions whose place others take.
+    packages: what it needs besides the packages that it imports.
 
     Raises BundleError where a name cannot be followed, and SyntaxError for a snippet that is none.
     """
@@ -42,7 +44,7 @@ def bundle(
     names = Names(namer.own, namer.external, lambda place: place in gathered.piece_of)
     body = _body(gathered, pieces, names)
     imported = _imported(gathered, pieces, names, shown_names(ast.parse(body)))
-    parts = [_header(header, imported)]
+    parts = [_header(header, imported, packages)]
     if pieces:
         parts.append("from __future__ import annotations\n")
     return "\n".join([*parts, *_import_sections(imported), body]).rstrip() + "\n"
@@ -56,9 +58,20 @@ def _body(gathered: Gathered, pieces: list[Piece], names: Names) -> str:
             text += f"\n\n{rule(piece.module.name.partition('.')[2] or piece.module.name)}"
             before = None
         text += _gap(before, piece) + rewritten(piece, names, gathered.resolve)
+        if "__name__" in gathered.mentioned:
+            text += _own_name(piece, names)
         before = piece
     main = rewritten_main(gathered.main, gathered.main_pieces, names)
     return f"{text}\n\n{MAIN_RULE}\n{main}".lstrip("\n") if pieces else main
+
+
+def _own_name(piece: Piece, names: Names) -> str:
+    """A function that is called otherwise in the script keeps the name by which a table finds it."""
+    if not isinstance(piece.statement, ast.FunctionDef):
+        return ""
+    name = piece.statement.name
+    called = names.own((piece.module.name, name))
+    return "" if called == name else f"{called}.__name__ = {name!r}\n"
 
 
 def rule(title: str) -> str:
@@ -133,13 +146,18 @@ def _from_line(module: str, parts: list[str]) -> str:
     return f"from {module} import (\n" + "".join(f"    {part},\n" for part in parts) + ")"
 
 
-def _header(header: str, imported: Iterable[External]) -> str:
+def _header(header: str, imported: Iterable[External], packages: tuple[str, ...]) -> str:
     roots = {root(target.imported.module) for target in imported} - set(stdlib_module_names)
-    lines = [line for part in header.splitlines() for line in (wrap(part, COLUMNS - 2) or [""])]
+    roots |= set(packages)
+    lines = [line for part in header.splitlines() for line in (_wrapped(part) or [""])]
     lines += ["Runs in an empty folder, with Python 3.11 or newer" + (" and" if roots else ".")]
     if roots:
         lines += [f"    pip install {' '.join(f'{_published(name)}' for name in sorted(roots))}"]
     return "".join(f"# {line}".rstrip() + "\n" for line in lines)
+
+
+def _wrapped(line: str) -> list[str]:
+    return wrap(line, COLUMNS - 2, break_long_words=False, break_on_hyphens=False)  # a link stays whole
 
 
 @cache

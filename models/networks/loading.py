@@ -189,7 +189,7 @@ def _load(entry: Entry, folder: Path, device: torch.device, dtype: torch.dtype) 
     _check_weights(folder, entry)
     tokenizer = _tokenizer(folder, entry.name)
     model = _model(folder, config, entry.name, device, dtype)
-    return _network(entry, model, tokenizer, device, dtype)
+    return network_of(entry, model, tokenizer, device, dtype)
 
 
 def _config(folder: Path, name: str) -> PreTrainedConfig:
@@ -229,7 +229,7 @@ def _check_size(config: PreTrainedConfig, name: str) -> None:
         if config.num_hidden_layers > MOST_LAYERS:
             raise ValueError(f"{config.num_hidden_layers} layers")
         with torch.device("meta"):
-            skeleton = _class(config).from_config(
+            skeleton = class_of(config).from_config(
                 config, trust_remote_code=False, attn_implementation=ATTENTION
             )
         count = skeleton.num_parameters()
@@ -250,7 +250,7 @@ def _check_size(config: PreTrainedConfig, name: str) -> None:
         )
 
 
-def _class(config: PreTrainedConfig) -> Any:
+def class_of(config: PreTrainedConfig) -> Any:
     """The transformers class that gives logits where the weights have a language-model head."""
     architectures = config.architectures or [""]
     if any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in architectures):
@@ -301,7 +301,7 @@ def _model(
     folder: Path, config: PreTrainedConfig, name: str, device: torch.device, dtype: torch.dtype
 ) -> PreTrainedModel:
     try:
-        model, report = _class(config).from_pretrained(
+        model, report = class_of(config).from_pretrained(
             folder,
             config=config,
             dtype=dtype,
@@ -320,7 +320,7 @@ def _model(
     return model.eval().requires_grad_(False)
 
 
-def _network(
+def network_of(
     entry: Entry,
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,

@@ -128,6 +128,15 @@ def test_packages_hand_names_on(scripts, tmp_path):
     assert run(script, tmp_path) == ["42 top"]
 
 
+def test_a_function_of_another_name_is_still_found_by_its_own(scripts, tmp_path):
+    script = scripts(
+        "from pkg.a import TABLE, f\nfrom pkg.b import OTHER\n\nprint(sorted(TABLE), sorted(OTHER), f())\n",
+        a="def f():\n    return 1\n\n\nTABLE = {g.__name__: g for g in (f,)}\n",
+        b="def f():\n    return 2\n\n\nOTHER = {g.__name__: g for g in (f,)}\n",
+    )
+    assert run(script, tmp_path) == ["['f'] ['f'] 1"]
+
+
 def test_decorators_come_above_what_they_wrap(scripts, tmp_path):
     script = scripts(
         "from pkg.a import slow\n\nprint(slow(3), slow(3), slow.cache_info().hits)\n",

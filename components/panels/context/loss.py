@@ -112,6 +112,12 @@ class LossByPosition(Measured, Compares):
         run = self.run()
         if run.finished:
             finish(self, run.results)
+        else:
+            take_with_you(self, None, None, self.snippet)
+
+    @property
+    def snippet(self) -> str:
+        return snippet(self.ways[self.method], self.length)
 
 
 def curves_of(passes: Sequence[Pass]) -> dict[str, LossCurve]:
@@ -167,7 +173,7 @@ def finish(view: LossByPosition, passes: Sequence[Pass]) -> None:
         view,
         lambda: by_position(ways, view.length),
         lambda: loss_figure(view, curves),
-        snippet(ways[view.method], view.length),
+        view.snippet,
     )
 
 

@@ -92,6 +92,12 @@ class Needle(Seeded, Measured):
         run = self.run()
         if run.finished:
             finish(self, run.results)
+        else:
+            take_with_you(self, None, None, self.snippet)
+
+    @property
+    def snippet(self) -> str:
+        return snippet(self.ways[self.method], list(self.lengths), self.trials, self.seed)
 
 
 def shares_of(view: Needle, cells: Sequence[Cell], name: str) -> np.ndarray:
@@ -128,7 +134,7 @@ def finish(view: Needle, cells: Sequence[Cell]) -> None:
         view,
         lambda: every_cell(cells),
         lambda: needle_map(shares, view.lengths, embedded().context, method_label(view.method)),
-        snippet(way, list(view.lengths), view.trials, view.seed),
+        view.snippet,
     )
 
 

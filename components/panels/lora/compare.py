@@ -125,6 +125,7 @@ class Comparison(OnTask, Scaled):
         run, settings = self.run(), self.grid
         results = run.results
         if not results or results[-1].done < results[-1].steps:
+            take_with_you(self, None, None, snippet(settings))
             return
         seen = results[-1]
         left, right = st.columns(2, gap="medium")

@@ -316,9 +316,11 @@ def replayed_difference(asked: FineTuning) -> float:
 
 def snippet(asked: FineTuning) -> str:
     """Python that repeats the run and writes its adapter."""
-    return f"""from models.lora.fine_tuning import FineTuning, fine_tune
+    return f"""from pathlib import Path
+
+from models.lora.fine_tuning import FineTuning, fine_tune
 
 *_, tuned = fine_tune({asked!r})
 print(tuned.steps.tolist(), tuned.new.tolist(), tuned.old.tolist())
-open("adapter.zip", "wb").write(tuned.adapter)
+Path("adapter.zip").write_bytes(tuned.adapter)
 """

@@ -182,6 +182,7 @@ def snippet(network: str, layer: int, rule: CapacityRule) -> str:
 from models.moe.capacity import CapacityRule, dispatch
 from models.networks.domains import domain_samples
 from models.networks.loading import load
+from models.moe.evaluation import expert_count
 from models.moe.routing import route_corpus
 
 network = load({network!r})

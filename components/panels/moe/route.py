@@ -239,8 +239,7 @@ def table(text: RoutedText, layer: int) -> pd.DataFrame:
 
 def snippet(network: str, text: str, layer: int, silenced: Silenced) -> str:
     """Python that repeats the routes and the loss."""
-    return f"""from models.networks.domains import domain_samples
-from models.networks.loading import load
+    return f"""from models.networks.loading import load
 from models.moe.routing import route_text
 
 text = route_text(load({network!r}), {text!r}, frozenset({sorted(silenced)!r}))

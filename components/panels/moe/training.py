@@ -182,7 +182,10 @@ class TrainLayer(View):
         steps = steps_of(seen)
         if steps:
             take_with_you(
-                self, lambda: step_table(steps), lambda: load_figure(steps, total), snippet(steps)
+                self,
+                lambda: step_table(steps),
+                lambda: load_figure(steps, total),
+                snippet(steps[-1].knobs, self.run_seed, total),
             )
 
 
@@ -284,13 +287,13 @@ def step_table(steps: list[Step]) -> pd.DataFrame:
     return pd.DataFrame(rows).set_index("step")
 
 
-def snippet(steps: list[Step]) -> str:
+def snippet(knobs: Knobs, seed: int, count: int) -> str:
     """Python that repeats a run with the last step's knobs throughout."""
     return f"""from models.moe.layer_training import Knobs, LayerSettings, LayerTraining
 
-knobs = {steps[-1].knobs!r}
-training = LayerTraining(LayerSettings())
-for step in training.steps(lambda: knobs):
+knobs = {knobs!r}
+training = LayerTraining(LayerSettings(seed={seed}))
+for step in training.steps(lambda: knobs, {count}):
     print(step.step, step.max_violation, step.loss)
-print(training.outcome())
+print(training.outcome(knobs))
 """

@@ -311,17 +311,23 @@ def slope(rollout: Rollout, loss: PolicyLoss, row: int, step: float = 1e-6) -> f
 
 
 def snippet(view: TokenStrip) -> str:
-    """Python that repeats the gradients for advantages of your own."""
+    """Python that repeats the pushes of the strip."""
+    answers = view.answers
+    lengths = [int(length) for length in answers.mask.sum(1)]
     return f"""import torch
 
 from models.networks.loading import load
 from models.networks.sampling import generate
+from models.policy.group_advantages import advantages
 from models.policy.losses import PolicyLoss, Rollout, gradients
 
-network, prompt = load({view.network_name!r}), {view.prompt!r}
-found = generate(network, prompt, {ANSWERS}, {TOKENS}, 1.0, {view.seed})
-old = torch.from_numpy(found.log_probabilities)
-advantages = torch.tensor([1.0] + [-0.2] * {ANSWERS - 1})  # yours
-rollout = Rollout(old, old, old, advantages, torch.ones_like(old))
-print(gradients(rollout, {view.loss!r}))
+found = generate(load({view.network_name!r}), {view.prompt!r}, {ANSWERS}, {TOKENS}, 1.0, {view.seed})
+lengths = torch.tensor({lengths!r})  # of each answer, up to the end of its first sentence
+rewards = torch.tensor([{list(answers.rewards)!r}])  # 1 for a closed quotation; or your own
+mask = (torch.arange({TOKENS}) < lengths[:, None]).double()
+old = torch.from_numpy(found.log_probabilities).double() * mask
+noise = torch.randn(mask.shape, generator=torch.Generator().manual_seed({view.seed}), dtype=torch.float64)
+log_p = old + {view.drift!r} * noise * mask
+rollout = Rollout(log_p, old, old, advantages(rewards.double())[0], mask)
+print(-1000 * gradients(rollout, {view.loss!r})[1])
 """

@@ -136,6 +136,9 @@ class BitBudget(ReadsText):
         run = self.costs()
         if run.finished:
             facts(self, run.results)
+        else:
+            known = recorded_costs(self.network_name, self.text)
+            take_with_you(self, None, None, snippet(self, self.named(known or ())))
 
 
 def spending(view: BitBudget) -> None:

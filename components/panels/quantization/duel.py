@@ -11,7 +11,7 @@ import torch
 
 from components.figures.quantization import duel
 from components.lesson_parts import note
-from components.panels.quantization.matrix import matrix_in_python
+from components.panels.quantization.matrix import matrix_in_python, own_file
 from components.panels.quantization.settings import ChoosesAnyMatrix, Source, values
 from components.settings import slider
 from components.stage import Plot, Stage
@@ -66,6 +66,7 @@ class EqualBits(ChoosesAnyMatrix):
             lambda: table,
             lambda: duel_figure(self.source, self.budget),
             snippet(self.source, self.budget),
+            own_file(self.source),
         )
 
 

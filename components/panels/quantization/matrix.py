@@ -1,5 +1,7 @@
 """A real weight matrix: its histogram with the levels drawn in, a staircase, where the error is."""
 
+import io
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -81,6 +83,7 @@ class WeightMatrix(ChoosesFormat, ChoosesAnyMatrix):
             lambda: pd.DataFrame(found.dequantized.numpy()).rename_axis("output"),
             lambda: quality_figure(self.source, setting, (found.effective_bits, quality)),
             snippet(self.source, setting),
+            own_file(self.source),
         )
 
 
@@ -234,6 +237,19 @@ x = {x}
 found = quantize(x, {setting!r})
 print(found.effective_bits, matrix_error(x, found.dequantized))
 """
+
+
+def own_file(source: Source) -> Callable[[], dict[str, bytes]] | None:
+    """A matrix of the person's that is too large to stand in the snippet, as the file that it reads."""
+    if source.module != YOURS or values(source).numel() <= MOST_WRITTEN:
+        return None
+
+    def made() -> dict[str, bytes]:
+        file = io.BytesIO()
+        np.save(file, values(source).numpy())
+        return {"matrix.npy": file.getvalue()}
+
+    return made
 
 
 def matrix_in_python(source: Source) -> tuple[str, str]:

@@ -85,6 +85,8 @@ class SensitivityMap(ChoosesFormat, ReadsText):
         run = self.effects()
         if run.finished:
             facts(self, run.results)
+        else:
+            take_with_you(self, None, None, snippet(self))
 
 
 def map_figure(name: str, values: dict[Weight, float], title: str) -> go.Figure:
