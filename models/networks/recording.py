@@ -184,8 +184,10 @@ def attention(
     scaling: float | None = None,
     dropout: float = 0.0,
     **options: Any,
-) -> tuple[Float[Tensor, "batch query heads d_v"], Float[Tensor, "batch heads query key"] | None]:
+) -> tuple[Float[Tensor, "batch query heads d_v"], Float[Tensor, "batch heads query read"] | None]:
     """The architecture's own eager attention, given another scale or mask where one is asked for.
+
+    ``read`` counts the keys; several times that where ``attending`` lays several kinds side by side.
 
     Each architecture's eager function is called, and none is rewritten here, so that the result
     without an intervention is the same to the last bit.

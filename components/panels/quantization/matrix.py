@@ -18,6 +18,7 @@ from components.figures.quantization import (
     pooled,
     staircase,
 )
+from components.formulas import show_formula
 from components.lesson_parts import note
 from components.panels.quantization.settings import (
     RANDOM,
@@ -220,7 +221,7 @@ def formulas(x: torch.Tensor, found: Quantized, setting: Setting, row: int, colu
     else:
         lines += [rf"C_i&={back / scale:.6f}", rf"\hat w&=s\cdot C_i={back:.6f}"]
     lines.append(rf"\hat w-w&={back - weight:.3g}")
-    st.latex(r"\begin{aligned}" + r"\\".join(lines) + r"\end{aligned}")
+    show_formula(r"\begin{aligned}" + r"\\".join(lines) + r"\end{aligned}")
 
 
 def snippet(source: Source, setting: Setting) -> str:
