@@ -5,7 +5,7 @@ they lie, types, ranges, titles and directions of axes, legends, shapes and anno
 size, the first and the last value, and which colours stand for positive and for negative values. Numbers
 are rounded to three digits and compared with a tolerance.
 
-    RENEW_DRAWN=1 pytest -n 0 tests/pages/test_every_view.py tests/components/test_drawn.py
+    RENEW_DRAWN=1 pytest -n 0 tests/pages/test_every_view.py -k defaults
 
 writes the files anew; read their difference before you commit it.
 """
