@@ -114,6 +114,7 @@ def test_the_route(screen):
     assert [figure["name"] for figure in good.json()["figures"]] == ["lab_bars"]
     assert client.post(FOLLOW_ROUTE, json=asked | {"token": "nobody"}).json() == {"figures": None}
     assert client.post(FOLLOW_ROUTE, json=asked | {"value": "wide"}).status_code == 400
+    assert client.post(FOLLOW_ROUTE, json=asked | {"value": 10**400}).status_code == 400
     assert client.post(FOLLOW_ROUTE, json=[1]).status_code == 400
     assert client.post(FOLLOW_ROUTE, content=b"{").status_code == 400
     assert client.post(FOLLOW_ROUTE, json=asked | {"key": "k" * 2000}).status_code == 413

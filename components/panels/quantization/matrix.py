@@ -211,8 +211,9 @@ def formulas(x: torch.Tensor, found: Quantized, setting: Setting, row: int, colu
     )
     lines = [rf"w&={weight:.6f}", rf"s&={scale:.6g}", rf"w/s&={weight / scale:.4f}"]
     if setting.format == "int":
-        zero = 0 if found.zero_point is None else int(found.zero_point[group])
-        code = round(back / scale) + zero
+        offset = 0 if found.zero_point is None else int(found.zero_point[group])
+        zero = f"({offset})" if offset < 0 else str(offset)
+        code = round(back / scale) + offset
         low, high = setting.scheme.code_range
         lines += [
             rf"q&=\mathrm{{clamp}}(\mathrm{{round}}({weight / scale:.4f})+{zero},\,{low},\,{high})={code}",
