@@ -22,6 +22,13 @@ def test_bits_of_a_large_part_weigh_more():
         assert allocate(falls, sizes, 2.9) == (3, 2)
 
 
+def test_the_greedy_answer_counts_what_a_large_part_costs():
+    """A bit more for the large part gains a little more, and costs nine times as much."""
+    falls = torch.tensor([[1.0] + 5 * [0.0], [0.9] + 5 * [0.0]])
+    assert greedy_allocation(falls, torch.tensor([90, 10]), 2.9) == (2, 3)
+    assert best_allocation(falls, torch.tensor([90, 10]), 2.9) == (3, 2)
+
+
 def test_parts_of_a_deep_network_are_runs_of_layers_of_nearly_equal_length(monkeypatch):
     """Nine layers in six parts: each layer in one part, and none of them two longer than another."""
     weights = tuple(

@@ -289,9 +289,10 @@ MEETING = RopeSettings("yarn", 32, 10_000.0, longest=1_024, trained=256, factor=
     [
         replace(MEETING, beta_fast=9.0, beta_slow=9.0),
         replace(MEETING, trained=20, longest=80, beta_fast=900.0, beta_slow=800.0),
+        replace(MEETING, trained=6, longest=24),
         replace(MEETING, head_dim=8, rope_theta=100.0, trained=1_000_000, longest=4_000_000),
     ],
-    ids=["one number of turns", "before the first pair", "behind the last pair"],
+    ids=["one number of turns", "before the first pair", "at the first pair", "behind the last pair"],
 )
 @pytest.mark.parametrize("truncate", [True, False])
 def test_a_ramp_whose_ends_meet_is_that_of_transformers(settings, truncate):
