@@ -125,8 +125,9 @@ class Slider(Control):
         return number
 
     def fit(self, value: Any, view: "View") -> float | int:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            value = self.default_of(view)
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not is_number or (isinstance(value, float) and not math.isfinite(value)):
+            value = self.default_of(view)  # a whole number of 400 digits is no float, and clamped below
         value = min(of(self.high, view), max(of(self.low, view), value))
         return round(value) if self.whole else float(value)
 

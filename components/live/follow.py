@@ -139,7 +139,7 @@ async def answer(request: Request) -> Response:
     try:
         asked = await request.json()
         token, key, value = str(asked["token"]), str(asked["key"]), float(asked["value"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError):
         return Response(status_code=400)
     with timed("follow"):
         return JSONResponse({"figures": await run_in_threadpool(_in_turn, token, key, value)})

@@ -19,6 +19,7 @@ from models.optimizers.surfaces import LossOfRows, Surface, rows_of
 from models.optimizers.trajectories import KINDS, Choice, Run, check_rate, trajectory
 
 MOST_ROWS = 20_000
+NUDGE, MOST_MOVED = 1e-12, 1e-6  # of a rate, and of the last loss where rounding does not matter
 
 
 def batched_paths(
@@ -117,6 +118,21 @@ def basin(
     losses = surface.function(*ends.unbind(-1)) - (surface.lowest or 0.0)
     diverged = ~(losses.isfinite() & (ends.abs() < 1e8).all(dim=-1))
     return Basin(rates, losses.masked_fill(diverged, math.inf), diverged)
+
+
+def is_chaotic(surface: Surface, start: tuple[float, float], choice: Choice, run: Run) -> bool:
+    """Whether rounding decides where a run ends: a rate that is 1e-12 larger ends with another loss.
+
+    The rate, since it acts in every step as rounding does: of two starts nothing may be left on the way.
+    False for optimizers that are not elementwise: those always run one at a time.
+    """
+    if not KINDS[choice.kind].is_elementwise:
+        return False
+    starts = torch.tensor([start, start], dtype=torch.float64)
+    rates = torch.tensor([choice.rate, choice.rate * (1 + NUDGE)], dtype=torch.float64)
+    ends = batched_paths(rows_of(surface), starts, rates, choice, run)[-1]
+    first, second = surface.function(*ends.unbind(-1)).tolist()
+    return abs(first - second) > MOST_MOVED
 
 
 def endpoints(

@@ -77,7 +77,7 @@ def part_costs(
 
 def mean_bits(allocation: Sequence[int], sizes: Int[Tensor, " parts"]) -> float:
     """Bits a weight, over all parts."""
-    return float((torch.tensor(allocation) * sizes).sum() / sizes.sum())
+    return int((torch.tensor(allocation) * sizes).sum()) / int(sizes.sum())
 
 
 def greedy_allocation(
@@ -110,7 +110,7 @@ def best_allocation(
     """Of all allocations under the cap the one with the least sum of costs."""
     _check_cap(cap)
     choices = torch.tensor(list(product(range(len(OPTIONS)), repeat=len(sizes))))
-    spent = (torch.tensor(OPTIONS)[choices] * sizes).sum(1) / sizes.sum()
+    spent = (torch.tensor(OPTIONS)[choices] * sizes).sum(1).double() / sizes.sum()
     total = costs.gather(1, choices.T).sum(0)
     total = torch.where(spent <= cap + 1e-9, total, torch.inf)
     return tuple(OPTIONS[int(option)] for option in choices[total.argmin()])

@@ -114,6 +114,31 @@ def test_the_route(screen):
     assert [figure["name"] for figure in good.json()["figures"]] == ["lab_bars"]
     assert client.post(FOLLOW_ROUTE, json=asked | {"token": "nobody"}).json() == {"figures": None}
     assert client.post(FOLLOW_ROUTE, json=asked | {"value": "wide"}).status_code == 400
+    assert client.post(FOLLOW_ROUTE, json=asked | {"value": 10**400}).status_code == 400
     assert client.post(FOLLOW_ROUTE, json=[1]).status_code == 400
     assert client.post(FOLLOW_ROUTE, content=b"{").status_code == 400
     assert client.post(FOLLOW_ROUTE, json=asked | {"key": "k" * 2000}).status_code == 413
+
+
+def page_with_lines():
+    from components import controls
+    from components.live.follow import remember_view
+    from components.stage import show
+    from tests.components.lab import VIEWS, Lines
+
+    controls.read_address("lab", VIEWS)
+    view = controls.now(Lines)
+    controls.draw_rail(view)
+    stage = view.stage()
+    show(stage, "lab")
+    remember_view(view, lambda v: v.stage().plots, {plot.name: plot.drawn.text for plot in stage.plots})
+
+
+@pytest.mark.parametrize(
+    ("value", "held"), [(-4.0, 1), (0.9, 1), (1.0, 1), (8.6, 9), (9.0, 9), (9.4, 9), (20.0, 9), (1e300, 9)]
+)
+def test_both_ends_of_a_slider_hold_a_value_that_the_route_is_asked_for(value, held):
+    screen = AppTest.from_function(page_with_lines, default_timeout=60).run()
+    token = live(screen)["lab_height_slider"]["token"]
+    [figure] = follow(token, "lab_height", value)
+    assert json.loads(figure["figure"])["data"][0]["y"] == [0.0, held]

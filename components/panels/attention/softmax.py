@@ -10,6 +10,7 @@ import streamlit as st
 import torch
 
 from components.figures.attention import probability_bars
+from components.formulas import show_formula
 from components.lesson_parts import note
 from components.settings import View, one_of, slider, text
 from components.stage import Plot, Stage
@@ -77,7 +78,7 @@ class SoftmaxItself(View):
         logits = parse_logits(self.logits)
         edited = edited_softmax(logits, self.edit)
         z = logits * self.factor + self.shift
-        st.latex(
+        show_formula(
             r"\begin{aligned}"
             rf"\log\textstyle\sum_i e^{{z_i}}&={float(log_sum_exp(z)):.4f}\\"
             rf"\max_i p_i&={float(edited.max()):.4f}\\"

@@ -10,6 +10,7 @@ import streamlit as st
 from components import controls
 from components.figures.context import ratios, wavelengths
 from components.figures.methods import method_label
+from components.formulas import show_formula
 from components.lesson_parts import note
 from components.panels.context.paper import paper_and_library
 from components.panels.context.settings import METHODS, ChoosesMethod, settings_of
@@ -109,7 +110,7 @@ def pair_arithmetic(view: Frequencies) -> None:
     with left:
         controls.draw(view, "pair")
     with middle:
-        st.latex(r"\begin{aligned}" + r"\\[6pt]".join(steps(view, view.pair)) + r"\end{aligned}")
+        show_formula(r"\begin{aligned}" + r"\\[6pt]".join(steps(view, view.pair)) + r"\end{aligned}")
     with right:
         turns = scaled_rope(view.of("default")).turns(view.trained)
         st.metric(
@@ -131,8 +132,8 @@ def steps(view: Frequencies, pair: int) -> list[str]:
     turns, turned = own * trained / (2 * math.pi), _("turns")
     wave = "∞" if new == 0 else f"{2 * math.pi / new:,.1f}"
     return [
-        rf"\theta_{{{pair}}}&=b^{{-2i/d}}={base:.6g}^{{-{2 * pair}/{d}}}={own:.6g}",
-        rf"L\,\theta/2\pi&={trained}\times{own:.4g}/2\pi={turns:.4f}\ \text{{{turned}}}",
+        rf"\theta_{{{pair}}}&=b^{{-2i/d}}={base:.10g}^{{-{2 * pair}/{d}}}={own:.6g}",
+        rf"L\,\theta/(2\pi)&={trained}\times{own:.4g}/(2\pi)={turns:.4f}\ \text{{{turned}}}",
         *_of_method(view, pair, own, new),
         rf"2\pi/\theta'&=\text{{{wave}}}\ \text{{token}}",
     ]
@@ -156,7 +157,7 @@ def _of_method(view: Frequencies, pair: int, own: float, new: float) -> list[str
     if method == "llama3":
         smooth = min(1.0, max(0.0, (turns - 1) / 3))
         return [
-            rf"\sigma&=\mathrm{{clip}}\!\left(\frac{{L\theta/2\pi-1}}{{4-1}},0,1\right)={smooth:.4f}",
+            rf"\sigma&=\mathrm{{clip}}\!\left(\frac{{L\,\theta/(2\pi)-1}}{{4-1}},0,1\right)={smooth:.4f}",
             rf"\theta'&=(1-\sigma)\,\theta/s+\sigma\,\theta={new:.6g}",
         ]
     if method == "longrope":
@@ -173,16 +174,16 @@ def _of_method(view: Frequencies, pair: int, own: float, new: float) -> list[str
 def _of_base(view: Frequencies, new: float) -> list[str]:
     """NTK-aware scaling changes the base; dynamic NTK by a factor that follows the length."""
     d, base, s, trained = view.width, round(view.base, 2), view.stretch, view.trained
-    lines = []
+    lines, name = [], "s"
     if view.method == "dynamic":
         stretch = dynamic_factor(s, view.target, trained)
         lines.append(
             rf"s_\ell&=s\,\ell/L-(s-1)={s:.4g}\times{view.target}/{trained}-{s - 1:.4g}={stretch:.4g}"
         )
-        s = stretch
+        s, name = stretch, r"s_\ell"
     return [
         *lines,
-        rf"b'&=b\,s^{{d/(d-2)}}={base:.6g}\times{s:.4g}^{{{d}/{d - 2}}}={ntk_base(base, s, d):.6g}",
+        rf"b'&=b\,{name}^{{d/(d-2)}}={base:.10g}\times{s:.4g}^{{{d}/{d - 2}}}={ntk_base(base, s, d):.6g}",
         rf"\theta'&=b'^{{-2i/d}}={new:.6g}",
     ]
 

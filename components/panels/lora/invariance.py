@@ -9,6 +9,7 @@ import streamlit as st
 import torch
 
 from components.figures.curves import Curve, curves
+from components.formulas import show_formula
 from components.lesson_parts import note
 from components.panels.lora.settings import Seeded
 from components.settings import one_of, several, slider
@@ -98,7 +99,7 @@ class OneKnob(Seeded):
             st.metric(_("Largest difference of the two curves"), f"{gap:.2e}")
         with right:
             power = "" if pair.recipe.optimizer == "adam" else "^2"
-            st.latex(
+            show_formula(
                 r"\begin{aligned}s'B'A'&=\frac{s}{p^2}(pB)(pA)=sBA\\[6pt]"
                 rf"\eta'&=p{power}\,\eta,\qquad p={self.p:.4g}\end{{aligned}}"
             )

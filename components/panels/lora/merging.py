@@ -18,6 +18,7 @@ from peft import (
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from components.figures.lora import Block, horizontal_bars, layer_sketch
+from components.formulas import show_formula
 from components.lesson_parts import note
 from components.live.figure import live_figure
 from components.panels.lora.settings import Targets
@@ -98,7 +99,7 @@ class MergeAndPlacement(Targets):
         note(self, "placement")
         shape, counts, rank = SHAPES[self.shape], self.counts(), self.merge_rank
         out, into = shape.matrix(self.targets[0])
-        st.latex(
+        show_formula(
             rf"\text{{{self.targets[0].replace('_', chr(92) + '_')}}}:\quad r\,(d_{{in}}+d_{{out}})"
             rf"={rank}\times({into:,}+{out:,})={rank * (into + out):,}"
             rf"\quad\text{{vs}}\quad d_{{in}}d_{{out}}={into * out:,}"

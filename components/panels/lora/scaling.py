@@ -9,6 +9,7 @@ import streamlit as st
 import torch
 
 from components.figures.curves import Curve, curves
+from components.formulas import show_formula
 from components.lesson_parts import note
 from components.panels.lora.settings import Seeded, scaling_label
 from components.settings import slider
@@ -69,7 +70,7 @@ class ScaleByRank(Seeded):
         note(self, "scaling")
         left, right = st.columns(2, gap="medium")
         with left:
-            st.latex(
+            show_formula(
                 r"\begin{aligned}\nabla B&=s\,GA^\top,\quad B_1=-\eta\,\mathrm{sign}(\nabla B)\\[6pt]"
                 r"\langle\Delta W,-G\rangle&=\eta\,s\textstyle\sum|GA^\top|"
                 r"\;\propto\;\eta\,s\,r\end{aligned}"

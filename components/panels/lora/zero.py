@@ -10,6 +10,7 @@ import torch
 
 from components.figures.curves import Curve, curves
 from components.figures.lora import table_heatmap
+from components.formulas import show_formula
 from components.lesson_parts import note
 from components.panels.lora.settings import Seeded, initialisation_label, place_of
 from components.settings import one_of, slider
@@ -88,7 +89,7 @@ def arithmetic(recipe: Recipe, drawn: Problem, start: Adapter, steps: FirstSteps
     """Scale, gradient of the loss, and both factors' gradients, with their numbers."""
     gradient = 2 * (start.base + s * start.b @ start.a - drawn.weight - drawn.change)
     gradient = gradient / drawn.change.square().sum()
-    st.latex(
+    show_formula(
         r"\begin{aligned}"
         rf"s&=\alpha/r={recipe.alpha:.3g}/{RANK}={s:.3g}\\[6pt]"
         rf"G&=\partial L/\partial W,\quad\lVert G\rVert={gradient.norm():.4f}\\[6pt]"

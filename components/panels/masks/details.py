@@ -5,6 +5,7 @@ import torch
 from torch.nn.attention.flex_attention import create_mask
 from transformers.masking_utils import sdpa_mask
 
+from components.formulas import show_formula
 from components.lesson_parts import note
 from components.panels.masks.effects import matrix_figure, matrix_table
 from components.panels.masks.settings import ALL_LAYERS, MasksNetwork
@@ -56,7 +57,7 @@ def formulas(steps: CellArithmetic) -> None:
             rf"\textstyle\sum_j e^{{s_j+m_j-\max}}&={steps.denominator:.4f}\quad\text{{({counted})}}",
             rf"\alpha&=\frac{{{steps.exponential:.4f}}}{{{steps.denominator:.4f}}}={steps.probability:.4f}",
         ]
-    st.latex(r"\begin{aligned}" + r"\\[8pt]".join(lines) + r"\end{aligned}")
+    show_formula(r"\begin{aligned}" + r"\\[8pt]".join(lines) + r"\end{aligned}")
     if seen == 0:
         st.caption(
             _(

@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from components.figures.masks_batch import losses_by_token, packed_mask, token_rows
+from components.formulas import show_formula
 from components.lesson_parts import note
 from components.panels.masks.causal import causal_network, loss_rounding, rounding
 from components.panels.network.reading import ReadsNetwork
@@ -159,7 +160,7 @@ def arithmetic(right_rows: SeparateRows, packed: PackedPass, average: Average) -
     own = parts_of(right_rows.losses.numpy(), right_rows.documents.numpy())
     together = parts_of(packed.losses.numpy(), packed.row.documents.numpy())
     separate, packed_row = _("separate"), _("packed")
-    st.latex(
+    show_formula(
         r"\begin{aligned}\rule{0pt}{2.2em}"
         rf"L_{{\text{{{separate}}}}}&={over_tokens(own)}={packed.separate:.5f}\\[12pt]"
         rf"L_{{\text{{{packed_row}}}}}&={mean_of(together, average)}={packed.loss:.5f}"

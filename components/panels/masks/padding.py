@@ -14,6 +14,7 @@ from transformers import GenerationConfig
 
 from components.figures.attention import next_token_bars
 from components.figures.masks_batch import changes_by_token, token_rows
+from components.formulas import show_formula
 from components.lesson_parts import note
 from components.panels.masks.causal import causal_network, rounding
 from components.panels.network.reading import ReadsNetwork
@@ -207,7 +208,7 @@ def arithmetic(view: PaddingABatch) -> None:
     given = int(positions_seen(batch, view.given)[row, first])
     before = "+".join(["0"] * min(first, 4)) + (r"+\dots+0" if first > 4 else "")
     total = f"{before}+1" if first else "1"
-    st.latex(
+    show_formula(
         r"p_i=\textstyle\sum_{j\le i} m_j-1,"
         rf"\qquad p_{{{first}}}=({total})-1=0,\qquad \mathrm{{position\_ids}}[{first}]={given}"
     )

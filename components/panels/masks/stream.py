@@ -9,6 +9,7 @@ import streamlit as st
 import torch
 
 from components.figures.masks_batch import cache_shape, decoded_losses, losses_by_place, sampled
+from components.formulas import show_formula
 from components.lesson_parts import note
 from components.live.figure import live_figure
 from components.panels.masks.causal import causal_network, rounding
@@ -336,7 +337,7 @@ def arithmetic(read: Read, keys: int) -> None:
     ]
     if sinks:
         lines.append(rf"t-p_0&={last}-{delay}={last - delay}")
-    st.latex(r"\begin{aligned}" + r"\\[4pt]".join(lines) + r"\end{aligned}")
+    show_formula(r"\begin{aligned}" + r"\\[4pt]".join(lines) + r"\end{aligned}")
 
 
 def take_away(view: StreamingALongText, read: Read) -> None:

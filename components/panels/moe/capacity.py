@@ -13,6 +13,7 @@ from torch import Tensor
 
 from components.figures.moe import grouped_bars, names_of
 from components.figures.moe_load import dropped_tokens
+from components.formulas import show_formula
 from components.lesson_parts import note
 from components.panels.moe.source import OnLayer, Seeds, corpora, domain_label
 from components.settings import one_of, slider
@@ -116,7 +117,7 @@ class Capacity(Seeds, OnLayer):
         sent, chosen = self.dispatched()
         rule = self.rule
         size = chosen.shape[1] if rule.scope == "sequence" else chosen.shape[0] * chosen.shape[1]
-        st.latex(
+        show_formula(
             rf"C=\mathrm{{{rule.rounding}}}\left("
             rf"\frac{{{rule.factor:g}\times {chosen.shape[-1]}\times {size}}}{{{self.experts}}}"
             rf"\right)={sent.capacity}"

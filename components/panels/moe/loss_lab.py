@@ -12,6 +12,7 @@ from torch import Tensor
 from transformers.models.mixtral.modeling_mixtral import load_balancing_loss_func
 
 from components.figures.moe import grouped_bars, load_table, names_of
+from components.formulas import show_formula
 from components.lesson_parts import note
 from components.settings import View, number, one_of, slider
 from components.stage import Plot, Stage
@@ -38,15 +39,15 @@ class LossTested(View):
     layers: int = number(1, 16, 4, key="loss_layers", label=mark("Layers"))
 
     def dragged(self) -> tuple[Float[Tensor, " experts"], Float[Tensor, " experts"]]:
-        """F (sums to K) and P (sums to 1): expert 0 as dragged, the others alike.
+        """F (sums to K) and P (sums to 1): expert 0 as dragged, in hundredths, the others alike.
 
         Raises InputError where K exceeds N.
         """
         check_counts(self.experts, self.chosen)
-        others = max(1, self.experts - 1)
-        fraction = torch.full((self.experts,), (self.chosen - self.share) / others)
+        others, share = max(1, self.experts - 1), round(self.share, 2)
+        fraction = torch.full((self.experts,), (self.chosen - share) / others)
         given = torch.full((self.experts,), (1 - self.probability) / others)
-        fraction[0], given[0] = self.share, self.probability
+        fraction[0], given[0] = share, self.probability
         return fraction, given
 
     def values(self) -> dict[Convention, float]:
@@ -97,7 +98,7 @@ def arithmetic(view: LossTested) -> None:
     """Σ f·P and what each convention makes of it."""
     fraction, given = view.dragged()
     total, values = float((fraction * given).sum()), view.values()
-    st.latex(
+    show_formula(
         rf"\begin{{aligned}}\textstyle\sum_i f_iP_i&={float(fraction[0]):.2f}\times{float(given[0]):.2f}\\"
         rf"&\quad+{view.experts - 1}\times{float(fraction[-1]):.4f}\times{float(given[-1]):.4f}\\"
         rf"&={total:.4f}\\"

@@ -10,6 +10,7 @@ import streamlit as st
 import torch
 
 from components.figures.moe import gate_bars, load_table, names_of, token_tiles
+from components.formulas import show_formula
 from components.lesson_parts import note
 from components.panels.moe.source import (
     OnLayer,
@@ -186,7 +187,7 @@ def gate_arithmetic(view: Routes, routes: RoutedText) -> None:
         rf"g_{{{int(expert)}}}&={float(weight):.4f}\quad (s={float(scores[expert]):.4f})"
         for expert, weight in zip(chosen[:8], layer.weights[view.token][:8], strict=True)
     )
-    st.latex(
+    show_formula(
         rf"\begin{{aligned}} s&={rule},\quad \textstyle\sum_{{i\in K}} s_i="
         rf"{float(scores[chosen].sum()):.4f} \\ {terms} \end{{aligned}}"
     )

@@ -9,6 +9,7 @@ import streamlit as st
 import torch
 
 from components.figures.moe import grouped_bars
+from components.formulas import show_formula
 from components.lesson_parts import note
 from components.settings import View, one_of, slider
 from components.stage import Plot, Stage
@@ -67,7 +68,7 @@ class Sizes(View):
                 name=self.published, chosen=own.chosen, experts=own.experts
             )
         )
-        st.latex(
+        show_formula(
             r"\begin{aligned}\text{active}"
             rf"&={size.total:,}\\&\quad-{size.routed:,}\\&\quad+{size.mixture_layers}\times{size.chosen}\times"
             rf"{size.expert_parameters:,}\\&={size.active:,}\end{{aligned}}"

@@ -7,6 +7,7 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from components.figures.attention import product_bars
+from components.formulas import show_formula
 from components.lesson_parts import note
 from components.live.figure import live_figure
 from components.panels.network.heads import ChangesHead, PicksPair, head_figure
@@ -115,7 +116,7 @@ def formulas(steps: CellArithmetic, scale: float, width: int) -> None:
         ]
     else:
         lines.append(r"s&\to-\infty\quad\Rightarrow\quad\alpha=0")
-    st.latex(r"\begin{aligned}" + r"\\[8pt]".join(lines) + r"\end{aligned}")
+    show_formula(r"\begin{aligned}" + r"\\[8pt]".join(lines) + r"\end{aligned}")
     if not steps.visible:
         st.caption(_("The mask hides this key from this query."))
 

@@ -8,6 +8,7 @@ import streamlit as st
 
 from components import controls
 from components.figures.optimizers import parts_of_step
+from components.formulas import show_formula
 from components.lesson_parts import note
 from components.live.figure import live_figure
 from components.panels.optimizers.walks import Walk
@@ -57,8 +58,8 @@ def step_anatomy(view: "Paths", walk: Walk) -> None:
     explained = explain_step(walk.path, walk.choice, step)
     left, right = st.columns([2, 3], gap="medium")
     with left:
-        st.latex(FORMULAS[kind])
-        st.latex(arithmetic(explained))
+        show_formula(FORMULAS[kind])
+        show_formula(arithmetic(explained))
     with right:
         figure = parts_of_step({"g": explained.gradient.numpy(), **direction_and_delta(explained)})
         live_figure(figure, f"{view.page}_parts", _("Gradient, direction and step, by coordinate"))

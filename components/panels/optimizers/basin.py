@@ -17,7 +17,7 @@ from components.settings import one_of
 from components.stage import Plot, Stage
 from components.takeaway import Check, checked_against, take_with_you
 from components.words import _, mark
-from models.optimizers.learning_rates import Basin
+from models.optimizers.learning_rates import Basin, is_chaotic
 from models.optimizers.trajectories import KINDS, Choice
 
 WITHIN = 10.0
@@ -66,7 +66,7 @@ class LearningRateBasin(WalksOnSurface):
         basins = self.basins(setup)
         note(self, "basin")
         st.dataframe(basin_table(basins), hide_index=True)
-        checked_against([basin_check(setup, self.choices, basins)])
+        checked_against(basin_checks(setup, self.choices, basins))
         take_with_you(
             self,
             lambda: losses_table(basins),
@@ -152,16 +152,26 @@ def losses_table(basins: dict[str, Basin]) -> pd.DataFrame:
     )
 
 
-def basin_check(setup: Setup, choices: list[Choice], basins: dict[str, Basin]) -> Check:
-    """The best run of each batch, run again by itself."""
-    differences = []
+def basin_checks(setup: Setup, choices: list[Choice], basins: dict[str, Basin]) -> list[Check]:
+    """The best run of each batch, run again by itself; not where rounding decides how it ends."""
+    differences, chaotic = [], []
     for swept_choice in choices:
         sweep = basins[swept_choice.kind]
         choice = with_rate(swept_choice, sweep.best_rate)
+        if is_chaotic(setup.made, setup.start, choice, setup.run):
+            chaotic.append(KINDS[choice.kind].label)
+            continue
         path = path_of(setup.surface, setup.start, choice, setup.run)
         alone = path.losses[-1].item() - (setup.made.lowest or 0.0)
         differences.append(abs(alone - sweep.losses[sweep.best].item()))
-    return Check(_("each optimizer's best run, run again one at a time"), max(differences), 1e-6)
+    if chaotic:
+        st.caption(
+            _("Not run again: {names}. At the best rate, rounding decides where the run ends.").format(
+                names=", ".join(chaotic)
+            )
+        )
+    words = _("each optimizer's best run, run again one at a time")
+    return [Check(words, max(differences), 1e-6)] if differences else []
 
 
 def snippet(setup: Setup, swept_choices: list[Choice]) -> str:

@@ -10,6 +10,7 @@ import streamlit as st
 
 from components.figures.optimizer_curves import Curve, curves
 from components.figures.optimizers import place_of
+from components.formulas import show_formula
 from components.lesson_parts import note
 from components.panels.optimizers.settings import Seeded
 from components.settings import slider
@@ -70,7 +71,7 @@ class WeightDecay(Seeded):
         note(self, "decay")
         rows = table(runs, trial)
         st.dataframe(rows, hide_index=True)
-        st.latex(formulas(trial))
+        show_formula(formulas(trial))
         checked_against([decay_check(trial)])
         take_with_you(self, lambda: rows, lambda: decay_figure(runs, trial, 0), snippet(trial))
 

@@ -10,6 +10,7 @@ import torch
 
 from components.figures.optimizer_curves import Curve, curves
 from components.figures.optimizers import place_of
+from components.formulas import show_formula
 from components.lesson_parts import note
 from components.panels.optimizers.settings import Seeded
 from components.settings import slider
@@ -80,7 +81,7 @@ class FirstSteps(Seeded):
     def below(self) -> None:
         note(self, "first")
         sizes, ratio = self.sizes(), correction_ratio(self.b1, self.b2, 5_000)
-        st.latex(ratio_formula(self.b1, self.b2, ratio))
+        show_formula(ratio_formula(self.b1, self.b2, ratio))
         rows = table(sizes, self.b2)
         st.dataframe(rows.head(12), hide_index=True)
         checked_against([ratio_check(sizes, ratio)])

@@ -11,6 +11,7 @@ import torch
 
 from components.figures.optimizer_curves import Curve, curves, matrix_heatmaps
 from components.figures.optimizers import place_of
+from components.formulas import show_formula
 from components.lesson_parts import note
 from components.panels.optimizers.settings import Seeded
 from components.settings import one_of, slider
@@ -118,7 +119,7 @@ class Matrices(Seeded):
     def below(self) -> None:
         runs, step = self.runs(), self.matrix_step
         note(self, "matrices")
-        st.latex(
+        show_formula(
             r"X\leftarrow 3.4445\,X-4.775\,(XX^\top)X+2.0315\,(XX^\top)^2X"
             r"\quad\Leftrightarrow\quad\sigma\leftarrow 3.4445\,\sigma-4.775\,\sigma^3+2.0315\,\sigma^5"
         )

@@ -10,6 +10,7 @@ import streamlit as st
 import torch
 
 from components.figures.optimizer_curves import SPOTS, Curve, convergence_heatmap, curves
+from components.formulas import show_formula
 from components.lesson_parts import note
 from components.settings import View, slider
 from components.stage import Click, Plot, Stage
@@ -70,7 +71,7 @@ class Momentum(View):
 
     def below(self) -> None:
         note(self, "momentum")
-        st.latex(formula(*self.point))
+        show_formula(formula(*self.point))
         rows = table(*self.point)
         st.dataframe(rows, hide_index=True)
         checked_against(checks(*self.point))

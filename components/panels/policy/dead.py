@@ -9,6 +9,7 @@ import streamlit as st
 import torch
 
 from components.figures.curves import Curve, curves
+from components.formulas import show_formula
 from components.lesson_parts import note
 from components.panels.policy.settings import Seeded
 from components.settings import number, slider
@@ -118,9 +119,9 @@ def formula(rate: float, size: int, spread: float) -> None:
     wrong, right = shares(rate, size, spread)
     total = f"{wrong:.4f}+{right:.4f}={wrong + right:.4f}"
     if spread > 0:
-        st.latex(rf"P=E[(1-p)^G]+E[p^G]={total}")
+        show_formula(rf"P=E[(1-p)^G]+E[p^G]={total}")
         return
-    st.latex(
+    show_formula(
         rf"\begin{{aligned}}P&=(1-p)^G+p^G={1 - rate:.3f}^{{{size}}}+{rate:.3f}^{{{size}}}\\"
         rf"&={total}\end{{aligned}}"
     )

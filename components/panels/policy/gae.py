@@ -11,6 +11,7 @@ import torch
 
 from components.figures.curves import Curve, curves
 from components.figures.policy import grouped_bars, round_limits
+from components.formulas import show_formula
 from components.lesson_parts import note
 from components.settings import View, slider, text
 from components.stage import Plot, Stage
@@ -76,7 +77,7 @@ class GeneralisedAdvantages(View):
         rewards, values = self.steps
         deltas = temporal_differences(rewards, values, self.discount)
         made = advantages(rewards, values, self.discount, self.decay)
-        st.latex(first_step(self, deltas, made))
+        show_formula(first_step(self, deltas, made))
         note(self, "gae")
         table = step_table(rewards, values, deltas, made)
         st.dataframe(table, hide_index=True, width="stretch")

@@ -10,6 +10,7 @@ import torch
 from torch.nn.functional import layer_norm
 
 from components.figures.policy import answer_grid
+from components.formulas import show_formula
 from components.lesson_parts import note
 from components.panels.policy.settings import LongestAnswer, TakesMethod, aggregation_label
 from components.panels.policy.table import HasTable
@@ -281,7 +282,7 @@ def arithmetic(view: GroupCalculator, computed: Computed) -> None:
     top, bottom, made = in_numbers(view, computed)
     group, answer = view.place
     quotient = rf"\frac{{{top}}}{{{bottom}}}" if bottom else top
-    st.latex(rf"A_{{{group + 1},{answer + 1}}}={quotient}={made:+.4f}")
+    show_formula(rf"A_{{{group + 1},{answer + 1}}}={quotient}={made:+.4f}")
 
 
 def say_dead(groups: Groups) -> None:

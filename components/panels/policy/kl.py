@@ -11,6 +11,7 @@ from torch.distributions import Categorical, kl_divergence
 
 from components.figures.curves import Curve, curves
 from components.figures.policy import grouped_bars, round_limits
+from components.formulas import show_formula
 from components.lesson_parts import note
 from components.panels.policy.settings import Seeded
 from components.settings import number, slider
@@ -66,7 +67,7 @@ class KLEstimators(Seeded):
     def below(self) -> None:
         logits, reference = self.policies
         note(self, "kl")
-        st.latex(FORMULAS)
+        show_formula(FORMULAS)
         table = estimator_table(logits, reference)
         st.dataframe(table, hide_index=True, width="stretch")
         checked_against(checks(logits, reference))

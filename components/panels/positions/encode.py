@@ -9,6 +9,7 @@ import torch
 
 from components import controls
 from components.figures.positions import curves, heatmap, wavelength_points
+from components.formulas import show_formula
 from components.lesson_parts import note
 from components.panels.positions.settings import Based, ExplainsPair
 from components.settings import View, number, one_of, slider
@@ -108,7 +109,7 @@ class AddedVectors(ExplainsPair, Vectors, Based):
             with left:
                 controls.draw(self, "pair")
             with right:
-                st.latex(formula(self, table))
+                show_formula(formula(self, table))
             reference = _("sin and cos of transformers' rotary module")
             # an angle of `length` radians is known to about ε·length in float32
             allowed = max(1e-6, 1e-7 * self.length)
@@ -155,7 +156,7 @@ def formula(view: AddedVectors, table: torch.Tensor) -> str:
     sine, cosine = table[position, 2 * pair : 2 * pair + 2].tolist()
     return (
         r"\begin{aligned}"
-        rf"\theta_{{{pair}}}&={view.base:g}^{{-{2 * pair}/{view.width}}}={theta:.6g}\\"
+        rf"\theta_{{{pair}}}&={view.base:.10g}^{{-{2 * pair}/{view.width}}}={theta:.6g}\\"
         rf"\mathrm{{PE}}({position},{2 * pair})&=\sin({position}\cdot{theta:.6g})={sine:.4f}\\"
         rf"\mathrm{{PE}}({position},{2 * pair + 1})&=\cos({position}\cdot{theta:.6g})={cosine:.4f}"
         r"\end{aligned}"

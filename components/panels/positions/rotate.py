@@ -12,6 +12,7 @@ import torch
 from components import controls
 from components.figures.microscope import pair_at, pair_bars, pair_circles
 from components.figures.positions import curves
+from components.formulas import show_formula
 from components.lesson_parts import note
 from components.panels.network.arithmetic import in_code
 from components.panels.positions.checks import rotation_checks
@@ -232,7 +233,7 @@ def pair_arithmetic(view: RotaryMicroscope, now: Meeting) -> None:
             )
         )
     with right:
-        st.latex(formula(now, view.pair))
+        show_formula(formula(now, view.pair))
 
 
 def formula(now: Meeting, pair: int) -> str:

@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from components.figures.preference import implicit_rewards, loss_and_gradient
+from components.formulas import show_formula
 from components.lesson_parts import note
 from components.panels.preference.settings import ExplainsPair, HasLoss, loss_label
 from components.panels.preference.table import TABLE_HEIGHT, HasPairs, pairs_table
@@ -163,7 +164,7 @@ def arithmetic(pairs: Pairs, asked: Asked, found: Graded, row: int) -> None:
             rf"\tfrac{{\partial L}}{{\partial\log\pi_w}}&={float(found.by_chosen[row]):.6g}",
         ]
     lines.append(rf"\tfrac{{\partial L}}{{\partial\log\pi_l}}&={float(found.by_rejected[row]):.6g}")
-    st.latex(r"\begin{aligned}" + r"\\[3pt]".join(lines) + r"\end{aligned}")
+    show_formula(r"\begin{aligned}" + r"\\[3pt]".join(lines) + r"\end{aligned}")
 
 
 def pair_table(pairs: Pairs, asked: Asked, found: Graded) -> pd.DataFrame:

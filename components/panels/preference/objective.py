@@ -12,6 +12,7 @@ import torch
 from torch.distributions import Categorical, kl_divergence
 
 from components.figures.preference_labs import frontier, probabilities, rewards_given_back
+from components.formulas import show_formula
 from components.lesson_parts import note
 from components.settings import View, slider, text
 from components.stage import Plot, Stage
@@ -115,12 +116,12 @@ class Objective(View):
 
 def formulas(best: Optimum, beta: float) -> None:
     """The best policy, the reward that it gives back, and the objective, with their numbers."""
-    st.latex(r"\pi^*(y)=\pi_{ref}(y)\,e^{r(y)/\beta}/Z")
-    st.latex(
+    show_formula(r"\pi^*(y)=\pi_{ref}(y)\,e^{r(y)/\beta}/Z")
+    show_formula(
         r"r(y)=\beta\log\frac{\pi^*(y)}{\pi_{ref}(y)}"
         rf"+\underbrace{{\beta\log Z}}_{{{beta * best.log_partition:.4f}}}"
     )
-    st.latex(
+    show_formula(
         r"\begin{aligned}\mathbb{E}[r]-\beta\,\mathrm{KL}"
         rf"&={best.expected_reward:.4f}-{beta:.4g}\cdot{best.kl:.4f}\\"
         rf"&={best.objective:.4f}=\beta\log Z\end{{aligned}}"

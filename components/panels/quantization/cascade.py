@@ -11,6 +11,7 @@ import torch
 from torch.nn.functional import kl_div
 
 from components.figures.quantized_network import errors_by_module, kl_bars, loss_bars, stream
+from components.formulas import show_formula
 from components.lesson_parts import note
 from components.panels.network.reading import ReadsText
 from components.panels.quantization.reading import (
@@ -126,7 +127,7 @@ def logits(view: ToTheLoss) -> tuple[torch.Tensor, torch.Tensor]:
 
 def loss_formula(found: Cascade) -> None:
     added = found.measured.loss - found.loss_before
-    st.latex(
+    show_formula(
         rf"\Delta\text{{loss}}={found.measured.loss:.4f}-{found.loss_before:.4f}={added:.4f}"
         rf"\qquad e^{{\Delta}}={math.exp(added):.4f}"
         rf"\qquad \overline{{\mathrm{{KL}}}}={found.measured.mean_kl:.5f}"

@@ -11,6 +11,7 @@ import streamlit as st
 import torch
 
 from components.figures.quantized_layer import growing_error, pushed_error
+from components.formulas import show_formula
 from components.lesson_parts import note
 from components.panels.network.reading import ReadsText
 from components.panels.quantization.reading import read_by
@@ -72,7 +73,7 @@ class Gptq(ReadsText, ChoosesMatrix):
         note(self, "gptq")
         left, right = st.columns([2, 3], gap="medium")
         with left:
-            st.latex(
+            show_formula(
                 r"\begin{aligned}e&=(w_i-\hat w_i)/U_{ii}\\w_j&\leftarrow w_j-e\,U_{ij}\quad(j>i)\\"
                 r"U^\top U&=(2X^\top X+\lambda I)^{-1}\\"
                 rf"\text{{error}}&={nearest[-1]:.4f}\to{steps[-1].output_error:.4f}\end{{aligned}}"

@@ -20,6 +20,7 @@ from components.figures.quantization import (
     pooled,
     staircase,
 )
+from components.formulas import show_formula
 from components.lesson_parts import note
 from components.panels.quantization.settings import (
     RANDOM,
@@ -213,8 +214,9 @@ def formulas(x: torch.Tensor, found: Quantized, setting: Setting, row: int, colu
     )
     lines = [rf"w&={weight:.6f}", rf"s&={scale:.6g}", rf"w/s&={weight / scale:.4f}"]
     if setting.format == "int":
-        zero = 0 if found.zero_point is None else int(found.zero_point[group])
-        code = round(back / scale) + zero
+        offset = 0 if found.zero_point is None else int(found.zero_point[group])
+        zero = f"({offset})" if offset < 0 else str(offset)
+        code = round(back / scale) + offset
         low, high = setting.scheme.code_range
         lines += [
             rf"q&=\mathrm{{clamp}}(\mathrm{{round}}({weight / scale:.4f})+{zero},\,{low},\,{high})={code}",
@@ -223,7 +225,7 @@ def formulas(x: torch.Tensor, found: Quantized, setting: Setting, row: int, colu
     else:
         lines += [rf"C_i&={back / scale:.6f}", rf"\hat w&=s\cdot C_i={back:.6f}"]
     lines.append(rf"\hat w-w&={back - weight:.3g}")
-    st.latex(r"\begin{aligned}" + r"\\".join(lines) + r"\end{aligned}")
+    show_formula(r"\begin{aligned}" + r"\\".join(lines) + r"\end{aligned}")
 
 
 def snippet(source: Source, setting: Setting) -> str:

@@ -19,6 +19,7 @@ from components.figures.quantization import (
     number_line,
     ranges,
 )
+from components.formulas import show_formula
 from components.lesson_parts import note
 from components.live.figure import live_figure
 from components.settings import View, one_of, slider, text
@@ -226,7 +227,7 @@ def arithmetic(value: float, form: FloatFormat) -> None:
     field, mantissa = magnitude >> form.mantissa_bits, magnitude & (2**form.mantissa_bits - 1)
     sign = "-" if int(code) >> (form.bits - 1) else "+"
     whole, exponent = (1, f"{field}-{form.bias}") if field else (0, f"1-{form.bias}")
-    st.latex(
+    show_formula(
         rf"\begin{{aligned}}&\text{{{form.name}}}\\&{sign}\left({whole}+\tfrac{{{mantissa}}}"
         rf"{{2^{{{form.mantissa_bits}}}}}\right)\cdot 2^{{{exponent}}}\\&={held:.9g}\end{{aligned}}"
     )

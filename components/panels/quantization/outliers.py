@@ -6,10 +6,10 @@ from functools import lru_cache
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
-import streamlit as st
 import torch
 
 from components.figures.quantized_layer import channel_peaks, exponent_curves, remedy_bars
+from components.formulas import show_formula
 from components.lesson_parts import note
 from components.panels.network.reading import ReadsText
 from components.panels.quantization.reading import read_by
@@ -130,7 +130,7 @@ class Outliers(ReadsText, ChoosesMatrix):
         checked_against(products(x, weight, remedies))
         rounded = quantized_product(prepare(x, weight, "token", remedies), "token", self.both)
         noise, size = float((rounded - exact).norm()), float(exact.norm())
-        st.latex(
+        show_formula(
             rf"\frac{{\lVert Y-\hat Y\rVert}}{{\lVert Y\rVert}}=\frac{{{noise:.4g}}}{{{size:.4g}}}"
             rf"={noise / size:.4f}\qquad \kappa=\frac{{E[(x-\mu)^4]}}{{\sigma^4}}={kurtosis(x):.4g}"
         )

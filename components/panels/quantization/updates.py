@@ -6,10 +6,10 @@ from functools import lru_cache
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
-import streamlit as st
 import torch
 
 from components.figures.quantization import lost_steps, paths
+from components.formulas import show_formula
 from components.lesson_parts import note
 from components.settings import View, number, slider
 from components.stage import Plot, Stage
@@ -59,16 +59,21 @@ class Updates(View):
 
     def below(self) -> None:
         note(self, "updates")
-        rows = [
-            rf"\text{{{form.name}}}:\quad \tfrac12\,\text{{ulp}}({self.weight:.4g})"
-            rf"&={spacing(self.weight, form) / 2:.3g}"
-            rf"&{comparison(spacing(self.weight, form) / 2, self.step)}&\ {self.step:.3g}"
-            for form in KEPT_IN
-        ]
-        st.latex(r"\begin{aligned}" + r"\\".join(rows) + r"\end{aligned}")
+        show_formula(formulas(self))
         checked_against(sums(self))
         table = pd.DataFrame(curves_of(self.paths)).rename_axis("step")
         take_with_you(self, lambda: table, self.figure, snippet(self))
+
+
+def formulas(view: Updates) -> str:
+    """Half the spacing of each format at the weight, beside the step."""
+    halves = {form.name: spacing(view.weight, form) / 2 for form in KEPT_IN}
+    rows = [
+        rf"\text{{{name}}}:\quad \tfrac12\,\text{{ulp}}({view.weight:.4g})"
+        rf"&={half:.3g}&{comparison(half, view.step)}&\ {view.step:.3g}"
+        for name, half in halves.items()
+    ]
+    return r"\begin{aligned}" + r"\\".join(rows) + r"\end{aligned}"
 
 
 def comparison(half: float, step: float) -> str:

@@ -347,3 +347,22 @@ def test_final_weights_have_the_final_loss(name):
     assert torch.equal(before, drawn.weight)
     loss = (after - before - drawn.change).square().sum() / drawn.change.square().sum()
     assert_close(loss, losses(SMALL, [run], recipe)[0, -1])
+
+
+@pytest.mark.parametrize("alignment", [0.3, 0.6, -0.5, 0.9])
+def test_a_partly_aligned_target_lies_between_a_random_one_and_those_directions(alignment):
+    """Its share in W₀'s own directions grows with the alignment; each share is found by an SVD."""
+    rank, at = 4, slice(4) if alignment > 0 else slice(12, 16)
+
+    def share(part):
+        drawn = problem(Task(width=16, target_rank=rank, alignment=part), 5)
+        own = torch.linalg.svd(drawn.weight)[0][:, at]
+        target = torch.linalg.svd(drawn.change)[0][:, :rank]
+        return float((own.T @ target).square().sum()) / rank
+
+    sign = 1 if alignment > 0 else -1
+    assert share(0.05 * sign) < share(alignment) - 0.01
+    assert share(alignment) < share(sign * 1.0) - 0.001
+    steps = [share(sign * part) for part in (0.0, 0.25, 0.5, 0.75, 1.0)]
+    assert steps == sorted(steps)
+    assert steps[-1] == pytest.approx(1, abs=1e-4)

@@ -129,3 +129,17 @@ def test_what_cannot_be_sampled_is_refused(settings, words):
 def test_an_encoder_is_refused():
     with pytest.raises(InputError, match="encoder"):
         generate(load("all-MiniLM-L6-v2"), PROMPT, 1, 1, 1.0, 0)
+
+
+def test_an_answer_may_fill_the_context_to_its_last_position():
+    network = load(DEFAULT)
+    room = network.context - len(generate(network, PROMPT, 1, 1, 0.0, 0).prompt_ids)
+    full = generate(network, PROMPT, 1, room, 0.0, seed=0)
+    assert len(full.prompt_ids) + full.token_ids.shape[1] == network.context
+    prompt = torch.tensor(full.prompt_ids)[None]
+    theirs = network.model.generate(
+        prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=room, do_sample=False, pad_token_id=0
+    )[0, prompt.shape[1] :]
+    assert full.token_ids[0].tolist()[: full.lengths[0]] == theirs.tolist()[: full.lengths[0]]
+    with pytest.raises(InputError, match=f"1 to {room} new ones; {room + 1} were"):
+        generate(network, PROMPT, 1, room + 1, 0.0, seed=0)

@@ -7,7 +7,14 @@ import torch
 from torch.testing import assert_close
 
 from models.errors import InputError
-from models.optimizers.learning_rates import Basin, basin, batched_paths, endpoints, rates_between
+from models.optimizers.learning_rates import (
+    Basin,
+    basin,
+    batched_paths,
+    endpoints,
+    is_chaotic,
+    rates_between,
+)
 from models.optimizers.schedules import Schedule
 from models.optimizers.surfaces import SurfaceChoice, rows_of, surface
 from models.optimizers.trajectories import KINDS, Choice, Run, default, trajectory
@@ -88,3 +95,19 @@ def test_what_is_not_elementwise_is_no_batch():
             default("sgd"),
             Run(5),
         )
+
+
+def test_rounding_decides_where_a_large_noisy_step_ends_and_not_where_a_small_one_does():
+    himmelblau, start = surface(SurfaceChoice("himmelblau")), (0.0, -4.5)
+    settings = (("beta1", 0.4735), ("beta2", 0.7394), ("eps", 8e-7), ("weight_decay", 0.6634))
+    wild = Choice("adam", 1.7012542798525887, settings)
+    run = Run(steps=917, noise=16.65, clip=2.77, seed=263)
+    assert is_chaotic(himmelblau, start, wild, run)
+    path = trajectory(himmelblau, start, wild, run)
+    other = batched_paths(
+        rows_of(himmelblau), torch.tensor([start]).double(), torch.tensor([1.7]).double(), wild, run
+    )
+    assert (path.positions[-1] - other[-1, 0]).abs().max() > 1e-3  # the two ways have come apart
+    assert not is_chaotic(himmelblau, start, wild, Run(steps=3, noise=16.65, clip=2.77, seed=263))
+    assert not is_chaotic(himmelblau, start, Choice("adam", 1e-3), run)
+    assert not is_chaotic(himmelblau, start, Choice("lbfgs", 1.0), run)

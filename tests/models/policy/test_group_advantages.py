@@ -238,3 +238,28 @@ def test_lengths_and_the_cache_are_checked():
         advantages(ones, METHODS["reinforce++"], torch.tensor([[1.0, 0.0], [1.0, 1.0]]))
     with pytest.raises(InputError, match="cache"):
         soft_overlong(ones, 10.0, 11.0)
+
+
+@given(REWARDS, st.integers(0, 3))
+def test_reinforce_with_a_baseline_counts_tokens_once_the_groups_mean_is_gone(rewards, seed):
+    """REINFORCE++ baseline: rewards less their group's mean, then whitened over the tokens of the batch."""
+    lengths = torch.randint(1, 9, rewards.shape, generator=torch.Generator().manual_seed(seed)).double()
+    counts = lengths.flatten().long()
+    centred = rewards - rewards.mean(dim=1, keepdim=True) if rewards.shape[1] > 1 else 0 * rewards
+    tokens = centred.flatten().repeat_interleave(counts)
+    if tokens.std(correction=0) < 1e-2:
+        return  # ε decides
+    whitened = batch_norm(tokens[:, None], None, None, training=True, eps=1e-8)[
+        counts.cumsum(0) - counts, 0
+    ]
+    found = advantages(rewards, convention_of("OpenRLHF", "reinforce++ baseline"), lengths)
+    kept = found.isfinite().flatten()
+    assert_close(found.flatten()[kept], whitened[kept], rtol=1e-3, atol=1e-3)
+
+
+def test_lengths_change_reinforce_with_a_baseline():
+    rewards = torch.tensor([[1.0, 0.0, 0.25], [0.5, -1.0, 2.0]], dtype=torch.float64)
+    even, uneven = torch.full((2, 3), 7.0).double(), torch.tensor([[1.0, 90, 1], [50, 1, 1]]).double()
+    for method in ("reinforce++", "reinforce++ baseline"):
+        by_answer, by_token = (advantages(rewards, METHODS[method], lengths) for lengths in (even, uneven))
+        assert (by_answer - by_token).abs().min() > 0.05

@@ -253,3 +253,21 @@ def test_verls_cispo_bounds_around_one():
 def test_what_makes_no_loss_is_refused(settings):
     with pytest.raises(InputError):
         objective(one(1.0, 1.0), PolicyLoss(**settings))
+
+
+def test_the_clip_binds_at_its_own_edge_on_either_side():
+    """ε_low and ε_high differ, as in DAPO: each side has its own; a ratio on it is not clipped."""
+    loss = PolicyLoss(epsilon_low=0.25, epsilon_high=0.5)
+    ratio = torch.tensor([[0.6, 0.75, 0.8, 1.25, 1.3, 1.5, 1.6]])
+    up, down = torch.tensor([1.0]), torch.tensor([-1.0])
+    assert is_clipped(ratio, up, loss).tolist() == [[0, 0, 0, 0, 0, 0, 1]]
+    assert is_clipped(ratio, down, loss).tolist() == [[-1, 0, 0, 0, 0, 0, 0]]
+    assert not is_clipped(ratio, torch.tensor([0.0]), loss).any()
+
+
+@given(st.integers(0, 10_000), st.floats(0.05, 0.6), st.floats(0.05, 0.6))
+def test_an_uneven_clip_has_no_gradient_where_it_binds(seed, low, high):
+    rollout, loss = batch(seed), PolicyLoss(epsilon_low=low, epsilon_high=high, aggregation="sequence_sum")
+    _, policy, _ = gradients(rollout, loss)
+    bound = is_clipped(ratios(rollout, "token"), rollout.advantages, loss) != 0
+    assert torch.equal(policy == 0, bound | (rollout.mask == 0))

@@ -279,3 +279,24 @@ def test_positions_beyond_any_table_are_refused(length):
         check_length(length)
     with pytest.raises(InputError, match="positions"):
         scaled_rope(RopeSettings("default", 32), length)
+
+
+MEETING = RopeSettings("yarn", 32, 10_000.0, longest=1_024, trained=256, factor=4.0)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        replace(MEETING, beta_fast=9.0, beta_slow=9.0),
+        replace(MEETING, trained=20, longest=80, beta_fast=900.0, beta_slow=800.0),
+        replace(MEETING, trained=6, longest=24),
+        replace(MEETING, head_dim=8, rope_theta=100.0, trained=1_000_000, longest=4_000_000),
+    ],
+    ids=["one number of turns", "before the first pair", "at the first pair", "behind the last pair"],
+)
+@pytest.mark.parametrize("truncate", [True, False])
+def test_a_ramp_whose_ends_meet_is_that_of_transformers(settings, truncate):
+    """Then 0.001 keeps it from a division by zero, in either way of rounding."""
+    settings = replace(settings, truncate=truncate)
+    agree(settings)
+    assert yarn_ramp(settings).isfinite().all()
