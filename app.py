@@ -1,5 +1,6 @@
 """Loupe: look inside language models. Start it with ``streamlit run app.py``."""
 
+import os
 from pathlib import Path
 
 import streamlit as st
@@ -11,6 +12,11 @@ from components.server.process import HelpfulNotFound, lifespan, routes
 from components.server.sign_in import Guard, secrets
 from models.errors import InputError
 from models.runtime.settings import settings
+
+# One thread a rerun serves more sessions a second; OpenBLAS's own wait for each other so long that an SVD
+# of a small matrix took ten times as long on a busy machine. Both are read when NumPy is first imported.
+for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(name, "1")
 
 try:
     options.follow(settings())
