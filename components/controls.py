@@ -12,6 +12,7 @@ import streamlit as st
 
 from components.live.slider import live_slider
 from components.settings import (
+    OF_THE_BENCH,
     Control,
     Flag,
     Number,
@@ -82,7 +83,7 @@ def take_texts(page: str, views: Sequence[type[View]], texts: Mapping[str, str])
     for key, value in texts.items():
         if key in known and key not in state:
             state[key] = value
-    own = {f"{page}_{word}" for word in ("questions", "claims", "asked", "only", "pin", "going_on")}
+    own = {f"{page}_{word}" for word in (*OF_THE_BENCH, "going_on")}
     strange = [
         key
         for key in texts

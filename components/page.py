@@ -262,14 +262,14 @@ def _pin(page: Page, view: View) -> None:
 
 def _only(page: Page) -> tuple[str, ...]:
     """The controls that a teacher's link leaves to be seen; none: all."""
-    key = page.key("only")
+    key = page.key("seen")
     text = st.session_state.setdefault(key, st.query_params.get(key, ""))
     return tuple(part for part in str(text).split(",") if part)
 
 
 def _presenting(page: Page, view: View) -> None:
     """Start presenting, and choose which controls the room may see."""
-    state, key = st.session_state, page.key("only")
+    state, key = st.session_state, page.key("seen")
 
     def begin() -> None:
         state[PRESENT] = not is_presenting()
@@ -315,7 +315,7 @@ def _write_address(page: Page, view: View) -> None:
         written[page.key(name)] = state.get(page.key(name))
     written[page.key("asked")] = "claims" if state.get(page.key("asked")) == "claims" else None
     written[page.key("pin")] = state.get(page.key("pin")) or None
-    written[page.key("only")] = ",".join(_only(page)) or None
+    written[page.key("seen")] = ",".join(_only(page)) or None
     written["present"] = "1" if is_presenting() else None
     write_steps(page.name, written, lambda search: _take_back(page, search))
 
@@ -333,7 +333,7 @@ def _take_back(page: Page, search: str) -> None:
             state.pop(key, None)
     state[page.key("view")] = cls.name
     state[page.key("pin")] = texts.get(page.key("pin"), "")
-    state[page.key("only")] = texts.get(page.key("only"), "")
+    state[page.key("seen")] = texts.get(page.key("seen"), "")
     state[page.key("scene")] = None
     state[PRESENT] = texts.get("present") == "1"
     if texts.get("lang"):

@@ -30,6 +30,28 @@ if TYPE_CHECKING:
 Place = Literal["rail", "more", "head", "none"]
 LONGEST_NUMBER = 40  # characters of a number in an address
 LONGEST_TEXT = 200_000  # characters that a text field keeps; what may be read of them a view says
+# Words that the bench itself keeps below a page's name, in the session or in the address.
+OF_THE_BENCH = frozenset(
+    [
+        "asked",
+        "claims",
+        "drawer",
+        "good",
+        "hands",
+        "history",
+        "history_taken",
+        "link",
+        "opened",
+        "pin",
+        "present",
+        "questions",
+        "said",
+        "scene",
+        "seen",
+        "strange",
+        "view",
+    ]
+)
 _MISSING: Any = object()
 
 
@@ -430,7 +452,7 @@ def page_controls(views: Sequence[type[View]]) -> dict[str, Control]:
 
     Raises ValueError where two views declare one key apart from each other: a default, a range or a key is
     written once, in a class that both inherit or a function that both call. So where a field is named that
-    the view does not have.
+    the view does not have, and where a key is one of the bench's own.
     """
     found: dict[str, Control] = {}
     for view in views:
@@ -441,6 +463,8 @@ def page_controls(views: Sequence[type[View]]) -> dict[str, Control]:
             raise ValueError(f"{view.page}: {view.name} names no field by {', '.join(sorted(unknown))}.")
         for name, control in view.controls().items():
             key = view.keys()[name]
+            if key.removeprefix(f"{view.page}_") in OF_THE_BENCH:
+                raise ValueError(f"{key} is one of the bench's own keys.")
             if found.setdefault(key, control) != control:
                 raise ValueError(f"{key} is declared more than once, and differently.")
     return found

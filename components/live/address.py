@@ -52,7 +52,7 @@ def write_steps(page: str, parameters: Mapping[str, str | None], take_back: Call
 
     ``take_back`` receives the address's query when a person goes back or forward to it.
     """
-    state, element, serial = st.session_state, f"{page}_steps", f"{page}_steps_taken"
+    state, element, serial = st.session_state, f"{page}_history", f"{page}_history_taken"
 
     def back() -> None:
         sent = state.get(element, {}).get("back")
@@ -60,7 +60,7 @@ def write_steps(page: str, parameters: Mapping[str, str | None], take_back: Call
             take_back(sent["search"])
             state[serial] = sent["serial"]
 
-    with st.container(key=f"address_{page}_steps"):
+    with st.container(key=f"address_{page}_history"):
         _writer(
             key=element,
             data={

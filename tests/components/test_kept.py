@@ -37,7 +37,7 @@ def opened(**query):
 
 
 def address(screen):
-    return live(screen)["page_steps"]["parameters"]
+    return live(screen)["page_history"]["parameters"]
 
 
 def test_a_short_text_stands_in_the_address_and_needs_no_keeper():

@@ -185,6 +185,17 @@ def test_a_key_is_declared_once():
         page_controls((Base, Other))
 
 
+@pytest.mark.parametrize("word", ["seen", "history", "view"])
+def test_no_control_takes_a_key_of_the_bench(word):
+    @dataclass(frozen=True)
+    class Taking(View):
+        page, name = "lab", "taking"
+        seed: int = number(0, 99, 8, key=word)
+
+    with pytest.raises(ValueError, match=f"lab_{word}"):
+        page_controls((Taking,))
+
+
 @pytest.mark.parametrize("naming", [{"resets": ("sead",)}, {"follows": "sead"}])
 def test_a_field_that_another_names_is_there(naming):
     @dataclass(frozen=True)

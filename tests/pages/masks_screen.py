@@ -39,7 +39,7 @@ def maps(screen: AppTest) -> tuple[np.ndarray, np.ndarray]:
 
 def address(screen: AppTest) -> dict[str, str | None]:
     """What the page writes into the address."""
-    return live(screen)["masks_steps"]["parameters"]
+    return live(screen)["masks_history"]["parameters"]
 
 
 def divergence(screen: AppTest) -> float:

@@ -97,7 +97,7 @@ def test_what_is_on_screen_is_written_into_the_address_and_opens_again():
     screen = attention(layer="2", head="3", stage="raw", query="4", key="2")
     screen.session_state["attention_temperature"] = 0.5
     screen.run()
-    written = {k: v for k, v in live(screen)["attention_steps"]["parameters"].items() if v is not None}
+    written = {k: v for k, v in live(screen)["attention_history"]["parameters"].items() if v is not None}
     assert written["attention_text"] == TEXT
     again = open_page("attention", **written)
     np.testing.assert_array_equal(heatmap(again), heatmap(screen))

@@ -74,7 +74,7 @@ def test_every_view_can_be_taken_along(view):
 
 def test_what_is_on_screen_is_written_into_the_address_and_opens_again():
     screen = context(view="distance", length="512", layer="3", head="2", method="ntk", passage="orchard")
-    written = {k: v for k, v in live(screen)["context_steps"]["parameters"].items() if v is not None}
+    written = {k: v for k, v in live(screen)["context_history"]["parameters"].items() if v is not None}
     again = open_page("context", **written)
     np.testing.assert_array_equal(*(figures(s)["context_map"]["data"][0]["z"] for s in (screen, again)))
 

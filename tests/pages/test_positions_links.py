@@ -93,7 +93,7 @@ def test_every_view_can_be_taken_along(view):
 
 def test_what_is_on_screen_is_written_into_the_address_and_opens_again():
     screen = positions(layer="2", head="3", query="4", key="2", pair="6")
-    written = {k: v for k, v in live(screen)["positions_steps"]["parameters"].items() if v is not None}
+    written = {k: v for k, v in live(screen)["positions_history"]["parameters"].items() if v is not None}
     again = open_page("positions", **written)
     for key in VIEWS["rotate"]:
         assert figures(again)[key]["layout"] == figures(screen)[key]["layout"]

@@ -278,7 +278,7 @@ def test_pasted_numbers_are_quantized_and_kept_in_the_address():
     x = torch.tensor([[0.5, -1.0], [2.0, 0.25]])
     found = quantize(x, Setting(bits=8))
     assert f"{sqnr(x, found.dequantized):.2f} dB" in title(screen, "levels")
-    written = live(screen)["quantization_steps"]["parameters"]
+    written = live(screen)["quantization_history"]["parameters"]
     assert written["quantization_own"] == OWN
     again = open_page("quantization", **{key: value for key, value in written.items() if value})
     assert title(again, "levels") == title(screen, "levels")
