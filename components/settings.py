@@ -32,25 +32,8 @@ LONGEST_NUMBER = 40  # characters of a number in an address
 LONGEST_TEXT = 200_000  # characters that a text field keeps; what may be read of them a view says
 # Words that the bench itself keeps below a page's name, in the session or in the address.
 OF_THE_BENCH = frozenset(
-    [
-        "asked",
-        "claims",
-        "drawer",
-        "good",
-        "hands",
-        "history",
-        "history_taken",
-        "link",
-        "opened",
-        "pin",
-        "present",
-        "questions",
-        "said",
-        "scene",
-        "seen",
-        "strange",
-        "view",
-    ]
+    {"asked", "claims", "drawer", "good", "hands", "history", "history_taken", "link", "opened", "pin"}
+    | {"present", "questions", "said", "scene", "seen", "strange", "view"}
 )
 _MISSING: Any = object()
 

@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 from components.figures.style import DASHES, INK, MARGIN, MARKERS, SERIES, drawing
 
 LEGEND_BELOW = {"orientation": "h", "x": 0, "y": 0, "yref": "container", "yanchor": "bottom"}
+LEGEND_BESIDE = {"x": 1.02, "y": 1, "xanchor": "left", "yanchor": "top", "font": {"size": 11}}
 
 
 @dataclass(frozen=True)
@@ -50,11 +51,13 @@ def curves(
     y_log: bool = False,
     x_step: float | None = None,
     level: tuple[float, str] | None = None,
+    legend_beside: bool = False,
     height: int = 400,
 ) -> go.Figure:
     """Curves with bands over their seeds; ``level`` is a named horizontal line; ranges are plain.
 
-    ``x_step`` is the distance of two ticks, where there is nothing between them.
+    ``x_step`` is the distance of two ticks, where there is nothing between them. ``legend_beside`` is for
+    many names in a low figure.
     """
     traces: list[go.Scatter] = []
     for curve in shown:
@@ -75,10 +78,10 @@ def curves(
         traces,
         height,
         showlegend=len(named) > 1,
-        legend=LEGEND_BELOW,
+        legend=LEGEND_BESIDE if legend_beside else LEGEND_BELOW,
         xaxis=_axis(x_title, x_log, x_range) | ({} if x_step is None else {"dtick": x_step}),
         yaxis=_axis(y_title, y_log, y_range),
-        margin=MARGIN | {"b": 52 + 20 * _legend_rows(named), "t": 16},
+        margin=MARGIN | ({"t": 16} if legend_beside else {"b": 52 + 20 * _legend_rows(named), "t": 16}),
         shapes=[] if level is None else [_level(level[0])],
         annotations=[] if level is None else [_level_name(*level, y_log)],
     )

@@ -102,7 +102,7 @@ def directions(
     bars = go.Bar(
         x=index,
         y=energy_left.astype(np.float32),
-        name=_("share of ΔW* in this direction of W₀"),
+        name=_("share of ΔW*"),
         marker={"color": SERIES[1], "pattern": HATCH | {"shape": "/"}},
         hovertemplate="%{x}: %{y:.3f}<extra></extra>",
     )
@@ -116,8 +116,8 @@ def directions(
             **look(place),
         )
         for name, place, curve in (
-            (_("singular values of W₀"), 0, values),
-            (_("singular values of ΔW*"), 2, target_values),
+            (_("σ of W₀"), 0, values),
+            (_("σ of ΔW*"), 2, target_values),
         )
     ]
     return drawing(

@@ -268,6 +268,7 @@ def curve_figure(settings: Grid, seen: Trained, rank: int) -> go.Figure:
         x_range=(0, seen.steps),
         y_range=(1e-6, 3),
         y_log=True,
+        legend_beside=True,
         height=470,
     )
 

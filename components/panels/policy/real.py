@@ -38,7 +38,7 @@ from models.policy.recorded import recorded
 RATES = ("0.00001", "0.00003", "0.0001", "0.0003", "0.001")
 BETAS = ("0", "0.01", "0.04", "0.1", "0.5")
 TEMPERATURES = ("0.7", "1", "1.3")
-SHOWN_TOKENS = 24  # of each answer; the table has it whole
+SHOWN_TOKENS = 12  # of each answer, as many as can be read; the table has it whole
 COLOURS = ("push", "change")
 BUTTONS, SAID = 48, 30  # pixels of the line above the figures, and of the one below them
 
@@ -105,29 +105,31 @@ class NetworkLearns(Seeded, Averages, TakesMethod, Prompted):
 
     def figures(self, steps: Sequence[Answers], faint: bool = False) -> Stage:
         """The latest answers token by token, the run so far, and what the latest step came to."""
-        strip = pale(answer_figure(steps[-1], self.colour), faint)
+        shown = telling(steps) if faint else steps[-1]
+        strip = pale(answer_figure(shown, self.colour), faint)
         line = pale(run_figure(self.asked, steps), faint)
         return Stage(
             [
-                Plot("real_strip", strip, _("The sampled answers, token by token"), width=2.2),
+                Plot("real_strip", strip, _("The sampled answers, token by token"), width=2.8),
                 Plot("real_reward", line, _("Mean reward and KL by step")),
             ],
-            Row([Block(lambda: say_step(steps[-1]))], pixels=SAID),
+            Row([Block(lambda: say_step(shown))], pixels=SAID),
             reserved=BUTTONS,
         )
 
     def below(self) -> None:
         asked, run = self.asked, self.run()
         steps = run.results or before(asked)
+        shown = steps[-1] if run.results else telling(steps)
         note(self, "real")
         if not run.is_running:  # else the stage is ahead of it
-            st.dataframe(answer_table(steps[-1]), hide_index=True, width="stretch")
+            st.dataframe(answer_table(shown), hide_index=True, width="stretch")
             what = _("one pass of transformers without a cache, log-probabilities")
             checked_against([Check(what, sampling_gap(asked), 1e-3)])
         take_with_you(
             self,
             lambda: token_table(steps),
-            lambda: answer_figure(steps[-1], self.colour),
+            lambda: answer_figure(shown, self.colour),
             snippet(asked),
         )
 
@@ -135,6 +137,16 @@ class NetworkLearns(Seeded, Averages, TakesMethod, Prompted):
 def before(asked: PolicyRun) -> list[Answers]:
     """What is shown until a run is started: a recorded one of these settings, or its first step."""
     return recorded(asked) or [first_step(asked)]
+
+
+def telling(steps: Sequence[Answers]) -> Answers:
+    """The latest step of a recorded run that taught something; the last one where none did."""
+    return next((step for step in reversed(steps) if not is_dead(step)), steps[-1])
+
+
+def is_dead(step: Answers) -> bool:
+    """Whether all rewards agree, so that no answer is better than another."""
+    return float(step.rewards.std(correction=0)) == 0
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
@@ -151,8 +163,7 @@ def say_step(latest: Answers) -> None:
         norm=f"{latest.gradient_norm:.3f}",
         seconds=f"{latest.seconds:.2f}",
     )
-    dead = float(latest.rewards.std(correction=0)) == 0
-    warning = _("All rewards agree: this step teaches nothing.") if dead else ""
+    warning = _("All rewards agree: this step teaches nothing.") if is_dead(latest) else ""
     st.markdown(f"{facts} {warning}")
 
 
@@ -185,7 +196,7 @@ def run_figure(asked: PolicyRun, steps: Sequence[Answers]) -> go.Figure:
     kl = np.array([step.kl for step in steps])
     lines = [
         Curve(_("mean reward"), 0, x, rewards, markers=True),
-        Curve(_("KL to the network as it ships (nats per token)"), 1, x, kl, markers=True),
+        Curve(_("KL (nats per token)"), 1, x, kl, markers=True),
     ]
     top = max(1.05, 1.1 * float(kl.max()))
     return curves(lines, _("Step"), _("Value"), x_range=(0.5, asked.steps + 0.5), y_range=(-0.05, top))
