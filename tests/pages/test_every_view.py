@@ -20,6 +20,8 @@ VIEWS = [
     for entry in PAGES
     for view in views(entry.name)
 ]
+# Measured while a person looks on: how far that has come when the page is read, nobody knows.
+MEASURED = ("context_losses", "context_needles", "lora_heatmap", "lora_curves")
 RAW_POWER = re.compile(r"\de[+-]\d")  # TeX would write 1e-05 as the letter e, a minus and a 5
 
 
@@ -45,7 +47,8 @@ def holds(screen: AppTest) -> int:
 def test_at_its_defaults(topic, view):
     screen = opened(topic, view)
     assert [element.value for element in screen.warning] == []
-    assert_drawn(figures(screen), DRAWN / topic / f"{view.name}.json", equations=holds(screen))
+    drawn = {key: figure for key, figure in figures(screen).items() if not key.startswith(MEASURED)}
+    assert_drawn(drawn, DRAWN / topic / f"{view.name}.json", equations=holds(screen))
 
 
 @pytest.mark.parametrize(("topic", "view"), VIEWS)

@@ -6,10 +6,10 @@ import io
 import numpy as np
 import pytest
 import torch
-from components.panels.lora.setup import RATES
 
 from components.lesson import Link
 from components.panels.lora.finished import FINISHED
+from components.panels.lora.settings import RATES
 from components.words import LANGUAGES
 from components.work import QUEUE
 from models.lora.comparison import Grid, summarise, train_grid
