@@ -2,10 +2,10 @@
 
 from streamlit.testing.v1 import AppTest
 
-from tests.pages.screen import controls, open_page, to_the_end
+from tests.pages.screen import controls, figures, open_page, to_the_end
 
 VIEWS = {
-    "compare": {"lora_directions", "lora_quick", "lora_heatmap", "lora_curves", "lora_basins"},
+    "compare": {"lora_directions", "lora_quick", "lora_heatmap", "lora_curves"},
     "zero": {"lora_gradients", "lora_zero_loss"},
     "scaling": {"lora_gradient", "lora_change", "lora_progress"},
     "invariance": {"lora_invariance"},
@@ -33,3 +33,8 @@ def finished_grid(**query: str) -> AppTest:
 
 def checks(screen: AppTest) -> list[str]:
     return [caption.value for caption in screen.caption if "allowed" in caption.value]
+
+
+def shown(screen: AppTest) -> set[str]:
+    """The figures on the page, without the one that a grid draws once it is trained."""
+    return set(figures(screen)) - {"lora_basins"}
