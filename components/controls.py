@@ -151,7 +151,7 @@ def draw(view: View, name: str, **layout: Any) -> None:
     control, key = view.controls()[name], view.keys()[name]
     if not is_shown(view, name):
         return
-    if view.trouble is not None and control.depends:
+    if name in view.unread:
         return  # the stage says why
     off = control.off(view) if control.off is not None else ""
     if control.widget is not None:

@@ -356,9 +356,9 @@ class View:
         """The view at ``raw`` values of its fields, each clamped; defaults where there are none.
 
         A control that cannot be read (options of a network that does not load) keeps its plain default,
-        and ``trouble`` holds the first InputError.
+        ``trouble`` holds the first InputError, and ``unread`` the names of such controls.
         """
-        view = object.__new__(cls)
+        view, unread = object.__new__(cls), set()
         object.__setattr__(view, "trouble", None)
         for name, control in cls.controls().items():
             value = None if callable(control.default) else control.default
@@ -367,10 +367,15 @@ class View:
                     value = control.settle(raw.get(name, _MISSING), view)
                 except InputError as error:
                     object.__setattr__(view, "trouble", error)
+                    unread.add(name)
+            else:
+                unread.add(name)
             object.__setattr__(view, name, value)
+        object.__setattr__(view, "unread", frozenset(unread))
         return view
 
     trouble: ClassVar[InputError | None] = None
+    unread: ClassVar[frozenset[str]] = frozenset()
 
     @classmethod
     def at(cls, **values: Any) -> Self:
@@ -395,7 +400,7 @@ class View:
         """
         made: dict[str, str | None] = {}
         for name, control in self.controls().items():
-            if self.trouble is not None and control.depends:
+            if name in self.unread:
                 continue  # it cannot be said now whether it is the default
             value = getattr(self, name)
             is_default = value is None or value == control.fit(control.default_of(self), self)

@@ -221,11 +221,16 @@ def test_what_cannot_be_read_leaves_its_default_and_says_why():
     @dataclass(frozen=True)
     class Refused(View):
         page, name = "lab", "refused"
+        network: str = one_of(lambda view: ["own", "other"])
         layer: int = one_of(refuse, 2)
+        head: int = number(0, lambda view: view.layer, 1)
         width: float = slider(0.0, 1.0, 0.25)
 
-    view = Refused.at(layer=1, width=0.5)
-    assert (view.layer, view.width) == (2, 0.5)
+    view = Refused.at(network="other", layer=1, width=0.5)
+    assert (view.network, view.layer, view.head, view.width) == ("other", 2, 1, 0.5)
+    assert view.unread == {"layer", "head"}  # the network can be chosen anew
+    assert view.parameters()["lab_network"] == "other"
+    assert "lab_layer" not in view.parameters()
     assert str(view.trouble) == "There is no such network."
     assert Lab.at().trouble is None
 
