@@ -35,6 +35,7 @@ QUICK = {
     "lora.compare": "lora_steps=10&lora_ranks=2&lora_seeds=2&lora_names=kaiming,pissa",
     "lora.real": "lora_real_steps=3",
     "moe.train": "moe_run_seed=3&moe_router=softmax",
+    "optimizers.depth": "optimizers_depth=2",
     "optimizers.training": "optimizers_training_steps=12",
     "policy.learning": "policy_lab_steps=8&policy_seeds=2",
     "policy.real": "policy_real_steps=2&policy_new_tokens=6&policy_real_answers=3",
