@@ -10,23 +10,9 @@ from typing import Any, TypeVar
 
 import streamlit as st
 
+from components.control_kinds import Control, Flag, Number, OneOf, Several, Slider, Text, of
 from components.live.slider import live_slider
-from components.settings import (
-    OF_THE_BENCH,
-    Control,
-    Flag,
-    Number,
-    OneOf,
-    Several,
-    Slider,
-    Text,
-    View,
-    asked_for,
-    of,
-    page_controls,
-    parse_link,
-    query_texts,
-)
+from components.settings import OF_THE_BENCH, View, asked_for, page_controls, parse_link, query_texts
 from components.words import _
 from models.errors import InputError
 

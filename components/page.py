@@ -9,6 +9,7 @@ import streamlit as st
 
 from components import controls, takeaway
 from components.catalogue import lesson
+from components.control_kinds import Text
 from components.lesson import Lesson, Link
 from components.live.address import write_steps
 from components.live.follow import remember_view
@@ -17,7 +18,7 @@ from components.live.kept import keep
 from components.questions import questions
 from components.refusal import refusals, sentence
 from components.server.watch import panel_timed
-from components.settings import Text, View, asked_for, opening, page_controls, query_texts
+from components.settings import View, asked_for, opening, page_controls, query_texts
 from components.stage import REFUSED, Plot, show
 from components.words import _, language, speaking
 from models.errors import InputError

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,12 @@ from components.stage import Plot, Row, Stage, show
 from components.take.standalone import archive, megabytes, needs, networks, script
 from components.words import _, language
 
+FILES = {  # by ending: what its button is called, its MIME type and its icon
+    "csv": ("csv", "text/csv", ":material/table:"),
+    "html": ("html", "text/html", ":material/download:"),
+    "py": ("py", "text/x-python", ":material/code:"),
+    "zip": ("py", "application/zip", ":material/folder_zip:"),
+}
 LONGEST_SAID = 40  # characters of a setting in a file's name
 _take: ContextVar[Any] = ContextVar("take", default=None)
 _checks: ContextVar[Any] = ContextVar("checks", default=None)
@@ -91,34 +98,16 @@ def take_with_you(
     alone. A table whose index has a name keeps it as its first column. ``own``: files of the person's that
     the Python reads, by name.
     """
-    key, name = f"{view.page}_{view.name}", file_name(view)
     with _take.get() or st.container():
         if table is not None:
-            st.download_button(
-                _("Data as CSV"),
-                lambda: csv_of(table()),
-                f"{name}.csv",
-                "text/csv",
-                key=f"{key}_csv",
-                icon=":material/table:",
-                on_click="ignore",
-                width="stretch",
-            )
+            _offer(view, "csv", _("Data as CSV"), lambda: csv_of(table()))
         if figure is not None:
             settings = described(view)
             title = lesson(view.page, language()).views[view.name].label
             link = link_of(view)
-            st.download_button(
-                _("Figure as HTML"),
-                lambda: html_of(figure(), title, settings, link),
-                f"{name}.html",
-                "text/html",
-                key=f"{key}_html",
-                icon=":material/download:",
-                on_click="ignore",
-                width="stretch",
-                help=_("The camera in the figure's corner saves it as PNG."),
-            )
+            said = _("The camera in the figure's corner saves it as PNG.")
+            page = partial(html_of, title=title, settings=settings, link=link)
+            _offer(view, "html", _("Figure as HTML"), lambda: page(figure()), said)
         python_button(view, snippet, own)
         with st.expander(_("Reproduce in Python")):
             st.markdown(_("The short form, for Loupe's own folder:"))
@@ -127,34 +116,35 @@ def take_with_you(
 
 def python_button(view: View, snippet: str, own: Callable[[], dict[str, bytes]] | None) -> None:
     """Python that runs in an empty folder; in a zip with the networks and texts that it reads."""
-    key, name, needed = f"{view.page}_{view.name}", file_name(view), needs(snippet)
+    needed = needs(snippet)
     header = header_of(view, needed)
     if not needed and own is None:
-        st.download_button(
-            _("Python that runs in an empty folder"),
-            lambda: script(snippet, header).encode(),
-            f"{name}.py",
-            "text/x-python",
-            key=f"{key}_py",
-            icon=":material/code:",
-            on_click="ignore",
-            width="stretch",
-            help=_("Needs the published packages that its first lines name, and nothing of Loupe."),
-        )
+        label = _("Python that runs in an empty folder")
+        said = _("Needs the published packages that its first lines name, and nothing of Loupe.")
+        _offer(view, "py", label, lambda: script(snippet, header).encode(), said)
         return
+    label = _("Python and the network") if networks(needed) else _("Python and what it reads")
+    said = _(
+        "A zip of {size} MB: script.py and what it reads. It runs in an empty folder, and needs only "
+        "the published packages that its first lines name."
+    ).format(size=f"{megabytes(needed):.1f}")
+    zipped = partial(archive, snippet, header)
+    _offer(view, "zip", label, lambda: zipped(own and own()), said)
+
+
+def _offer(view: View, ending: str, label: str, made: Callable[[], bytes], said: str | None = None) -> None:
+    """A button for a file, which is made when somebody asks for it; no rerun."""
+    kind, mime, icon = FILES[ending]
     st.download_button(
-        _("Python and the network") if networks(needed) else _("Python and what it reads"),
-        lambda: archive(snippet, header, own and own()),
-        f"{name}.zip",
-        "application/zip",
-        key=f"{key}_py",
-        icon=":material/folder_zip:",
+        label,
+        made,
+        f"{file_name(view)}.{ending}",
+        mime,
+        key=f"{view.page}_{view.name}_{kind}",
+        icon=icon,
         on_click="ignore",
         width="stretch",
-        help=_(
-            "A zip of {size} MB: script.py and what it reads. It runs in an empty folder, and needs only "
-            "the published packages that its first lines name."
-        ).format(size=f"{megabytes(needed):.1f}"),
+        help=said,
     )
 
 

@@ -19,8 +19,9 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from components.control_kinds import Slider, of
 from components.server.watch import timed
-from components.settings import Slider, View, of
+from components.settings import View
 from components.words import language, speaking
 from models.errors import InputError
 from models.runtime.turns import turn

@@ -7,10 +7,10 @@ from typing import Any
 
 import streamlit as st
 
+from components.control_kinds import Slider
 from components.live.address import app_route
 from components.live.figure import ANSWERS
 from components.live.follow import FOLLOW_ROUTE, token_of_session
-from components.settings import Slider
 from components.words import _
 
 _HERE = Path(__file__).parent

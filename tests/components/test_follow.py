@@ -13,14 +13,14 @@ from components.words import LANGUAGES
 from tests.pages.screen import live, open_page
 
 
-def page_with_views():
+def page_with(name="bars"):
     from components import controls
     from components.live.follow import remember_view
     from components.stage import show
-    from tests.components.lab import VIEWS, Bars
+    from tests.components.lab import VIEWS
 
     controls.read_address("lab", VIEWS)
-    view = controls.now(Bars)
+    view = controls.now(next(view for view in VIEWS if view.name == name))
     controls.draw_rail(view)
     stage = view.stage()
     show(stage, "lab")
@@ -29,7 +29,7 @@ def page_with_views():
 
 @pytest.fixture
 def screen():
-    return AppTest.from_function(page_with_views, default_timeout=60).run()
+    return AppTest.from_function(page_with, default_timeout=60).run()
 
 
 def token(screen):
@@ -76,7 +76,7 @@ def test_unknown_sessions_and_controls_that_do_not_move_figures_ask_for_a_rerun(
 
 
 def test_two_sessions_do_not_see_each_other(screen):
-    other = AppTest.from_function(page_with_views, default_timeout=60).run()
+    other = AppTest.from_function(page_with, default_timeout=60).run()
     assert token(other) != token(screen)
 
 
@@ -120,25 +120,11 @@ def test_the_route(screen):
     assert client.post(FOLLOW_ROUTE, json=asked | {"key": "k" * 2000}).status_code == 413
 
 
-def page_with_lines():
-    from components import controls
-    from components.live.follow import remember_view
-    from components.stage import show
-    from tests.components.lab import VIEWS, Lines
-
-    controls.read_address("lab", VIEWS)
-    view = controls.now(Lines)
-    controls.draw_rail(view)
-    stage = view.stage()
-    show(stage, "lab")
-    remember_view(view, lambda v: v.stage().plots, {plot.name: plot.drawn.text for plot in stage.plots})
-
-
 @pytest.mark.parametrize(
     ("value", "held"), [(-4.0, 1), (0.9, 1), (1.0, 1), (8.6, 9), (9.0, 9), (9.4, 9), (20.0, 9), (1e300, 9)]
 )
 def test_both_ends_of_a_slider_hold_a_value_that_the_route_is_asked_for(value, held):
-    screen = AppTest.from_function(page_with_lines, default_timeout=60).run()
+    screen = AppTest.from_function(page_with, args=("lines",), default_timeout=60).run()
     token = live(screen)["lab_height_slider"]["token"]
     [figure] = follow(token, "lab_height", value)
     assert json.loads(figure["figure"])["data"][0]["y"] == [0.0, held]

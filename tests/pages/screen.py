@@ -18,9 +18,10 @@ import plotly.graph_objects as go
 from streamlit.testing.v1 import AppTest
 
 from components.catalogue import lesson
+from components.control_kinds import Control
 from components.lesson import Link
 from components.page import Page
-from components.settings import Control, View, opening, page_controls, query_texts
+from components.settings import View, opening, page_controls, query_texts
 from components.words import LANGUAGES
 from components.work import Run
 

@@ -5,10 +5,11 @@ import pytest
 import torch
 
 from components.catalogue import lesson
+from components.control_kinds import Slider, of
 from components.figures.methods import LOOKS
 from components.lesson import Link
 from components.panels.context.settings import METHODS, REACHES
-from components.settings import Slider, of, query_texts
+from components.settings import query_texts
 from components.words import LANGUAGES
 from tests.pages.context_screen import CLASSES, CONTROLS, VIEWS, context, settled, stopped
 from tests.pages.screen import (

@@ -9,7 +9,8 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from components.catalogue import PAGES
-from components.settings import Flag, Number, OneOf, Several, Slider, View, of
+from components.control_kinds import Flag, Number, OneOf, Several, Slider, of
+from components.settings import View
 from tests.drawn import assert_drawn
 from tests.formulas import relations
 from tests.pages.screen import figures, open_page, views

@@ -5,10 +5,11 @@ import plotly.graph_objects as go
 import pytest
 
 from components.catalogue import lesson
+from components.control_kinds import Slider, of
 from components.panels.masks.effects import switch
 from components.panels.masks.lab import MaskLab
 from components.panels.masks.stream import StreamingALongText
-from components.settings import Slider, of, page_controls, parse_link, query_texts
+from components.settings import page_controls, parse_link, query_texts
 from components.words import LANGUAGES
 from models.errors import InputError
 from models.masks.settings import MOST_CELLS

@@ -5,8 +5,9 @@ import re
 import numpy as np
 import pytest
 
+from components.control_kinds import Slider, of
 from components.lesson import Link
-from components.settings import Slider, of, opening, query_texts
+from components.settings import opening, query_texts
 from components.words import LANGUAGES
 from models.errors import InputError
 from tests.pages.positions_screen import CLASSES, CONTROLS, VIEWS, figures_of, pair_values, positions

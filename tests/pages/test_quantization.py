@@ -8,11 +8,12 @@ import pytest
 import torch
 
 from components.catalogue import lesson
+from components.control_kinds import Slider, of
 from components.figures.style import FAINT
 from components.live.follow import follow
 from components.panels.quantization.budget import BitBudget
 from components.panels.quantization.matrix import WeightMatrix
-from components.settings import Slider, of, opening
+from components.settings import opening
 from components.words import LANGUAGES
 from models.networks.loading import load
 from models.quantization.error import sqnr

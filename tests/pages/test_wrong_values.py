@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from components.catalogue import PAGES
-from components.settings import Control, Flag, Number, OneOf, Several, Slider, Text, View, of
+from components.control_kinds import Control, Flag, Number, OneOf, Several, Slider, Text, of
+from components.settings import View
 from models.errors import InputError
 from tests.pages.screen import views
 
