@@ -120,3 +120,20 @@ def test_a_network_trains_before_ones_eyes_and_can_be_stopped(page: Page) -> Non
     y = loss.evaluate("figure => figure.calcdata[0].map(point => point.y)")
     assert 20 < len(y) < 1000
     assert y[-1] < y[0]
+
+
+def test_back_undoes_one_number_after_the_other(page: Page) -> None:
+    """Each Back sends two requests; what the second one needs must not have been thrown away."""
+    open_link(page, "optimizers_steps=300")
+    steps = page.get_by_label("Steps", exact=True).first
+    for number in ("120", "60"):
+        steps.fill(number)
+        steps.press("Enter")
+        expect(page).to_have_url(re.compile(f"optimizers_steps={number}$"))
+        ready(page)
+    for number in ("120", "300"):
+        page.go_back()
+        expect(page).to_have_url(re.compile(f"optimizers_steps={number}$"))
+        ready(page)
+        expect(steps).to_have_value(number)
+        expect(page.get_by_role("dialog")).to_have_count(0)
