@@ -10,7 +10,7 @@ import sys
 from components.catalogue import HOME, PAGES
 from tests.benchmarks.figures import BENCH, Figure, table, write
 
-NAMES = [*(entry.name for entry in (HOME, *PAGES)), "hosting"]
+NAMES = ["views", *(entry.name for entry in (HOME, *PAGES)), "hosting"]
 SOAK = "soak"
 
 
