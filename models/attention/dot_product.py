@@ -43,7 +43,8 @@ class CellArithmetic:
     row: Float[Tensor, " key"]  # the query's masked scores for all keys
     row_maximum: float  # −∞ if the query sees no key
     exponential: float  # exp(score − row maximum) of this cell
-    denominator: float  # the same, summed over the row
+    sink: float  # exp(sink − row maximum) of the head's learned sink; 0 without one
+    denominator: float  # exponentials summed over the row, and the sink's
     probability: float  # α
     share: Float[Tensor, " d_v"]  # α · v, this key's part of the head's output
     share_norm: float
@@ -95,9 +96,11 @@ def explain_cell(
     key_index: int,
     value_rows: Float[Tensor, "key d_v"],
     softcap: float | None = None,
+    sink: float | None = None,
 ) -> CellArithmetic:
     """The arithmetic of one cell, for one query of one head: the steps above, with their numbers.
 
+    ``sink`` is the head's learned score beside its keys', in networks that have one (gpt-oss).
     Raises InputError when ``key_index`` is not a key.
     """
     if not 0 <= key_index < len(key_rows):
@@ -109,7 +112,7 @@ def explain_cell(
     products = query_vector * key_rows[key_index]
     scaled = soft_capped(key_rows @ query_vector * scale, softcap)
     row = scaled.masked_fill(~visible_row, -torch.inf)
-    softmax = masked_softmax(row)
+    softmax = masked_softmax(row, None if sink is None else torch.tensor([sink]))
     probabilities = softmax.probabilities.to(value_rows.dtype)
     share = probabilities[key_index] * value_rows[key_index]
     output = probabilities @ value_rows
@@ -121,6 +124,7 @@ def explain_cell(
         row=row,
         row_maximum=softmax.row_maximum.item(),
         exponential=softmax.exponentials[key_index].item(),
+        sink=softmax.denominator.item() - softmax.exponentials.sum().item() if sink is not None else 0.0,
         denominator=softmax.denominator.item(),
         probability=softmax.probabilities[key_index].item(),
         share=share,

@@ -6,10 +6,9 @@ from typing import Literal, get_args
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import scaled_dot_product_attention
 
 from models.attention.dot_product import contributions, hide_sink
-from models.errors import InputError
+from models.networks.sdpa import torch_attention
 from models.networks.tracing import LayerTrace, Trace
 from models.numerics.comparison import largest_difference
 
@@ -65,14 +64,8 @@ def strongest_cell(trace: Trace, layer: int, head: int) -> tuple[int, int]:
 
 def difference_from_sdpa(record: LayerTrace, silenced_heads: frozenset[int] = frozenset()) -> float:
     """Largest difference between the heads' outputs and torch's scaled_dot_product_attention."""
-    if record.softcap is not None:
-        raise InputError("torch's scaled_dot_product_attention has no soft cap to compare with.")
     speaking = [head for head in range(len(record.query)) if head not in silenced_heads]
-    keys = record.key_of_head
-    expected = scaled_dot_product_attention(
-        record.query, record.key[keys], record.value[keys], attn_mask=record.visible, scale=record.scale
-    )
-    return largest_difference(record.head_output[speaking], expected[speaking])
+    return largest_difference(record.head_output[speaking], torch_attention(record)[speaking])
 
 
 def rounding_of_attention(record: LayerTrace) -> float:

@@ -5,9 +5,9 @@ from typing import Literal, get_args
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from torch.nn.functional import cosine_similarity, scaled_dot_product_attention
+from torch.nn.functional import cosine_similarity
 
-from models.errors import InputError
+from models.networks.sdpa import torch_attention
 from models.networks.tracing import LayerTrace, Trace
 from models.numerics.comparison import largest_difference
 
@@ -49,11 +49,5 @@ def difference_from_sdpa_where_seen(record: LayerTrace) -> float:
     Queries that may read no key are left out: torch gives them zero, eager attention the mean of all
     values. Zero where no query is left. Raises InputError for a layer with a soft cap.
     """
-    if record.softcap is not None:
-        raise InputError("torch's scaled_dot_product_attention has no soft cap to compare with.")
-    keys = record.key_of_head
-    expected = scaled_dot_product_attention(
-        record.query, record.key[keys], record.value[keys], attn_mask=record.visible, scale=record.scale
-    )
     seen = record.visible.any(dim=-1).expand(len(record.query), -1)
-    return largest_difference(record.head_output[seen], expected[seen])
+    return largest_difference(record.head_output[seen], torch_attention(record)[seen])

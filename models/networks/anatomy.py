@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from models.errors import InputError
+from models.networks.explained import check_explained, is_undone
 from models.networks.interventions import Intervention
 from models.networks.recording import (
     AttentionCall,
@@ -27,7 +28,7 @@ from models.networks.recording import (
 
 Projection = nn.Linear | Conv1D
 # The output projection's name inside the attention module, over the architectures.
-PROJECTIONS = ("o_proj", "c_proj", "out_proj", "dense", "wo", "out_lin")
+PROJECTIONS = ("o_proj", "c_proj", "out_proj", "dense", "wo", "Wo", "out_lin")
 # Pre-norm blocks, x + attention(norm(x)) and then + mlp(norm(·)): name of the second norm.
 PRE_NORM = {
     "gemma": "post_attention_layernorm",
@@ -52,22 +53,18 @@ class Anatomy:
     example: AttentionCall  # a layer's attention on one token, for its shapes
     rewirable: bool  # whether skip connections and MLPs can be removed
     rotary: bool  # whether every layer rotates queries and keys in a way that can be undone
+    rotating: frozenset[nn.Module]  # the attention modules that do
 
 
 def examine(model: PreTrainedModel, name: str) -> Anatomy:
-    """Run one token through the network to see which modules attend, and place the hooks.
+    """Run one token through the network to see which modules attend, and place the hooks; then four.
 
     Raises InputError where the network does not attend through transformers' attention interface
-    in every layer, keeps its output projection in an unknown place, or computes no finite number.
+    in every layer, once, keeps its output projection in an unknown place, computes no finite number, or
+    computes its attention in a way that a trace would explain wrongly.
     """
-    output, recorder = _run_one_token(model, name)
-    if len(recorder.modules) != model.config.num_hidden_layers:
-        raise InputError(
-            "{name} has {layers} layers, of which Loupe can trace {traced}.",
-            name=name,
-            layers=model.config.num_hidden_layers,
-            traced=len(recorder.modules),
-        )
+    output, recorder = _run(model, name, 1)
+    _check_layers(model, name, len(recorder.modules))
     if not torch.isfinite(output).all():
         raise InputError(
             "The weights of {name} are damaged: they give numbers that are not finite.", name=name
@@ -77,11 +74,36 @@ def examine(model: PreTrainedModel, name: str) -> Anatomy:
     projections = tuple(_projection(model, path, name) for path in paths)
     blocks = [model.get_submodule(_block_path(path)) for path in paths]
     _place_hooks(model.config.model_type, blocks, projections)
-    for module in dict.fromkeys(recorder.modules):
-        module.register_forward_pre_hook(_before_attention, with_kwargs=True)
+    modules = list(dict.fromkeys(recorder.modules))
+    rotating = {module for module in modules if _is_rotary(module)}
+    for module in modules:
+        module.register_forward_pre_hook(_before_attention(rotating), with_kwargs=True)
+    few = min(4, getattr(model.config, "max_position_embeddings", 4))
+    _output, watched = _run(model, name, few)
+    check_explained(watched, projections, name)
+    rotating &= {call.rotary.module for call in watched.attention if call.rotary and is_undone(call)}
     rewirable = model.config.model_type in (*PRE_NORM, *POST_NORM)
-    rotary = all(map(_is_rotary, recorder.modules))
-    return Anatomy(projections, recorder.attention[0].row(0, 1), rewirable, rotary)
+    rotary = rotating == set(modules)
+    return Anatomy(projections, recorder.attention[0].row(0, 1), rewirable, rotary, frozenset(rotating))
+
+
+def _check_layers(model: PreTrainedModel, name: str, traced: int) -> None:
+    layers = model.config.num_hidden_layers
+    if traced > layers:
+        raise InputError(
+            "{name} attends {traced} times in {layers} layers; Loupe looks into networks whose layers "
+            "attend once.",
+            name=name,
+            traced=traced,
+            layers=layers,
+        )
+    if traced < layers:
+        raise InputError(
+            "{name} has {layers} layers, of which Loupe can trace {traced}.",
+            name=name,
+            layers=layers,
+            traced=traced,
+        )
 
 
 def _is_rotary(attention: nn.Module) -> bool:
@@ -90,11 +112,11 @@ def _is_rotary(attention: nn.Module) -> bool:
     return takes and layout_of(attention) is not None
 
 
-def _run_one_token(model: PreTrainedModel, name: str) -> tuple[Tensor, Recorder]:
-    token = torch.zeros(1, 1, dtype=torch.long, device=model.device)
+def _run(model: PreTrainedModel, name: str, tokens: int) -> tuple[Tensor, Recorder]:
+    ids = torch.arange(tokens, device=model.device)[None]
     try:
         with recording(Intervention()) as recorder, torch.no_grad():
-            return model(token, use_cache=False)[0], recorder
+            return model(ids, use_cache=False)[0], recorder
     except InputError:
         raise
     except Exception as error:  # some architectures want more than token ids
@@ -153,10 +175,16 @@ def _block_input(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
     return args[0] if args else kwargs["hidden_states"]
 
 
-def _before_attention(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    if (recorder := current_recorder()) is not None:
-        hidden = args[0] if args else kwargs.get("hidden_states")
-        recorder.rotary = rotary_call(module, hidden, kwargs.get("position_embeddings"))
+def _before_attention(rotating: set[nn.Module]) -> Callable[..., None]:
+    """A hook for attention modules; those that are taken out of ``rotating`` later rotate nothing."""
+
+    def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if (recorder := current_recorder()) is not None:
+            hidden = args[0] if args else kwargs.get("hidden_states")
+            embeddings = kwargs.get("position_embeddings") if module in rotating else None
+            recorder.rotary = rotary_call(module, hidden, embeddings)
+
+    return hook
 
 
 def _after_projection(module: nn.Module, args: Any, output: Tensor) -> None:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -33,13 +33,14 @@ class RotaryCall:
     key: Rotation
     hidden: Float[Tensor, "*batch query width"]  # what the layer's projections read
     module: nn.Module  # the attention module, which holds them
+    width: int  # of the cos and sin that the module was handed: twice the pairs
 
     def row(self, index: int, tokens: int) -> "RotaryCall":
         """The first tokens of one text of the batch; all its texts begin at the same position."""
         query, key = (
             Rotation(turn.cos[:tokens], turn.sin[:tokens], turn.layout) for turn in (self.query, self.key)
         )
-        return RotaryCall(query, key, self.hidden[index, :tokens], self.module)
+        return RotaryCall(query, key, self.hidden[index, :tokens], self.module, self.width)
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ class AttentionCall:
     probabilities: Float[Tensor, "*batch heads query key"]
     head_output: Float[Tensor, "*batch heads query d_v"]
     rotary: RotaryCall | None  # None where nothing is rotated, or in a way that is not known
+    sink: Float[Tensor, " heads"] | None = None  # a learned score beside the keys' (gpt-oss)
 
     def row(self, index: int, tokens: int) -> "AttentionCall":
         """The first tokens of one text of the batch, without the batch axis."""
@@ -73,6 +75,7 @@ class AttentionCall:
             self.probabilities[index, :, :tokens, :tokens],
             self.head_output[index, :, :tokens],
             None if self.rotary is None else self.rotary.row(index, tokens),
+            self.sink,
         )
 
 
@@ -106,6 +109,16 @@ def recording(intervention: Intervention) -> Iterator[Recorder]:
     token = _recorder.set(recorder)
     try:
         yield recorder
+    finally:
+        _recorder.reset(token)
+
+
+@contextmanager
+def _unwatched() -> Iterator[None]:
+    """A module that is run beside a pass leaves nothing in its recorder."""
+    token = _recorder.set(None)
+    try:
+        yield
     finally:
         _recorder.reset(token)
 
@@ -168,11 +181,40 @@ def rotary_call(
     if hidden is None or embeddings is None or layout is None:
         return None
     cos, sin = (part[0].float() for part in embeddings)
+    width = cos.shape[-1]
     pairs = cos.shape[-1] // 2
     is_in_halves = torch.equal(cos[:, :pairs], cos[:, pairs:])
     cos, sin = (part[:, :pairs] if is_in_halves else part[:, ::2] for part in (cos, sin))
     turn = Rotation(cos, sin, layout)
-    return RotaryCall(turn, turn, hidden, module)
+    return RotaryCall(turn, turn, hidden, module, width)
+
+
+def without_rotation(
+    call: RotaryCall,
+) -> tuple[Float[Tensor, "heads query d_k"], Float[Tensor, "key_heads key d_k"]] | None:
+    """One text's queries and keys as its layer makes them where every pair is turned by no angle.
+
+    The module itself is run once more with cos 1 and sin 0, so that whatever it does before and after it
+    rotates (norms of a head or of the whole projection, clipping, fused weights) is its own. None where
+    it wants more than the hidden states.
+    """
+    hidden = call.hidden[None]
+    shape = (1, hidden.shape[1], call.width)
+    caught: list[Tensor] = []
+
+    def catch(
+        module: nn.Module, query: Tensor, key: Tensor, value: Tensor, *_args: Any, **_options: Any
+    ) -> tuple[Tensor, None]:
+        caught.extend((query[0], key[0]))
+        return query.new_zeros(query.shape[0], query.shape[2], query.shape[1], value.shape[-1]), None
+
+    embeddings = (hidden.new_ones(shape), hidden.new_zeros(shape))
+    try:
+        with _unwatched(), attending(catch), torch.no_grad():
+            call.module(hidden_states=hidden, position_embeddings=embeddings, attention_mask=None)
+    except Exception:  # each architecture has arguments of its own
+        return None
+    return (caught[0], caught[1]) if len(caught) == 2 else None
 
 
 def attention(
@@ -227,6 +269,7 @@ def attention(
             probabilities,
             output.transpose(1, 2),
             rotary,
+            getattr(module, "sinks", None),
         )
     )
     return output, probabilities
@@ -246,7 +289,8 @@ def _swap_layout(
         key = rotate(rotate(key, own.inverse), other)
     turn_of_query = other if "query" in swapped else own
     turn_of_key = other if "key" in swapped else own
-    return query, key, RotaryCall(turn_of_query, turn_of_key, rotary.hidden, rotary.module)
+    turned = replace(rotary, query=turn_of_query, key=turn_of_key)
+    return query, key, turned
 
 
 def _additive(visible: Visible, query: Tensor) -> Float[Tensor, "1 1 query key"]:

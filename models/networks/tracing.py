@@ -5,14 +5,14 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from models.errors import InputError
 from models.networks.anatomy import Projection, projection_weight
 from models.networks.interventions import Intervention
 from models.networks.loading import Network
 from models.networks.positions import model_inputs
-from models.networks.recording import AttentionCall, Recorder, RotaryCall, recording
+from models.networks.recording import AttentionCall, Recorder, RotaryCall, recording, without_rotation
 from models.networks.tokens import TokenizedText, labels, tokenize
 from models.rotary.rope import Rotation, rotate
 from models.runtime.settings import settings
@@ -57,6 +57,7 @@ class LayerTrace:
     projected: Float[Tensor, "query width"]  # the module's own output, W_O and bias applied
     output_projection: Callable[[], OutputProjection]  # the network's own, and not a copy
     rotary: RotaryTrace | None  # what rotated query and key; None without rotary embedding
+    sink: Float[Tensor, " heads"] | None = None  # a learned score that softmax counts beside the keys'
 
     @property
     def key_of_head(self) -> Int[Tensor, " heads"]:
@@ -89,6 +90,11 @@ class LayerTrace:
     def scores(self) -> Float[Tensor, "heads query key"]:
         """What softmax is taken of: scaled scores, -inf where hidden."""
         return self.scaled.masked_fill(~self.visible, -torch.inf)
+
+    @property
+    def sinks(self) -> Float[Tensor, "heads 1 1"] | None:
+        """The sinks as they stand beside the scores; None in networks that have none."""
+        return None if self.sink is None else self.sink[:, None, None]
 
     @property
     def output_weight(self) -> Float[Tensor, "heads d_v width"]:
@@ -234,7 +240,8 @@ def _layer(call: AttentionCall, projected: Tensor, projection: Projection) -> La
         _plain(call.head_output),
         _plain(projected),
         lambda: _output_projection(projection),
-        None if call.rotary is None else _rotary(call.rotary, call.query.shape[-1]),
+        None if call.rotary is None else _rotary(call.rotary),
+        None if call.sink is None else _plain(call.sink),
     )
 
 
@@ -260,33 +267,17 @@ def _output_projection(projection: Projection) -> OutputProjection:
     return OutputProjection(projection_weight(projection), projection.bias)
 
 
-def _rotary(call: RotaryCall, width: int) -> RotaryTrace:
+def _rotary(call: RotaryCall) -> RotaryTrace:
     query, key = (
         Rotation(_plain(turn.cos), _plain(turn.sin), turn.layout) for turn in (call.query, call.key)
     )
-    return RotaryTrace(query, key, lambda: _unrotated(call.module, call.hidden, width))
+    return RotaryTrace(query, key, lambda: _unrotated(call))
 
 
-def _unrotated(module: nn.Module, hidden: Float[Tensor, "query width"], width: int) -> Unrotated | None:
-    """The heads that an attention module's projections make of what it reads."""
-    fused = getattr(module, "query_key_value", None)
-    with torch.no_grad():
-        if isinstance(fused, nn.Linear):  # GPT-NeoX: query, key and value of one head after the other
-            query, key, _value = fused(hidden).unflatten(-1, (-1, 3 * width)).chunk(3, dim=-1)
-        elif hasattr(module, "q_proj") and hasattr(module, "k_proj"):
-            query, key = (_projected(module, name, hidden, width) for name in ("q", "k"))
-        else:
-            return None
-    return _plain(query.transpose(0, 1)), _plain(key.transpose(0, 1))
-
-
-def _projected(
-    module: nn.Module, name: str, hidden: Float[Tensor, "query width"], width: int
-) -> Float[Tensor, "query heads d_k"]:
-    """One projection's heads; Qwen 3 normalises each of them before it rotates."""
-    heads = module.get_submodule(f"{name}_proj")(hidden).unflatten(-1, (-1, width))
-    norm = getattr(module, f"{name}_norm", None)
-    return heads if norm is None else norm(heads)
+def _unrotated(call: RotaryCall) -> Unrotated | None:
+    """Queries and keys as the layer's module makes them where it is told to rotate by no angle."""
+    made = without_rotation(call)
+    return None if made is None else (_plain(made[0]), _plain(made[1]))
 
 
 def _visible(call: AttentionCall) -> Bool[Tensor, "..."]:

@@ -9,7 +9,7 @@ from components.formulas import show_formula
 from components.lesson_parts import note
 from components.panels.masks.effects import matrix_figure, matrix_table
 from components.panels.masks.settings import ALL_LAYERS, MasksNetwork
-from components.panels.network.arithmetic import Cell, choose_cell, explain, in_code
+from components.panels.network.arithmetic import Cell, choose_cell, explain, in_code, sink_line
 from components.takeaway import Check, checked_against, take_with_you
 from components.words import _
 from models.attention.dot_product import CellArithmetic
@@ -49,16 +49,18 @@ def formulas(steps: CellArithmetic) -> None:
     lines = [rf"s&={steps.scaled:.4f}"]
     if not steps.visible:
         lines.append(rf"s+m&={steps.scaled:.4f}-\infty=-\infty")
-    if seen == 0:
+    if seen == 0 and not steps.sink:
         lines.append(r"\textstyle\sum_j e^{s_j+m_j}&=0\quad\Rightarrow\quad\alpha=0/0")
     else:
+        keys = steps.denominator - steps.sink
         counted = _("{count} visible keys").format(count=seen) if seen > 1 else _("1 visible key")
         lines += [
-            rf"\textstyle\sum_j e^{{s_j+m_j-\max}}&={steps.denominator:.4f}\quad\text{{({counted})}}",
+            rf"\textstyle\sum_j e^{{s_j+m_j-\max}}&={keys:.4f}\quad\text{{({counted})}}",
+            *sink_line(steps),
             rf"\alpha&=\frac{{{steps.exponential:.4f}}}{{{steps.denominator:.4f}}}={steps.probability:.4f}",
         ]
     show_formula(r"\begin{aligned}" + r"\\[8pt]".join(lines) + r"\end{aligned}")
-    if seen == 0:
+    if seen == 0 and not steps.sink:
         st.caption(
             _(
                 "This query sees nothing. The network then reads all keys alike, "

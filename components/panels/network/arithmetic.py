@@ -76,6 +76,7 @@ def explain(trace: Trace, cell: Cell) -> CellArithmetic:
         cell.key,
         record.value[source],
         record.softcap,
+        None if record.sink is None else float(record.sink[cell.head]),
     )
 
 
@@ -111,6 +112,7 @@ def formulas(steps: CellArithmetic, scale: float, width: int) -> None:
     if steps.visible:
         lines += [
             rf"e^{{s-\max}}&=e^{{{steps.scaled:.4f}-({steps.row_maximum:.4f})}}={steps.exponential:.4f}",
+            *sink_line(steps),
             rf"\alpha&=\frac{{{steps.exponential:.4f}}}{{{steps.denominator:.4f}}}={steps.probability:.4f}",
             rf"\frac{{\alpha v\cdot o}}{{\lVert o\rVert^2}}&={steps.share_of_output:.4f}",
         ]
@@ -119,6 +121,22 @@ def formulas(steps: CellArithmetic, scale: float, width: int) -> None:
     show_formula(r"\begin{aligned}" + r"\\[8pt]".join(lines) + r"\end{aligned}")
     if not steps.visible:
         st.caption(_("The mask hides this key from this query."))
+    if steps.sink:
+        st.caption(
+            _(
+                "This head has a learned sink: a score that softmax counts and that reads no key, so that "
+                "the weights of a row add up to less than 1."
+            )
+        )
+
+
+def sink_line(steps: CellArithmetic) -> list[str]:
+    """What a learned sink adds to the sum of a row; nothing where the head has none."""
+    if not steps.sink:
+        return []
+    keys = steps.denominator - steps.sink
+    total = rf"{keys:.4f}+{steps.sink:.4f}={steps.denominator:.4f}"
+    return [rf"\textstyle\sum_j e^{{s_j-\max}}+e^{{\mathrm{{sink}}-\max}}&={total}"]
 
 
 def weights(view: ChangesHead, trace: Trace, cell: Cell, steps: CellArithmetic) -> None:

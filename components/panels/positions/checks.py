@@ -39,7 +39,9 @@ def score_checks(head: RealHead) -> list[Check]:
     )
     if record.softcap is not None:
         return [sums]
-    weights = masked_softmax((total * record.scale).masked_fill(~head.visible, -torch.inf)).probabilities
+    sink = None if record.sink is None else record.sink[head.index]
+    masked = (total * record.scale).masked_fill(~head.visible, -torch.inf)
+    weights = masked_softmax(masked, None if sink is None else sink.reshape(1, 1)).probabilities
     softmax = Check(
         _("their softmax with the network's own attention weights"),
         largest_difference(weights, record.probabilities[head.index]),

@@ -64,6 +64,8 @@ def pack_trace(trace: Trace) -> bytes:
     }
     for index, record in enumerate(trace.layers):
         arrays |= {f"{index}.{name}": getattr(record, name) for name in LAYER_ARRAYS}
+        if record.sink is not None:
+            arrays[f"{index}.sink"] = record.sink
         arrays[f"{index}.visible"] = torch.from_numpy(np.packbits(record.visible.numpy()))
         arrays[f"{index}.probabilities"] = _without_hidden(record)
         if record.rotary is not None:
@@ -126,6 +128,7 @@ def unpack_trace(
             probabilities=_with_hidden(arrays[f"{index}.probabilities"], visible),
             output_projection=lambda: output_projection(index),
             rotary=rotary,
+            sink=arrays.get(f"{index}.sink"),
         )
 
     return Trace(
