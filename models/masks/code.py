@@ -24,14 +24,17 @@ def transformers_code(mask: Mask, entry: Entry, tokenized: TokenizedText) -> str
     """The whole network under this mask; prints the next token's likeliest candidates.
 
     A four-dimensional mask is taken as it is. Eager attention adds the least finite number, so that a
-    query that may read nothing reads everything alike, as on the page.
+    query that may read nothing reads everything alike, as on the page. Positions are given, since some
+    networks (OPT) would count them from the mask.
     """
     name = "AutoModelForCausalLM" if entry.kind == "causal" else "AutoModel"
     location = f"assets/networks/{entry.location}" if entry.source == "embedded" else entry.location
     if entry.source == "package":
         location = f"{entry.location}/model"  # inside site-packages
     result = (
-        "logits = model(ids, attention_mask=mask).logits[0]\nprint(logits[-1].softmax(-1).topk(8))\n"
+        "positions = torch.arange(n)[None]\n"
+        "logits = model(ids, attention_mask=mask, position_ids=positions).logits[0]\n"
+        "print(logits[-1].softmax(-1).topk(8))\n"
         if entry.kind == "causal"
         else "states = model(ids, attention_mask=mask).last_hidden_state[0]\nprint(states)\n"
     )

@@ -15,6 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from models.errors import InputError
 from models.masks.padding import check_positions, pad
+from models.networks.recording import attend_in_own_window, attending
 from models.networks.tokens import tokenize
 from models.numerics.token_losses import IGNORED_LABEL, token_losses
 
@@ -147,7 +148,7 @@ def masked_logits(
     check_positions(model, int(position_ids.max()) + 1)
     hidden = torch.finfo(model.dtype).min
     mask = torch.zeros(visible.shape, dtype=model.dtype).masked_fill(~visible, hidden)
-    with torch.no_grad():
+    with attending(attend_in_own_window), torch.no_grad():
         output = model(
             input_ids[None].to(model.device),
             attention_mask=mask[None, None].to(model.device),

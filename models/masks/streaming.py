@@ -5,6 +5,7 @@ Language Models with Attention Sinks"). A full pass under the mask of the same s
 numbers, as a token's keys and values were themselves computed under that mask.
 """
 
+import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -13,11 +14,12 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from transformers import DynamicCache, PreTrainedModel
+from transformers import DynamicCache, PreTrainedConfig, PreTrainedModel
 
 from models.errors import InputError
 from models.networks.key_cache import KeyCache, moved, with_late_sinks
 from models.networks.loading import Network
+from models.networks.positions import first_row
 from models.networks.recording import Attend, attending, eager_attention
 
 LONGEST_STREAM = 1_024  # tokens
@@ -39,6 +41,7 @@ def stream_logits(
             token_ids[None].to(network.device),
             attention_mask=_additive(cache.visible(len(token_ids)), network),
             use_cache=False,
+            **_positions(network, len(token_ids)),
         )
     return output.logits[0].float().cpu()
 
@@ -48,6 +51,7 @@ def check_stream(network: Network, tokens: int, cache: KeyCache) -> None:
     config = network.model.config
     is_rotary = hasattr(config, "rope_parameters")
     most = LONGEST_STREAM if is_rotary else min(LONGEST_STREAM, network.context)
+    most = min(most, own_window(config) or most)  # a cache that is cut says nothing about their windows
     if not 2 <= tokens <= most:
         raise InputError(
             "There are {count} tokens; this network can stream from 2 to {most}.", count=tokens, most=most
@@ -58,6 +62,22 @@ def check_stream(network: Network, tokens: int, cache: KeyCache) -> None:
             "{name} does not have them.",
             name=network.entry.name,
         )
+
+
+def own_window(config: PreTrainedConfig) -> int | None:
+    """The window that some layers have whatever mask they are given; None without one."""
+    kinds = getattr(config, "layer_types", None)
+    if kinds is not None and not any("sliding" in kind for kind in kinds):
+        return None
+    return getattr(config, "sliding_window", None)
+
+
+def _positions(network: Network, tokens: int) -> dict[str, Tensor]:
+    """0, 1, 2, … where the network takes them: OPT would count them from the mask, which is ours."""
+    if "position_ids" not in inspect.signature(network.model.forward).parameters:
+        return {}
+    at = torch.arange(tokens, device=network.device) + first_row(network.model)
+    return {"position_ids": at[None]}
 
 
 def _can_turn(model: PreTrainedModel) -> bool:
@@ -159,6 +179,7 @@ def _prefill(
             attention_mask=_additive(cache.visible(len(token_ids)), network),
             past_key_values=kept,
             use_cache=True,
+            **_positions(network, len(token_ids)),
         )
     return kept, output.logits[0, -1].float().cpu()
 

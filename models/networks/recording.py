@@ -250,7 +250,7 @@ def attention(
     scale = intervention.scale(base_scale, query.shape[-1])
     layer = len(recorder.attention)
     if (visible := intervention.mask_of(layer)) is not None:
-        attention_mask = _additive(visible, query)
+        attention_mask = in_own_window(_additive(visible, query), options.get("sliding_window"))
     attention_mask = _hide(attention_mask, intervention.hidden_cells, layer, query, key)
     output, probabilities = eager(
         module, query, key, value, attention_mask, scaling=scale, dropout=dropout, **options
@@ -298,6 +298,36 @@ def _additive(visible: Visible, query: Tensor) -> Float[Tensor, "1 1 query key"]
     mask: Bool[Tensor, "query key"] = visible.to_tensor().to(query.device)
     hidden = torch.finfo(query.dtype).min
     return torch.zeros((), dtype=query.dtype, device=query.device).where(mask, hidden)[None, None]
+
+
+def in_own_window(
+    mask: Float[Tensor, "batch mask_heads query key"] | None, window: int | None
+) -> Float[Tensor, "batch mask_heads query key"] | None:
+    """A mask of ours within the window that the layer itself has, as transformers hands it over.
+
+    A mask with four dimensions takes the place of the network's own in every layer; without this a
+    layer of Gemma or Mistral would read beyond its window, as it never does.
+    """
+    if mask is None or not isinstance(window, int) or window >= mask.shape[-1]:
+        return mask
+    if mask.shape[-2] != mask.shape[-1]:  # one token beside a cache, which has been cut already
+        return mask
+    at = torch.arange(mask.shape[-1], device=mask.device)
+    far = (at[:, None] - at).abs() >= window
+    return mask.masked_fill(far, torch.finfo(mask.dtype).min)
+
+
+def attend_in_own_window(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    **options: Any,
+) -> tuple[Tensor, Tensor | None]:
+    """Eager attention under a mask of ours and the layer's own window; for ``attending``."""
+    mask = in_own_window(attention_mask, options.get("sliding_window"))
+    return eager_attention(module)(module, query, key, value, mask, **options)
 
 
 def _hide(

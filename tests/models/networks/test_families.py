@@ -10,6 +10,10 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_N
 
 from models.attention.head_view import difference_from_module, difference_from_sdpa
 from models.errors import InputError
+from models.masks.packing import masked_logits
+from models.masks.streaming import decode, stream_logits
+from models.networks.interventions import Intervention, Visible
+from models.networks.key_cache import KeyCache
 from models.networks.loading import load
 from models.networks.rotary import before_rotation, rotary_of
 from models.networks.tracing import trace
@@ -95,6 +99,7 @@ CHANGES = {
     "persimmon": {"qk_layernorm": True},
     "stablelm": {"qk_layernorm": True, "partial_rotary_factor": 0.5},
     "exaone4": {"sliding_window": 8},
+    "gemma3_text": {"sliding_window": 8},
 }
 WITHOUT_HEAD_WIDTH = ("bert", "modernbert", "stablelm", "persimmon", "distilbert", "gpt_neox")
 REFUSED = {
@@ -196,3 +201,35 @@ def test_a_sink_takes_its_part_of_a_row(folder):
 def test_what_would_be_explained_wrongly_is_refused(folder, family, sentence):
     with pytest.raises(InputError, match=sentence):
         load(folder(family))
+
+
+def test_a_mask_of_ours_stays_within_a_layers_own_window(folder):
+    """The causal mask, handed over, changes nothing in a network whose layers have windows."""
+    network = load(folder("gemma3_text"))
+    own = trace(network, TEXT * 2)
+    n = own.tokens_shown
+    assert network.model.config.sliding_window < n
+    causal = torch.ones(n, n, dtype=torch.bool).tril()
+    ours = trace(network, TEXT * 2, Intervention(visible=Visible.from_tensor(causal)))
+    assert largest_difference(ours.logits, own.logits) < 1e-5
+    packed = masked_logits(network.model, own.token_ids, torch.arange(n), causal)
+    assert largest_difference(packed, own.logits) < 1e-5
+    with pytest.raises(InputError, match="can stream from 2 to 8"):
+        stream_logits(network, own.token_ids, KeyCache())
+
+
+@pytest.mark.parametrize("family", ["opt", "gpt2", "llama", "biogpt"])
+def test_streams_and_packed_rows_know_their_positions(folder, family):
+    """OPT counts positions from the mask, which has four dimensions here."""
+    network = load(folder(family))
+    own = trace(network, TEXT)
+    n = own.tokens_shown
+    assert largest_difference(stream_logits(network, own.token_ids, KeyCache()), own.logits) < 1e-4
+    causal = torch.ones(n, n, dtype=torch.bool).tril()
+    packed = masked_logits(network.model, own.token_ids, torch.arange(n), causal)
+    assert largest_difference(packed, own.logits) < 1e-4
+    steps = list(decode(network, own.token_ids, 4, KeyCache()))
+    expected = torch.nn.functional.cross_entropy(
+        own.logits[3:-1].float(), own.token_ids[4:], reduction="none"
+    )
+    assert largest_difference(torch.tensor([step.loss for step in steps]), expected) < 1e-4
