@@ -19,6 +19,7 @@ from transformers.models.auto.modeling_auto import (
 from models.errors import InputError
 from models.rotary.library import SAME_NAMES
 from models.rotary.scaling import RopeSettings
+from models.rotary.special import WITH_ROTARY_DIM, is_rotary_in_code, rotates_nothing, special_settings
 
 LONGEST_CONFIG = 200_000  # characters
 MOST_LAYERS = 1_000
@@ -41,6 +42,7 @@ INSIDE: dict[str, tuple[str, ...]] = {
     "high_freq_factor": ("llama3",),
     "short_factor": ("longrope",),
     "long_factor": ("longrope",),
+    "alpha": ("dynamic",),
     "mrope_section": (),
     "mrope_interleaved": (),
 }
@@ -62,9 +64,24 @@ BESIDE = (
     "hidden_size",
     "num_attention_heads",
     "layer_types",
+    # whether anything is rotated, and in which layers
+    "alibi",
+    "position_embedding_type",
+    "use_mem_rope",
+    "no_rope_layers",
+    "no_rope_layer_interval",
+)
+# Beside these: widths under GPT-J's names, and windows, on which rotation depends in some architectures.
+SIZES = (
+    "n_embd",
+    "n_head",
+    "n_positions",
+    "sliding_window",
+    "sliding_window_pattern",
+    "use_sliding_window",
 )
 # What transformers needs to read the fields above; nothing else of the config is handed to it.
-NEEDED = (*BESIDE, *SCALING_DICTS, "num_hidden_layers", "num_key_value_heads", "model_type")
+NEEDED = (*BESIDE, *SIZES, *SCALING_DICTS, "num_hidden_layers", "num_key_value_heads", "model_type")
 
 
 @dataclass(frozen=True)
@@ -184,13 +201,22 @@ def _built(raw: dict[str, Any]) -> PreTrainedConfig:
 def _check_rotary(config: PreTrainedConfig, parts: tuple[str, ...]) -> None:
     """Raise InputError, with one sentence for each kind of config, unless there is a rotary part."""
     kind = config.model_type
-    if getattr(config, "rope_parameters", None):
+    if rotates_nothing(config):
+        raise InputError(
+            "There are no rotary positions in this config: with these fields {type} rotates nothing.",
+            type=kind,
+        )
+    if getattr(config, "rope_parameters", None) or kind in WITH_ROTARY_DIM:
         return
     if parts:
         raise InputError(
             "This is the config of a multimodal model; the rotary settings of its language model are "
             "in {part}: choose that part.",
             part=parts[0],
+        )
+    if is_rotary_in_code(kind):
+        raise InputError(
+            "The rotary positions of {type} are fixed in its code: there is nothing to scale.", type=kind
         )
     if kind in MODEL_FOR_MASKED_LM_MAPPING_NAMES and kind not in MODEL_FOR_SEQ_TO_SEQ:
         raise InputError("{type} is an encoder without rotary positions: nothing can be scaled.", type=kind)
@@ -202,6 +228,8 @@ def _check_rotary(config: PreTrainedConfig, parts: tuple[str, ...]) -> None:
 
 
 def _ropes(config: PreTrainedConfig) -> list[RopeOfLayers]:
+    if (special := special_settings(config)) is not None:
+        return [RopeOfLayers(None, special)]
     parameters = config.rope_parameters
     nested = config.nested_rope_parameter_keys(parameters)
     if not nested:

@@ -9,6 +9,7 @@ from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from models.rotary.rope import frequencies
 from models.rotary.scaling import RopeSettings, ScaledRope, scaled_rope
+from models.rotary.special import special_library
 
 # Keys of a config's rope_parameters that RopeSettings calls by the same name.
 SAME_NAMES = (
@@ -76,6 +77,8 @@ def library_rope_of_config(
     config: PreTrainedConfig, layer_type: str | None, length: int | None = None
 ) -> ScaledRope:
     """The same from a config as transformers read it, for one of its layer types."""
+    if (special := special_library(config)) is not None:
+        return special
     parameters = config.rope_parameters if layer_type is None else config.rope_parameters[layer_type]
     kind = parameters["rope_type"]
     if kind != "default":

@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import pandas as pd
@@ -20,6 +20,7 @@ from components.stage import Block, Plot, Stage
 from components.takeaway import Check, checked_against, take_with_you
 from components.words import _, mark
 from models.errors import InputError
+from models.networks.rotation_facts import RotationFacts, rotation_facts
 from models.rotary.config import ReadConfig, RopeOfLayers, config_parts, read_config
 from models.rotary.library import library_rope_of_config
 from models.rotary.rope import frequencies
@@ -101,6 +102,11 @@ class YourConfig(View):
         return read_config(self.config, self.part)
 
     @property
+    def facts(self) -> RotationFacts | None:
+        """What the architecture itself does; None where it cannot be asked."""
+        return facts_of(self.config, self.part)
+
+    @property
     def rope(self) -> RopeOfLayers:
         """The rotary settings to show: those of the chosen type of layer."""
         by_type = {str(rope.layer_type): rope for rope in self.read.ropes}
@@ -114,7 +120,7 @@ class YourConfig(View):
     def stage(self) -> Stage:
         rope = self.rope
         alt = _("Wavelengths that the config leads to")
-        summary = Block(lambda: draw_summary(self.read, rope))
+        summary = Block(lambda: draw_summary(self.read, rope, self.facts))
         return Stage([Plot("config_wavelengths", figure_of(rope), alt, width=1.7), summary])
 
     def below(self) -> None:
@@ -124,6 +130,12 @@ class YourConfig(View):
         paper_and_library(rope.settings, rope.settings.longest)
         checked_against(checks(self.read))
         take_with_you(self, lambda: table(rope), lambda: figure_of(rope), snippet(self.config, self.part))
+
+
+@lru_cache(maxsize=64)
+def facts_of(config: str, part: str) -> RotationFacts | None:
+    """Kept by the text: a network of many layers takes a second to build."""
+    return rotation_facts(read_config(config, part).config)
 
 
 def choose_example(view: YourConfig) -> None:
@@ -230,24 +242,43 @@ def figure_of(rope: RopeOfLayers) -> go.Figure:
     )
 
 
-def draw_summary(config: ReadConfig, rope: RopeOfLayers) -> None:
+def draw_summary(config: ReadConfig, rope: RopeOfLayers, facts: RotationFacts | None) -> None:
     """What follows from the settings in a few numbers, and what is wrong with the fields."""
     settings = rope.settings
     own, scaled = both(rope)
     left, right = st.columns(2)
     left.metric(_("Type"), settings.rope_type)
-    right.metric(_("Rotated dimensions"), f"{settings.width} / {settings.head_dim}")
+    head_width = settings.head_dim if facts is None else facts.head_width
+    right.metric(_("Rotated dimensions"), f"{settings.width} / {head_width}")
     left.metric(_("Trained length L"), f"{settings.original:,}")
     right.metric(_("Longest text"), f"{settings.longest:,}")
     left.metric(_("Attention factor"), f"{scaled.attention_factor:.4f}")
     turned = int((own.turns(settings.original) >= 1).sum())
     right.metric(_("Pairs that turned in training"), f"{turned} / {len(own.inverse_frequencies)}")
+    if facts is not None:
+        say_facts(facts)
     if config.unknown:
         unknown = _("Unknown, so neither read nor guessed: {fields}")
         st.info(unknown.format(fields=", ".join(config.unknown)), icon=":material/help:")
     if unread := [field.path for field in config.fields if field.is_known and not field.is_read]:
         st.info(_("Not read by this type of scaling: {fields}").format(fields=", ".join(unread)))
     say_factor(rope)
+
+
+def say_facts(facts: RotationFacts) -> None:
+    """Layers without rotation, and a scale of the scores that is not the usual one."""
+    rotating, layers = sum(facts.rotates), len(facts.rotates)
+    if rotating < layers:
+        words = _("{rotating} of {layers} layers rotate; the others tell no positions apart.")
+        st.info(words.format(rotating=rotating, layers=layers), icon=":material/info:")
+    if abs(facts.times_root - 1) > 1e-3:
+        words = _("The network multiplies q·k by {scale}: {times} times the usual 1/√{width}.")
+        st.info(
+            words.format(
+                scale=f"{facts.scale:.4f}", times=f"{facts.times_root:.4f}", width=facts.head_width
+            ),
+            icon=":material/info:",
+        )
 
 
 def say_factor(rope: RopeOfLayers) -> None:

@@ -34,6 +34,12 @@ MEANINGS = {
     "hidden_size": mark("width of the residual stream; over the number of heads, that of a head"),
     "num_attention_heads": mark("number of query heads"),
     "layer_types": mark("which layers read everything and which a window"),
+    "alpha": mark("HunYuan's: the base becomes b·α^(d/(d−2)), whatever the length"),
+    "alibi": mark("whether ALiBi takes the place of rotation"),
+    "position_embedding_type": mark("which kind of positions; nope is none"),
+    "use_mem_rope": mark("whether the attention layers of Zamba 2 rotate"),
+    "no_rope_layers": mark("1 for each layer that rotates, 0 for one that does not"),
+    "no_rope_layer_interval": mark("every how many layers one does not rotate"),
     "rope_parameters": mark("the rotary settings, new spelling"),
     "rope_scaling": mark("the rotary settings, older spelling"),
 }
