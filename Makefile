@@ -3,11 +3,12 @@ BIN := .venv/bin
 PORT ?= 8501
 PAGE ?=
 MINUTES ?= 30
+COUNT ?= 3000
 REPLICAS ?= 2
 LISTEN ?= 127.0.0.1:$(PORT)
 HOST ?=
 
-.PHONY: run host pool check test audit bench soak words network thumbnails clean
+.PHONY: run host pool check test crawl audit bench soak words network thumbnails clean
 
 # A stamp for each requirements file: a second call installs nothing.
 .venv/app.stamp: requirements.txt
@@ -48,6 +49,9 @@ test: .venv/dev.stamp  ## lint, types, import contracts, then all tests
 	$(BIN)/python -m tests.browser.find_chromium
 	$(BIN)/python -m tests.hosting.find_nginx
 	$(BIN)/pytest
+
+crawl: .venv/dev.stamp  ## open 3,000 addresses of all views at random settings; COUNT=200 for fewer
+	$(BIN)/python -m tests.crawl --count $(COUNT)
 
 audit: .venv/dev.stamp  ## look for known vulnerabilities in what is pinned; needs the advisory service
 	$(BIN)/pip install --quiet --disable-pip-version-check pip-audit==2.10.1

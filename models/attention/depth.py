@@ -7,6 +7,7 @@ averages agree (Dong et al. 2021, "Attention is not all you need: pure attention
 exponentially with depth"). Residual connections and MLPs counteract the second.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -38,11 +39,13 @@ def rank_one_residual(
     Dong et al. 2021 measure ‖res(X)‖ / ‖X‖ with res(X) = X − 1xᵀ for the x that makes it least: that
     is "mean", except that their norm is √(‖X‖₁ ‖X‖_∞), of the largest column and row sums, and ours
     is Frobenius', in which the least x is the mean. "best" drops the requirement that all rows be
-    equal. Computed in float64. A zero matrix gives 0.
+    equal. Computed in float64. A zero matrix gives 0, one that is not finite NaN.
     """
     hidden = hidden.double()
     if not hidden.any():
         return 0.0
+    if not torch.isfinite(hidden).all():
+        return math.nan
     if kind == "best":
         singular_values = torch.linalg.svdvals(hidden)
         return (singular_values[1:].norm() / singular_values.norm()).item()

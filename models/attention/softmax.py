@@ -57,7 +57,12 @@ def largest_safe_logit(dtype: torch.dtype) -> float:
 
 
 def log_sum_exp(logits: Float[Tensor, "*rows n"]) -> Float[Tensor, "*rows"]:
-    """Ln Σ_j exp(z_j) = m + ln Σ_j exp(z_j − m) with m the maximum, which never overflows."""
+    """Ln Σ_j exp(z_j) = m + ln Σ_j exp(z_j − m) with m the maximum, which never overflows.
+
+    −∞ of no logits.
+    """
+    if logits.shape[-1] == 0:
+        return logits.new_full(logits.shape[:-1], -torch.inf)
     maximum = logits.amax(dim=-1, keepdim=True)
     maximum = maximum.masked_fill(maximum.isinf(), 0.0)  # ∞ − ∞ would be NaN
     return maximum.squeeze(-1) + (logits - maximum).exp().sum(dim=-1).log()
@@ -256,10 +261,7 @@ def cosine_attention_logits(
     all. Networks that normalise so multiply by a learned scale (Henry et al. 2020, "Query-Key
     Normalization for Transformers"; Liu et al. 2022, "Swin Transformer V2").
     """
-    tiny = torch.finfo(query.dtype).tiny
-    query = query / query.norm(dim=-1, keepdim=True).clamp(min=tiny)
-    key = key / key.norm(dim=-1, keepdim=True).clamp(min=tiny)
-    return (query @ key.T).clamp(-1.0, 1.0)  # beyond ±1 by rounding only
+    return (_unit(query) @ _unit(key).T).clamp(-1.0, 1.0)  # beyond ±1 by rounding only
 
 
 def cosine_statistics(head_width: int, samples: int, keys: int, seed: int) -> DotProductStatistics:
@@ -284,3 +286,10 @@ def largest_cosine_weight(keys: int, scale: float = 1.0) -> float:
 def _check_logits(logits: Float[Tensor, " n"]) -> None:
     if len(logits) == 0 or logits.isnan().any():
         raise InputError("At least one logit is needed, and each must be a number.")
+
+
+def _unit(vectors: Float[Tensor, "rows d_k"]) -> Float[Tensor, "rows d_k"]:
+    """Each row divided by its norm, by way of its largest number, so that no square overflows."""
+    tiny = torch.finfo(vectors.dtype).tiny
+    scaled = vectors / vectors.abs().amax(dim=-1, keepdim=True).clamp(min=tiny)
+    return scaled / scaled.norm(dim=-1, keepdim=True).clamp(min=tiny)

@@ -43,6 +43,12 @@ def tokenize(tokenizer: PreTrainedTokenizerBase, text: str, most_tokens: int) ->
     if total == 0:
         raise InputError("The network's tokenizer keeps nothing of this text; type some words.")
     kept = min(total, most_tokens - special)
+    if kept < 1:
+        raise InputError(
+            "The network puts {special} tokens around a text; a limit of {most} leaves no room for it.",
+            special=special,
+            most=most_tokens,
+        )
     end = len(text) if kept == total else min(offsets[kept - 1][1], offsets[kept][0])
     encoding.truncate(kept)
     ids = backend.post_process(encoding, None, True).ids

@@ -46,7 +46,9 @@ def _energy(x: Float[Tensor, "*shape"]) -> float:
 
 
 def decibels(signal: float, noise: float) -> float:
-    """10 log10(signal / noise); infinite without noise, NaN without both."""
+    """10 log10(signal / noise); infinite without noise, NaN without both or with both infinite."""
+    if math.isinf(noise):
+        return math.nan if math.isinf(signal) else -math.inf
     if noise == 0:
         return math.inf if signal > 0 else math.nan
     return 10 * math.log10(signal / noise) if signal > 0 else -math.inf

@@ -22,7 +22,7 @@ from torch import Tensor
 from models.errors import InputError
 
 Specials = Literal["ieee", "nan", "none"]
-Overflow = Literal["format", "saturate"]
+Overflow = Literal["format", "torch", "saturate"]
 MOST_EXPONENT_BITS, MOST_MANTISSA_BITS = 8, 23
 
 
@@ -113,12 +113,13 @@ def float_format(name: str) -> FloatFormat:
 
 
 def encode(
-    values: Float[Tensor, "*shape"], form: FloatFormat, overflow: Overflow = "format"
+    values: Float[Tensor, "*shape"], form: FloatFormat, overflow: Overflow = "torch"
 ) -> Int[Tensor, "*shape"]:
     """The code of each value after rounding to nearest, ties to the even code.
 
-    overflow "format" is what torch 2.13 does: infinity where the format has one, the largest number
-    for E4M3 and the formats without NaN, NaN for E8M0; "saturate" gives the largest number always.
+    overflow "format" gives infinity where the format has one, else NaN, else the largest number: the
+    conversion without saturation of the OCP specifications (OFP8 1.0, section 5.2; MX 1.0). "torch" is
+    what torch 2.13 does: the same, but the largest number for E4M3. "saturate" gives that always.
     An unsigned format drops the sign. Raises InputError for NaN where the format has none.
     """
     magnitude = values.double().abs()
@@ -140,7 +141,7 @@ def encode(
 
 
 def _overflow_code(form: FloatFormat, overflow: Overflow) -> int:
-    if overflow == "saturate" or form.saturates:
+    if overflow == "saturate" or (overflow == "torch" and form.saturates):
         return form.largest_code
     special = form.nan_code if form.infinity_code is None else form.infinity_code
     return form.largest_code if special is None else special
@@ -163,7 +164,7 @@ def decode(codes: Int[Tensor, "*shape"], form: FloatFormat) -> Float[Tensor, "*s
 
 
 def round_to(
-    values: Float[Tensor, "*shape"], form: FloatFormat, overflow: Overflow = "format"
+    values: Float[Tensor, "*shape"], form: FloatFormat, overflow: Overflow = "torch"
 ) -> Float[Tensor, "*shape"]:
     """The nearest number of the format, ties to even, in float64; see ``encode``."""
     return decode(encode(values, form, overflow), form)

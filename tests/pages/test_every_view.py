@@ -53,22 +53,28 @@ def test_at_its_defaults(topic, view):
 
 
 @pytest.mark.parametrize(("topic", "view"), VIEWS)
-def test_at_drawn_settings(topic, view):
-    query = drawn_address(view, random.Random(f"{topic} {view.name}"))
+@pytest.mark.parametrize("ends", [0.0, 0.5], ids=["within", "at ends"])
+def test_at_drawn_settings(topic, view, ends):
+    query = drawn_address(view, random.Random(f"{topic} {view.name} {ends or ''}".strip()), ends)
     screen = opened(topic, view, **query)
     holds(screen)
     figures(screen)  # each is valid
 
 
-def drawn_address(view: type[View], chance: random.Random) -> dict[str, str]:
-    """An address that sets every slider and choice of a view, but its network and its texts."""
+def drawn_address(view: type[View], chance: random.Random, ends: float = 0.0) -> dict[str, str]:
+    """An address that sets every slider and choice of a view, but its network and its texts.
+
+    ``ends`` is the share of numbers that are their control's least or largest.
+    """
     query, at = {}, view.at()
     for name, control in view.controls().items():
         if control.place == "head" or control.kept:
             continue
         if isinstance(control, Slider):
             low, high = of(control.low, at), of(control.high, at)
-            if control.log:
+            if chance.random() < ends:
+                value = chance.choice([low, high])
+            elif control.log:
                 value = math.exp(chance.uniform(math.log(low), math.log(high)))
             else:
                 value = chance.uniform(low, high)

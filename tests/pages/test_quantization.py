@@ -77,7 +77,10 @@ def test_the_bits_are_torchs():
 @pytest.mark.parametrize(
     ("value", "overflow", "stored"),
     [
-        ("1e4", "format", {"E4M3": "448", "E5M2": "10240"}),
+        ("1e4", "format", {"E4M3": "nan", "E5M2": "10240"}),
+        ("464", "format", {"E4M3": "448"}),  # a tie, to the even code
+        ("465", "format", {"E4M3": "nan"}),
+        ("1e4", "torch", {"E4M3": "448", "E5M2": "10240", "E2M1": "6"}),
         ("61440", "format", {"E5M2": "inf", "float16": "61440"}),
         ("61440", "saturate", {"E5M2": "57344", "E4M3": "448"}),
         ("6e-8", "format", {"float16": "5.96046448e-08"}),

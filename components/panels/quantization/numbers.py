@@ -36,6 +36,7 @@ from models.quantization.number_formats import (
     FLOAT32,
     FORMATS,
     FloatFormat,
+    Overflow,
     bits_of,
     decode,
     encode,
@@ -57,11 +58,15 @@ TORCH = {
     E5M2: torch.float8_e5m2,
     E8M0: torch.float8_e8m0fnu,
 }
-OVERFLOWS = ("format", "saturate")
+OVERFLOWS: tuple[Overflow, ...] = ("format", "torch", "saturate")
 
 
 def overflow_label(kind: str) -> str:
-    return _("as the format says") if kind == "format" else _("becomes the largest number")
+    return {
+        "format": _("as the format says"),
+        "torch": _("as torch casts"),
+        "saturate": _("becomes the largest number"),
+    }[kind]
 
 
 def parse_number(text: str) -> float:
@@ -128,7 +133,7 @@ class Numbers(View):
         alt = _("Range of every format, subnormal numbers apart")
         live_figure(figure, "quantization_ranges", alt)
         note(self, "ranges")
-        if self.overflow == "format":
+        if self.overflow != "saturate":
             checked_against(casts(self.value))
         take_with_you(self, lambda: table, lambda: figure, snippet(self.value))
 
@@ -158,9 +163,8 @@ def encoded(value: float, form: FloatFormat, overflow: str) -> tuple[torch.Tenso
     """Code and stored number; neither for a NaN in a format that has none."""
     if math.isnan(value) and form.nan_code is None:
         return None, None
-    code = encode(
-        torch.tensor(value, dtype=torch.float64), form, "saturate" if overflow == "saturate" else "format"
-    )
+    kind = next(kind for kind in OVERFLOWS if kind == overflow)
+    code = encode(torch.tensor(value, dtype=torch.float64), form, kind)
     return code, float(decode(code, form))
 
 

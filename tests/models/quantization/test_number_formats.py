@@ -120,7 +120,11 @@ def test_facts_are_torchs_finfo(form):
 
 def test_overflow_as_the_format_says_or_saturated():
     large = torch.tensor([1e4, 61_440.0, 61_439.0])
-    assert round_to(large, E4M3).tolist() == [448, 448, 448]
+    assert round_to(large, E4M3).tolist() == [448, 448, 448]  # torch casts so
+    assert round_to(large, E4M3, "format").isnan().all()  # OFP8 without saturation
+    assert round_to(torch.tensor([448.0, 464.0]), E4M3, "format").tolist() == [448, 448]
+    assert round_to(torch.tensor([465.0, 500.0, math.inf]), E4M3, "format").isnan().all()
+    assert round_to(torch.tensor([1e9]), E2M1, "format").tolist() == [6]
     assert round_to(large, E5M2).tolist() == [10_240, math.inf, 57_344]
     assert round_to(large, E5M2, "saturate").tolist() == [10_240, 57_344, 57_344]
     assert round_to(torch.tensor([7.0, -1e9]), E2M1).tolist() == [6, -6]
