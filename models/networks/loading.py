@@ -31,6 +31,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from models.errors import InputError
 from models.networks.anatomy import Anatomy, examine, projection_weight
+from models.networks.building import building
 from models.networks.catalogue import EMBEDDED, Entry, find
 from models.networks.hub import ask, bring, downloaded, refuse_without_safetensors
 from models.networks.recording import ATTENTION
@@ -88,7 +89,6 @@ def _most_bytes() -> int:
 
 _networks: Kept[tuple[object, ...], Network] = Kept(_most_bytes, network_bytes)
 drop_when_short(_networks.clear)
-_load_lock = Lock()
 _download_lock = Lock()
 
 
@@ -106,7 +106,7 @@ def load(name: str, device: str | None = None, dtype: torch.dtype | None = None)
     def make() -> Network:
         make_room()
         folder = _folder(entry)
-        with _load_lock:
+        with building():
             return _load(entry, folder, place, dtype)
 
     return _networks.get(key, make)
@@ -125,7 +125,7 @@ def fresh_copy(name: str) -> PreTrainedModel:
     network = load(name)
     if network.entry.kind != "causal":
         raise InputError("{name} is an encoder: it has no next token to learn.", name=name)
-    with _load_lock:
+    with building():
         model = AutoModelForCausalLM.from_pretrained(
             _folder(network.entry),
             dtype=torch.float32,
@@ -228,7 +228,7 @@ def _check_size(config: PreTrainedConfig, name: str) -> None:
     try:
         if config.num_hidden_layers > MOST_LAYERS:
             raise ValueError(f"{config.num_hidden_layers} layers")
-        with torch.device("meta"):
+        with building(), torch.device("meta"):
             skeleton = class_of(config).from_config(
                 config, trust_remote_code=False, attn_implementation=ATTENTION
             )
