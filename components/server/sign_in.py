@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from components.live.address import app_route
 from components.live.figure import PLOTLY_ROUTE
+from components.refusal import plain
 from components.streamlit_private import is_signed_in, kind_of_message
 from components.words import _
 from models.runtime.settings import Settings, settings
@@ -59,7 +60,11 @@ def sign_out_button() -> None:
     if settings().sign_in:
         who = st.user.get("name") or st.user.get("email") or ""
         st.button(
-            _("Sign out"), help=str(who), icon=":material/logout:", type="tertiary", on_click=st.logout
+            _("Sign out"),
+            help=plain(str(who)),
+            icon=":material/logout:",
+            type="tertiary",
+            on_click=st.logout,
         )
 
 
