@@ -5,6 +5,7 @@ tests/components/test_streamlit_private.py says which of these doors an upgrade 
 docs/upgrading.md what to do then.
 """
 
+import hashlib
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from functools import cache
@@ -18,6 +19,7 @@ from streamlit.navigation.page import StreamlitPage
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.NewSession_pb2 import CustomThemeConfig
 from streamlit.runtime import app_session
+from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
 from streamlit.runtime.scriptrunner import ScriptRunner, get_script_run_ctx
 from streamlit.runtime.scriptrunner_utils.script_run_context import ThreadState
 from streamlit.runtime.stats import GaugeStat
@@ -85,21 +87,46 @@ def open_sessions() -> int:
 # What comes in
 
 
-def is_signed_in(cookies: Mapping[str, str]) -> bool:
-    """Whether the cookies are those of somebody who is signed in, with a good signature.
+def signed_in_as(cookies: Mapping[str, str], hours: float) -> str:
+    """A name for whoever signed in with these cookies, at most so many hours ago; empty for nobody.
 
-    st.user answers only inside of a script; routes, uploads and the websocket are asked for outside.
+    st.user answers only inside of a script, and for thirty days; routes, uploads and the websocket are
+    asked for outside.
     """
     secret = get_cookie_secret()
 
     def cookie(name: str) -> bytes | None:
         value = cookies.get(name)
-        return None if value is None else decode_signed_value(secret, name, value.encode("latin-1"))
+        if value is None:
+            return None
+        return decode_signed_value(secret, name, value.encode("latin-1"), max_age_days=hours / 24)
 
     try:
-        return bool(get_cookie_with_chunks(cookie, USER_COOKIE_NAME))
+        user = get_cookie_with_chunks(cookie, USER_COOKIE_NAME)
     except ValueError:  # a forged value that cannot even be decoded
-        return False
+        return ""
+    return hashlib.sha256(user).hexdigest() if user else ""
+
+
+def uploads_of(session: str) -> dict[str, int]:
+    """The bytes of the files that a session has sent, by their ids, the oldest first.
+
+    Streamlit keeps them until the session ends, and has no limit to their number.
+    """
+    manager = _upload_manager()
+    files = {} if manager is None else manager.file_storage.get(session, {})
+    return {name: len(file.data) for name, file in list(files.items())}
+
+
+def drop_upload(session: str, file: str) -> None:
+    """Let go of one of them."""
+    if (manager := _upload_manager()) is not None:
+        manager.remove_file(session, file)
+
+
+def _upload_manager() -> MemoryUploadedFileManager | None:
+    manager = runtime.get_instance().uploaded_file_mgr if runtime.exists() else None
+    return manager if isinstance(manager, MemoryUploadedFileManager) else None
 
 
 def kind_of_message(data: bytes | None) -> str | None:

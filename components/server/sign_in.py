@@ -1,6 +1,7 @@
 """Sign-in by OpenID Connect, where the settings ask for it: before it, nothing is shown or answered."""
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from components.live.address import app_route
 from components.live.figure import PLOTLY_ROUTE
 from components.refusal import plain
-from components.streamlit_private import is_signed_in, kind_of_message
+from components.streamlit_private import kind_of_message, signed_in_as
 from components.words import _
 from models.runtime.settings import Settings, settings
 
@@ -45,7 +46,7 @@ def require_sign_in() -> None:
     """Show a button for signing in and end the run, unless the person is signed in or need not be."""
     if not settings().sign_in:
         return
-    signed_in = bool(st.user.is_logged_in)
+    signed_in = bool(st.user.is_logged_in) and bool(who_of(st.context.cookies))
     with st.container(key="address_return"):
         _return(key="loupe_return", data={"signed_in": signed_in})
     if not signed_in:
@@ -53,6 +54,11 @@ def require_sign_in() -> None:
         st.markdown(_("Please sign in to go on."))
         st.button(_("Sign in"), type="primary", icon=":material/login:", on_click=st.login)
         st.stop()
+
+
+def who_of(cookies: Mapping[str, str]) -> str:
+    """A name for whoever these cookies belong to; empty where nobody is signed in, or for too long."""
+    return signed_in_as(cookies, settings().sign_in_hours)
 
 
 def sign_out_button() -> None:
@@ -86,7 +92,7 @@ class Guard:
     def _is_refused(scope: Scope) -> bool:
         path = "/" + scope["path"].removeprefix(app_route("/").rstrip("/")).lstrip("/")
         is_private = path.startswith(PRIVATE) and path not in PUBLIC
-        return settings().sign_in and is_private and not is_signed_in(HTTPConnection(scope).cookies)
+        return settings().sign_in and is_private and not who_of(HTTPConnection(scope).cookies)
 
 
 def _only_known(receive: Receive) -> Receive:
