@@ -6,7 +6,8 @@ docs/upgrading.md what to do then.
 """
 
 import hashlib
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import cache
 
@@ -18,6 +19,7 @@ from streamlit.elements.lib.column_types import ColumnConfig
 from streamlit.navigation.page import StreamlitPage
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.NewSession_pb2 import CustomThemeConfig
+from streamlit.proto.WidgetStates_pb2 import WidgetState
 from streamlit.runtime import app_session
 from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
 from streamlit.runtime.scriptrunner import ScriptRunner, get_script_run_ctx
@@ -142,6 +144,30 @@ def kind_of_message(data: bytes | None) -> str | None:
     except DecodeError:
         return None
     return message.WhichOneof("type") or ""
+
+
+def without_infinities(data: bytes) -> bytes:
+    """A message without the widgets whose number is none: Streamlit makes whole numbers of them, and fails.
+
+    No widget of a browser sends one.
+    """
+    message = BackMsg()
+    message.ParseFromString(data)
+    states = message.rerun_script.widget_states.widgets
+    good = [state for state in states if all(map(math.isfinite, _numbers_in(state)))]
+    if len(good) == len(states):
+        return data
+    kept = [WidgetState.FromString(state.SerializeToString()) for state in good]
+    del states[:]
+    states.extend(kept)
+    return message.SerializeToString()
+
+
+def _numbers_in(state: WidgetState) -> Sequence[float]:
+    kind = state.WhichOneof("value")
+    if kind == "double_value":
+        return (state.double_value,)
+    return state.double_array_value.data if kind == "double_array_value" else ()
 
 
 def set_option(name: str, value: object) -> None:

@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import plotly
 import streamlit
@@ -167,7 +168,7 @@ def pack_static(folder: Path) -> None:
 
 
 def _first_reason(error: OSError) -> str:
-    first = error.args[0] if error.args else error
+    first: Any = error.args[0] if error.args else error
     is_list = isinstance(first, list) and bool(first)  # of shutil.copytree: source, target, reason
     reason = str(first[0][-1]) if is_list else error.strerror or str(error)
     return re.sub(r"^\[Errno \d+\] |: '.*", "", reason)

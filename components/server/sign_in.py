@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from components.live.address import app_route
 from components.live.figure import PLOTLY_ROUTE
 from components.refusal import plain
-from components.streamlit_private import kind_of_message, signed_in_as
+from components.streamlit_private import kind_of_message, signed_in_as, without_infinities
 from components.words import _
 from models.runtime.settings import Settings, settings
 
@@ -109,6 +109,8 @@ def _only_known(receive: Receive) -> Receive:
             if kind is None:
                 _log.warning("A message that could not be read ended its connection.")
                 return {"type": "websocket.disconnect", "code": NOT_ACCEPTED}
+            if kind == "rerun_script":
+                message["bytes"] = without_infinities(message["bytes"])
             if kind != "clear_cache" or settings().profile != "hosted":
                 return message
 

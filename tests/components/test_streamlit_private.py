@@ -223,6 +223,22 @@ def test_a_sign_in_ends_after_its_hours(monkeypatch):
         assert (private.signed_in_as({USER_COOKIE_NAME: signed}, 12) == anna) == is_good
 
 
+def test_without_infinities_a_message_is_what_a_browser_sends():
+    message = BackMsg()
+    message.rerun_script.query_string = "a=b"
+    add = message.rerun_script.widget_states.widgets.add
+    add(id="whole", int_value=3)
+    add(id="good", double_value=2.5)
+    add(id="pair").double_array_value.data[:] = [1.0, 2.0]
+    data = message.SerializeToString()
+    assert private.without_infinities(data) is data
+    for number in (float("nan"), float("inf"), -float("inf")):
+        add(id="bad", double_value=number)
+        add(id="one of two").double_array_value.data[:] = [1.0, number]
+    cleaned = BackMsg.FromString(private.without_infinities(message.SerializeToString()))
+    assert cleaned == BackMsg.FromString(data)
+
+
 def test_uploads_of_a_session_and_drop_upload(monkeypatch):
     manager = MemoryUploadedFileManager("/")
     monkeypatch.setattr(private.runtime, "exists", lambda: True)
