@@ -10,6 +10,7 @@ from components.refusal import show_failure
 from components.server import options
 from components.server.process import HelpfulNotFound, lifespan, routes
 from components.server.sign_in import Guard, secrets
+from components.server.uploads import Uploads
 from models.errors import InputError
 from models.runtime.settings import settings
 
@@ -27,7 +28,7 @@ app = st.App(
     Path(__file__).parent / "components" / "shell.py",
     lifespan=lifespan,
     routes=routes(),
-    middleware=[Middleware(Guard), Middleware(HelpfulNotFound)],
+    middleware=[Middleware(Guard), Middleware(Uploads), Middleware(HelpfulNotFound)],
     secrets=secrets(settings()),
     on_script_error=show_failure,
 )

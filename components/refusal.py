@@ -4,6 +4,7 @@ import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from numbers import Number
 
 import streamlit as st
 
@@ -11,11 +12,24 @@ from components.words import _
 from models.errors import InputError
 
 _log = logging.getLogger("loupe")
+JOINER = "\u2060"  # takes no room and no line break
+# What Markdown reads as a mark wherever it stands; "_" within a word and "&" before no entity are none.
+_MARKS = re.compile(r"[\\`*\[\]<>$~|]|(?<![^\W_])_|_(?![^\W_])|&(?=#?\w+;)|:(?=[A-Za-z])")
+# What is made a link or an emoji in finished text, where no backslash is left to be seen.
+_LINKS = re.compile(r"(?=://|@)|(?<=www)(?=\.)|(?<=:)(?=[\w+/-]+:)", re.IGNORECASE)
+_BEGINS_BLOCK = re.compile(r"^\s*(?=(#{1,6}|[-+])(\s|$)|-{3,}\s*$)|^\s*\d+(?=[.)](\s|$))")
 
 
 def plain(text: str) -> str:
-    """The text for Streamlit's Markdown so that it shows as it was typed: no link, picture or formula."""
-    return re.sub(r"([\\`*\[\]<>$]|:(?=//)|(?<=www)\.)", r"\\\1", text)
+    """The text for Streamlit's Markdown so that it shows as it was typed, in one line.
+
+    No link, picture, formula, emphasis, colour or list comes of it. Web and mail addresses, which become
+    links without any mark, are kept apart by a character that is not seen.
+    """
+    line = re.sub(r"^\s+", " ", " ".join(text.splitlines()))
+    line = _LINKS.sub(JOINER, line)
+    marked = _MARKS.sub(r"\\\g<0>", line)
+    return _BEGINS_BLOCK.sub(lambda found: found[0] + "\\", marked)
 
 
 class _AsTyped(str):
@@ -30,7 +44,7 @@ class _AsTyped(str):
 
 def sentence(error: InputError) -> str:
     """The refusal in the running session's language, as Markdown that quotes what was typed."""
-    values = {name: _AsTyped(v) if isinstance(v, str) else v for name, v in error.values.items()}
+    values = {name: v if isinstance(v, Number) else _AsTyped(v) for name, v in error.values.items()}
     return _(error.template).format(**values)
 
 

@@ -30,7 +30,9 @@ def preferred_language() -> str:
 
 
 def session_language() -> str:
-    return st.session_state.get("lang", preferred_language())
+    """The language that was chosen, where it is one: a widget's message may say anything."""
+    asked = st.session_state.get("lang")
+    return asked if isinstance(asked, str) and asked in words.LANGUAGES else preferred_language()
 
 
 def navigation() -> dict[str, list[StreamlitPage]]:

@@ -4,6 +4,7 @@ A stage is a value, made by ``View.stage`` from the view's settings alone. A rer
 Streamlit; while a live slider is dragged, the app's route makes it again and sends its figures only.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,6 +19,7 @@ from components.settings import View
 from models.errors import InputError
 
 T = TypeVar("T")
+_log = logging.getLogger("loupe")
 GAP = 4  # pixels between two figures of a stack
 Click = dict[str, Any]  # x, y, curve, point, custom of the clicked point
 REFUSED = "loupe_refused"  # in the session: why the last click could not be followed
@@ -145,11 +147,18 @@ def _show_part(part: Plot | Block | Stack, page: str, room: Room, pixels: int) -
 
 
 def _follow(act: Callable[[T], View | None], given: T) -> None:
-    """Let the view stand as it is to be; one that refuses the click says so above the stage."""
+    """Let the view stand as it is to be; one that refuses the click says so above the stage.
+
+    A click on a figure that has changed meanwhile may name what is no longer there, or another kind of
+    thing: it is dropped.
+    """
     try:
         view = act(given)
     except InputError as error:
         st.session_state[REFUSED] = error
+        return
+    except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError):
+        _log.info("A click on what is no longer there was dropped.")
         return
     if view is not None:
         controls.put(view)

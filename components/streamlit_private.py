@@ -5,7 +5,9 @@ tests/components/test_streamlit_private.py says which of these doors an upgrade 
 docs/upgrading.md what to do then.
 """
 
-from collections.abc import Callable, Mapping
+import hashlib
+import math
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import cache
 
@@ -17,7 +19,9 @@ from streamlit.elements.lib.column_types import ColumnConfig
 from streamlit.navigation.page import StreamlitPage
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.NewSession_pb2 import CustomThemeConfig
+from streamlit.proto.WidgetStates_pb2 import WidgetState
 from streamlit.runtime import app_session
+from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
 from streamlit.runtime.scriptrunner import ScriptRunner, get_script_run_ctx
 from streamlit.runtime.scriptrunner_utils.script_run_context import ThreadState
 from streamlit.runtime.stats import GaugeStat
@@ -85,21 +89,46 @@ def open_sessions() -> int:
 # What comes in
 
 
-def is_signed_in(cookies: Mapping[str, str]) -> bool:
-    """Whether the cookies are those of somebody who is signed in, with a good signature.
+def signed_in_as(cookies: Mapping[str, str], hours: float) -> str:
+    """A name for whoever signed in with these cookies, at most so many hours ago; empty for nobody.
 
-    st.user answers only inside of a script; routes, uploads and the websocket are asked for outside.
+    st.user answers only inside of a script, and for thirty days; routes, uploads and the websocket are
+    asked for outside.
     """
     secret = get_cookie_secret()
 
     def cookie(name: str) -> bytes | None:
         value = cookies.get(name)
-        return None if value is None else decode_signed_value(secret, name, value.encode("latin-1"))
+        if value is None:
+            return None
+        return decode_signed_value(secret, name, value.encode("latin-1"), max_age_days=hours / 24)
 
     try:
-        return bool(get_cookie_with_chunks(cookie, USER_COOKIE_NAME))
+        user = get_cookie_with_chunks(cookie, USER_COOKIE_NAME)
     except ValueError:  # a forged value that cannot even be decoded
-        return False
+        return ""
+    return hashlib.sha256(user).hexdigest() if user else ""
+
+
+def uploads_of(session: str) -> dict[str, int]:
+    """The bytes of the files that a session has sent, by their ids, the oldest first.
+
+    Streamlit keeps them until the session ends, and has no limit to their number.
+    """
+    manager = _upload_manager()
+    files = {} if manager is None else manager.file_storage.get(session, {})
+    return {name: len(file.data) for name, file in list(files.items())}
+
+
+def drop_upload(session: str, file: str) -> None:
+    """Let go of one of them."""
+    if (manager := _upload_manager()) is not None:
+        manager.remove_file(session, file)
+
+
+def _upload_manager() -> MemoryUploadedFileManager | None:
+    manager = runtime.get_instance().uploaded_file_mgr if runtime.exists() else None
+    return manager if isinstance(manager, MemoryUploadedFileManager) else None
 
 
 def kind_of_message(data: bytes | None) -> str | None:
@@ -115,6 +144,30 @@ def kind_of_message(data: bytes | None) -> str | None:
     except DecodeError:
         return None
     return message.WhichOneof("type") or ""
+
+
+def without_infinities(data: bytes) -> bytes:
+    """A message without the widgets whose number is none: Streamlit makes whole numbers of them, and fails.
+
+    No widget of a browser sends one.
+    """
+    message = BackMsg()
+    message.ParseFromString(data)
+    states = message.rerun_script.widget_states.widgets
+    good = [state for state in states if all(map(math.isfinite, _numbers_in(state)))]
+    if len(good) == len(states):
+        return data
+    kept = [WidgetState.FromString(state.SerializeToString()) for state in good]
+    del states[:]
+    states.extend(kept)
+    return message.SerializeToString()
+
+
+def _numbers_in(state: WidgetState) -> Sequence[float]:
+    kind = state.WhichOneof("value")
+    if kind == "double_value":
+        return (state.double_value,)
+    return state.double_array_value.data if kind == "double_array_value" else ()
 
 
 def set_option(name: str, value: object) -> None:

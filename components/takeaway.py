@@ -23,6 +23,7 @@ from components.settings import View
 from components.stage import Plot, Row, Stage, show
 from components.take.standalone import archive, megabytes, needs, networks, script
 from components.words import _, language
+from models.tables import no_formula
 
 FILES = {  # by ending: what its button is called, its MIME type and its icon
     "csv": ("csv", "text/csv", ":material/table:"),
@@ -186,7 +187,12 @@ def described(view: View) -> str:
 
 def csv_of(table: pd.DataFrame) -> bytes:
     """With the names of the rows where they have any."""
-    return table.to_csv(index=table.index.name is not None).encode()
+    safe = table.rename(columns=_no_formula, index=_no_formula).map(_no_formula)
+    return safe.to_csv(index=table.index.name is not None).encode()
+
+
+def _no_formula(cell: Any) -> Any:
+    return no_formula(cell) if isinstance(cell, str) else cell
 
 
 def html_of(figure: go.Figure, title: str, settings: str, link: str) -> bytes:

@@ -29,6 +29,8 @@ _language: Callable[[], str] = _english
 @cache
 def translations(language: str) -> gettext.NullTranslations:
     """The catalogue of one language, compiled in memory; English needs none."""
+    if language not in LANGUAGES:
+        return gettext.NullTranslations()
     path = LOCALE / language / "LC_MESSAGES" / "loupe.po"
     if not path.exists():
         return gettext.NullTranslations()

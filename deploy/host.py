@@ -207,8 +207,12 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with tempfile.TemporaryDirectory(prefix="loupe-") as temporary:
         folder = (asked.folder or Path(temporary)).resolve()
-        folder.mkdir(parents=True, exist_ok=True)
-        folder.chmod(0o755)  # nginx's workers may be someone else
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            folder.chmod(0o755)  # nginx's workers may be someone else
+        except OSError as error:
+            say(f"The folder {folder} cannot be used: {error.strerror}.")
+            return 1
         front = Front(folder, asked.listen, asked.certificate, asked.key, asked.log_paths)
         ports = list(range(asked.first_port, asked.first_port + asked.replicas))
         host = Host(front, ports, read)
@@ -222,6 +226,9 @@ def main() -> int:
             return 0
         except RuntimeError as error:
             say(str(error))
+            return 1
+        except OSError as error:
+            say(f"The files of this run could not be written to {folder}: {error.strerror}.")
             return 1
         finally:
             host.stop()

@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import plotly
 import streamlit
@@ -87,6 +88,7 @@ def configuration(front: Front, settings: Settings) -> str:
         "listen": f"{front.listen} ssl http2" if is_secure else front.listen,
         "certificate": _certificate(front),
         "secure": "; Secure" if is_secure else "",
+        "secure_cookies": "            proxy_cookie_flags ~ secure;" if is_secure else "",
         "path": base or "/",
         "base": base,
         "root_redirect": f"        location = / {{ return 302 {base}/; }}" if base else "",
@@ -153,7 +155,26 @@ def _map(head: str, values: dict[str, str]) -> str:
 
 
 def pack_static(folder: Path) -> None:
-    """Copy Streamlit's files and plotly.js, each with its gzip beside it, for nginx to send itself."""
+    """Copy Streamlit's files and plotly.js, each with its gzip beside it, for nginx to send itself.
+
+    Raises RuntimeError, with one sentence, where the folder has no room or may not be written.
+    """
+    try:
+        _pack_static(folder)
+    except OSError as error:  # shutil.Error holds a line for every file
+        raise RuntimeError(
+            f"The files for nginx could not be written to {folder}: {_first_reason(error)}."
+        ) from error
+
+
+def _first_reason(error: OSError) -> str:
+    first: Any = error.args[0] if error.args else error
+    is_list = isinstance(first, list) and bool(first)  # of shutil.copytree: source, target, reason
+    reason = str(first[0][-1]) if is_list else error.strerror or str(error)
+    return re.sub(r"^\[Errno \d+\] |: '.*", "", reason)
+
+
+def _pack_static(folder: Path) -> None:
     target = folder / "static" / "streamlit"
     shutil.rmtree(folder / "static", ignore_errors=True)  # from an earlier run
     shutil.copytree(STREAMLIT_FILES / "static", target, copy_function=shutil.copyfile)

@@ -17,6 +17,7 @@ from torch import Tensor
 from models.errors import InputError
 
 MOST_BYTES = 20_000_000
+FORMULA_STARTS = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
 Row = tuple[str, ...]
 Grid = tuple[Row, ...]
 
@@ -66,7 +67,7 @@ def number_of(cell: str, row: int, column: int | str) -> float:
     if not cell.strip():
         raise InputError("Row {row}, column {column}: the cell is empty.", row=row, column=column)
     try:
-        value = float(cell)
+        value = typed_number(cell)
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
@@ -77,6 +78,13 @@ def number_of(cell: str, row: int, column: int | str) -> float:
             value=repr(cell[:40]),
         )
     return value
+
+
+def typed_number(text: str) -> float:
+    """A number as people write it. Raises ValueError on anything else, also on Python's own 1_000."""
+    if "_" in text:
+        raise ValueError("A number has no underscore.")
+    return float(text)
 
 
 def cell_of(value: float) -> str:
@@ -132,7 +140,10 @@ def _from_csv(text: str, required: Sequence[str]) -> list[dict[str, str]]:
         lines = [line for line in csv.reader(io.StringIO(text), strict=True) if any(map(str.strip, line))]
     except csv.Error as error:
         raise InputError("The file is neither CSV nor JSON.") from error
+    if not lines:
+        raise InputError("The file has no rows.")
     names = [name.strip() for name in lines[0]]
+    _refuse_twice(names)
     _need(names, required)
     for number, line in enumerate(lines[1:], 1):
         if len(line) != len(names):
@@ -142,19 +153,35 @@ def _from_csv(text: str, required: Sequence[str]) -> list[dict[str, str]]:
                 count=len(line),
                 columns=len(names),
             )
-    return [dict(zip(names, map(str.strip, line), strict=True)) for line in lines[1:]]
+    return [dict(zip(names, map(_as_typed, line), strict=True)) for line in lines[1:]]
+
+
+def _refuse_twice(names: Sequence[str]) -> None:
+    """Raises InputError on a name that occurs twice: which of the two counts, nobody said."""
+    for number, name in enumerate(names):
+        if name and name in names[:number]:
+            raise InputError("The column {column} is there twice.", column=name)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    _refuse_twice([name.strip() for name, _value in pairs])
+    return {name.strip(): value for name, value in pairs}
 
 
 def _from_json(text: str) -> list[dict[str, str]]:
     try:
-        data = json.loads(text)
+        data = json.loads(text, object_pairs_hook=_object)
+    except InputError:
+        raise
     except (ValueError, RecursionError) as error:
         raise InputError("The file begins like JSON and cannot be read as JSON.") from error
     if isinstance(data, dict):
         data = _transposed(data)
     if not all(isinstance(item, dict) for item in data):
         raise InputError("JSON must be a list of objects, or one object with a list for each column.")
-    return [{str(name): _text(value) for name, value in item.items()} for item in data]
+    return [
+        {name: _text(value, row, name) for name, value in item.items()} for row, item in enumerate(data, 1)
+    ]
 
 
 def _transposed(columns: dict[str, Any]) -> list[dict[str, Any]]:
@@ -174,22 +201,55 @@ def _transposed(columns: dict[str, Any]) -> list[dict[str, Any]]:
     return [dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True)]
 
 
-def _text(value: object) -> str:
-    """A value of JSON as a cell: lists with spaces between what they hold."""
+def _text(value: object, row: int, column: str) -> str:
+    """A value of JSON as a cell: lists with spaces between what they hold, one of a single value in
+    brackets. Raises InputError on lists in lists and on objects.
+    """
     if isinstance(value, list):
-        return " ".join(map(_text, value))
+        if any(isinstance(item, list | dict) for item in value):
+            raise InputError(
+                "Row {row}, column {column}: a cell is a number, a text, or a list of numbers.",
+                row=row,
+                column=column,
+            )
+        words = [_text(item, row, column) for item in value]
+        return f"[{words[0]}]" if len(words) == 1 else " ".join(words)
+    if isinstance(value, dict):
+        raise InputError(
+            "Row {row}, column {column}: a cell is a number, a text, or a list of numbers.",
+            row=row,
+            column=column,
+        )
     if isinstance(value, float):
         return cell_of(value) if math.isfinite(value) else repr(value)
     return "" if value is None else str(value)
 
 
 def write_csv(records: Sequence[dict[str, str]]) -> bytes:
-    """What ``read_records`` reads back into the same cells."""
+    """What ``read_records`` reads back into the same cells; none is a formula to a spreadsheet."""
     file = io.StringIO()
     writer = csv.DictWriter(file, list(records[0]) if records else [])
     writer.writeheader()
-    writer.writerows(records)
+    writer.writerows({name: no_formula(cell) for name, cell in record.items()} for record in records)
     return file.getvalue().encode()
+
+
+def no_formula(cell: str) -> str:
+    """The cell, with an apostrophe before = + - @ that begin no number: a spreadsheet would run it."""
+    if not cell.lstrip().startswith(FORMULA_STARTS):
+        return cell
+    try:
+        for word in cell.split():
+            typed_number(word)
+    except ValueError:
+        return f"'{cell}"
+    return cell
+
+
+def _as_typed(cell: str) -> str:
+    """A cell of a file without the apostrophe that ``no_formula`` put there."""
+    cell = cell.strip()
+    return cell[1:].strip() if cell[:1] == "'" and cell[1:].lstrip().startswith(FORMULA_STARTS) else cell
 
 
 def write_json(records: Sequence[dict[str, str]]) -> bytes:

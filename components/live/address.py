@@ -10,6 +10,7 @@ from pathlib import Path
 
 import streamlit as st
 
+from components.live.arrived import number_in, sent_by
 from components.words import _
 
 _HERE = Path(__file__).parent
@@ -55,10 +56,11 @@ def write_steps(page: str, parameters: Mapping[str, str | None], take_back: Call
     state, element, serial = st.session_state, f"{page}_history", f"{page}_history_taken"
 
     def back() -> None:
-        sent = state.get(element, {}).get("back")
-        if sent and isinstance(sent.get("search"), str):
-            take_back(sent["search"])
-            state[serial] = sent["serial"]
+        sent = sent_by(element, "back")
+        taken, search = number_in(sent, "serial"), sent.get("search") if isinstance(sent, Mapping) else None
+        if isinstance(search, str) and taken is not None:
+            take_back(search)
+            state[serial] = int(taken)
 
     with st.container(key=f"address_{page}_history"):
         _writer(

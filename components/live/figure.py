@@ -1,7 +1,7 @@
 """A Plotly figure that is redrawn in place, keeps its zoom and reports the clicked point."""
 
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import streamlit as st
 
 from components.figures.frames import Scrubbing
 from components.live.address import app_route
+from components.live.arrived import sent_by
 from components.words import _
 
 _HERE = Path(__file__).parent
@@ -103,18 +104,18 @@ def live_figure(
     ``st.plotly_chart``, without clicks.
     """
     drawn = figure if isinstance(figure, Drawn) else Drawn.of(figure)
-    if st.session_state.get(key, {}).get("failed"):
+    if sent_by(key, "failed"):
         st.plotly_chart(plotly.io.from_json(drawn.text), key=f"{key}_plain", alt=alt)
         return
 
     def clicked() -> None:
-        click = st.session_state.get(key, {}).get("click")
-        if click and on_click is not None:
-            on_click(click)
+        click = sent_by(key, "click")
+        if isinstance(click, Mapping) and click and on_click is not None:
+            on_click(dict(click))
 
     def scrubbed() -> None:
-        name = st.session_state.get(key, {}).get("frame")
-        if name is not None and on_frame is not None:
+        name = sent_by(key, "frame")
+        if isinstance(name, str | int | float) and on_frame is not None:
             on_frame(str(name))
 
     _mount(

@@ -6,10 +6,11 @@ value, and only the figures that changed come back. When it is let go, a rerun w
 A stage is made from its view alone, so that no session is needed here.
 """
 
+import json
 import logging
 import math
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 from weakref import WeakValueDictionary
@@ -22,8 +23,10 @@ from starlette.responses import JSONResponse, Response
 from components.control_kinds import Slider, of
 from components.server.watch import timed
 from components.settings import View
+from components.streamlit_private import is_present, session_here, signed_in_as
 from components.words import language, speaking
 from models.errors import InputError
+from models.runtime.settings import settings
 from models.runtime.turns import turn
 
 FOLLOW_ROUTE = "/loupe/follow"
@@ -58,6 +61,8 @@ class Following:
     """The view that one session has on its screen, and what the browser was last sent of its figures."""
 
     token: str = field(default_factory=secrets.token_urlsafe)
+    session: str | None = None
+    owner: str = ""  # who is signed in; empty where nobody has to be
     view: View | None = None
     plots: Plots | None = None
     language: str = "en"
@@ -72,8 +77,13 @@ def _of_session() -> Following:
     following: Following | None = st.session_state.get(_KEY)
     if following is None:
         following = st.session_state[_KEY] = Following()
+    following.session, following.owner = session_here(), _owner(st.context.cookies)
     _sessions[following.token] = following
     return following
+
+
+def _owner(cookies: Mapping[str, str]) -> str:
+    return signed_in_as(cookies, settings().sign_in_hours) if settings().sign_in else ""
 
 
 def token_of_session() -> str:
@@ -93,13 +103,15 @@ def remember_view(view: View, plots: Plots, shown: dict[str, str]) -> None:
     following.language, following.moved = language(), set()
 
 
-def follow(token: str, key: str, value: float) -> list[dict[str, str]] | None:
+def follow(token: str, key: str, value: float, owner: str = "") -> list[dict[str, str]] | None:
     """The figures that change when a slider stands at ``value``; None where a rerun is needed.
 
-    That is so where the session or the slider is unknown, where the view refuses the value, and where
-    it shows other figures than before.
+    That is so where the session or the slider is unknown, where the session's browser has left or
+    another person asks, where the view refuses the value, and where it shows other figures than before.
     """
     following = _sessions.get(token)
+    if following is not None and (following.owner != owner or not is_present(following.session)):
+        return None
     view = following.view if following is not None else None
     if following is None or view is None or following.plots is None or not math.isfinite(value):
         return None
@@ -134,18 +146,32 @@ def _changed(following: Following, view: View) -> list[dict[str, str]] | None:
 
 async def answer(request: Request) -> Response:
     """POST {token, key, value}: {figures}; null in their place where the slider must ask for a rerun."""
-    body = await request.body()
-    if len(body) > MOST_BYTES:
-        return Response(status_code=413)
+    body = await _body(request)
+    if body is None:
+        return Response(status_code=413, headers={"Connection": "close"})
     try:
-        asked = await request.json()
+        asked = json.loads(body)
         token, key, value = str(asked["token"]), str(asked["key"]), float(asked["value"])
-    except (ValueError, KeyError, TypeError, OverflowError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return Response(status_code=400)
     with timed("follow"):
-        return JSONResponse({"figures": await run_in_threadpool(_in_turn, token, key, value)})
+        owner = _owner(request.cookies)
+        return JSONResponse({"figures": await run_in_threadpool(_in_turn, token, key, value, owner)})
 
 
-def _in_turn(token: str, key: str, value: float) -> list[dict[str, str]] | None:
+async def _body(request: Request) -> bytes | None:
+    """What was sent; None as soon as it is too much, of which no more is read."""
+    said = request.headers.get("content-length", "0")
+    if not (said.isascii() and said.isdigit()) or int(said[:20]) > MOST_BYTES:
+        return None
+    body = b""
+    async for part in request.stream():
+        body += part
+        if len(body) > MOST_BYTES:
+            return None
+    return body
+
+
+def _in_turn(token: str, key: str, value: float, owner: str) -> list[dict[str, str]] | None:
     with turn(timed("wait for a turn")):
-        return follow(token, key, value)
+        return follow(token, key, value, owner)

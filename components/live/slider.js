@@ -63,6 +63,8 @@ export default function ({ data, parentElement, setStateValue, setTriggerValue }
   };
   // A release is a step that Back undoes; what the page itself sets is none.
   const writeAddress = (value, isStep) => {
+    const page = window.location.pathname.split("/").pop() || "home";
+    if (!data.parameter.startsWith(`${page}_`)) return; // another page came before the release
     const address = new URL(window.location.href);
     if (value === data.default) address.searchParams.delete(data.parameter);
     else address.searchParams.set(data.parameter, String(value));

@@ -9,6 +9,7 @@ import streamlit as st
 
 from components.control_kinds import Slider
 from components.live.address import app_route
+from components.live.arrived import number_in, sent_by
 from components.live.figure import ANSWERS
 from components.live.follow import FOLLOW_ROUTE, token_of_session
 from components.words import _
@@ -47,12 +48,13 @@ def live_slider(
     state, element = st.session_state, f"{key}_slider"
 
     def take(name: str) -> None:
-        sent = state.get(element, {}).get(name)
-        if not sent or not math.isfinite(sent["value"]):
+        sent = sent_by(element, name)
+        value, serial = number_in(sent, "value"), number_in(sent, "serial")
+        if value is None or serial is None:
             return  # the page was left while the value was on its way
-        moved = min(high, max(low, float(sent["value"])))
+        moved = min(high, max(low, value))
         write(round(moved) if control.whole else moved)
-        state.setdefault(ANSWERS, {})[key] = sent["serial"]
+        state.setdefault(ANSWERS, {})[key] = int(serial)
 
     data: dict[str, Any] = {
         "label": label,

@@ -4,7 +4,8 @@ Scenes, links and clicks on figures write that text. What is typed stays as type
 sense.
 """
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -46,7 +47,7 @@ def edit_table(
     }
 
     def take() -> None:
-        rows = edited_rows(frame, state[editor])
+        rows = edited_rows(frame, state.get(editor))
         state[key] = write(rows)
         state[f"{key}_edited"] = (version, base, state[key])
 
@@ -62,15 +63,35 @@ def edit_table(
     )
 
 
-def edited_rows(frame: pd.DataFrame, changes: dict[str, Any]) -> list[tuple[str, ...]]:
+def edited_rows(frame: pd.DataFrame, changes: Any) -> list[tuple[str, ...]]:
     """A frame's rows as text with an editor's changes: cells, rows that were added, rows that went."""
     rows = [list(map(str, row)) for row in frame.fillna("").to_numpy()]
     places = {name: index for index, name in enumerate(frame.columns)}
-    for row, cells in changes.get("edited_rows", {}).items():
-        for name, value in cells.items():
-            rows[int(row)][places[name]] = "" if value is None else str(value)
-    gone = set(changes.get("deleted_rows", []))
+    for row, name, value in edited_cells(changes):
+        if 0 <= row < len(rows) and name in places:  # else it was there when the edit was sent
+            rows[row][places[name]] = value
+    gone = [index for index in _list_in(changes, "deleted_rows") if isinstance(index, int)]
     kept = [row for index, row in enumerate(rows) if index not in gone]
-    for added in changes.get("added_rows", []):
-        kept.append(["" if added.get(name) is None else str(added[name]) for name in frame.columns])
+    for added in _list_in(changes, "added_rows"):
+        if isinstance(added, dict):
+            kept.append([_cell(added.get(name)) for name in frame.columns])
     return [tuple(row) for row in kept]
+
+
+def edited_cells(changes: Any) -> list[tuple[int, str, str]]:
+    """Row, column and text of each cell that an editor reports; what is none of these is left out."""
+    edited = changes.get("edited_rows") if isinstance(changes, Mapping) else None
+    found = []
+    for row, cells in edited.items() if isinstance(edited, Mapping) else ():
+        if re.fullmatch(r"[0-9]{1,9}", str(row)) and isinstance(cells, Mapping):
+            found += [(int(row), str(name), _cell(value)) for name, value in cells.items()]
+    return found
+
+
+def _list_in(changes: Any, name: str) -> list[Any]:
+    found = changes.get(name) if isinstance(changes, Mapping) else None
+    return found if isinstance(found, list) else []
+
+
+def _cell(value: Any) -> str:
+    return "" if value is None else str(value)

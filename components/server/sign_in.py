@@ -1,6 +1,7 @@
 """Sign-in by OpenID Connect, where the settings ask for it: before it, nothing is shown or answered."""
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from components.live.address import app_route
 from components.live.figure import PLOTLY_ROUTE
-from components.streamlit_private import is_signed_in, kind_of_message
+from components.refusal import plain
+from components.streamlit_private import kind_of_message, signed_in_as, without_infinities
 from components.words import _
 from models.runtime.settings import Settings, settings
 
@@ -44,7 +46,7 @@ def require_sign_in() -> None:
     """Show a button for signing in and end the run, unless the person is signed in or need not be."""
     if not settings().sign_in:
         return
-    signed_in = bool(st.user.is_logged_in)
+    signed_in = bool(st.user.is_logged_in) and bool(who_of(st.context.cookies))
     with st.container(key="address_return"):
         _return(key="loupe_return", data={"signed_in": signed_in})
     if not signed_in:
@@ -54,12 +56,21 @@ def require_sign_in() -> None:
         st.stop()
 
 
+def who_of(cookies: Mapping[str, str]) -> str:
+    """A name for whoever these cookies belong to; empty where nobody is signed in, or for too long."""
+    return signed_in_as(cookies, settings().sign_in_hours)
+
+
 def sign_out_button() -> None:
     """Who is signed in, and a way out; nothing where nobody signs in."""
     if settings().sign_in:
         who = st.user.get("name") or st.user.get("email") or ""
         st.button(
-            _("Sign out"), help=str(who), icon=":material/logout:", type="tertiary", on_click=st.logout
+            _("Sign out"),
+            help=plain(str(who)),
+            icon=":material/logout:",
+            type="tertiary",
+            on_click=st.logout,
         )
 
 
@@ -81,7 +92,7 @@ class Guard:
     def _is_refused(scope: Scope) -> bool:
         path = "/" + scope["path"].removeprefix(app_route("/").rstrip("/")).lstrip("/")
         is_private = path.startswith(PRIVATE) and path not in PUBLIC
-        return settings().sign_in and is_private and not is_signed_in(HTTPConnection(scope).cookies)
+        return settings().sign_in and is_private and not who_of(HTTPConnection(scope).cookies)
 
 
 def _only_known(receive: Receive) -> Receive:
@@ -98,6 +109,8 @@ def _only_known(receive: Receive) -> Receive:
             if kind is None:
                 _log.warning("A message that could not be read ended its connection.")
                 return {"type": "websocket.disconnect", "code": NOT_ACCEPTED}
+            if kind == "rerun_script":
+                message["bytes"] = without_infinities(message["bytes"])
             if kind != "clear_cache" or settings().profile != "hosted":
                 return message
 

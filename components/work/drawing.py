@@ -17,6 +17,7 @@ T = TypeVar("T")
 T_contra = TypeVar("T_contra", contravariant=True)
 
 GOING = "going"  # the address's parameter that names a run which goes on
+QUEUE_SECONDS = 2.0  # between two looks at the place of a run that waits
 REDRAW_SECONDS = 0.4  # between two redraws of a stage whose run is at work
 
 
@@ -61,12 +62,39 @@ def stage(
 
     # Each has a place of its own, and empties the other's: where a tick of the timer and a moved control
     # come to one run of the script, the browser takes what the tick drew for new, and would keep it.
-    if run.is_running:
+    if run.is_running and run.place:
+        st.empty()
+        _stage_in_queue(run, draw, recorded, autostart)
+        st.empty()
+    elif run.is_running:
         stage_at_work()
+        st.empty()
         st.empty()
     else:
         st.empty()
+        st.empty()
         stage_at_rest()
+
+
+def _stage_in_queue(
+    run: Run[T], draw: Draw[T], recorded: Callable[[], Sequence[T]] | None, autostart: bool
+) -> None:
+    """While it waits nothing is drawn again but the line with its place: twenty who wait keep nobody up."""
+
+    @st.fragment(run_every=QUEUE_SECONDS)
+    def place_in_queue() -> None:
+        run.shown_by(fragment_here())
+        with refusals():
+            _line(run, autostart, is_recorded=recorded is not None)
+        if not (run.is_running and run.place):
+            st.rerun()  # the page
+
+    with st.container():
+        place_in_queue()
+        with panel_timed("stage"), refusals():
+            _figure(run, draw, recorded)
+        if not autostart:
+            _mark_in_address(run)
 
 
 def _stage(run: Run[T], draw: Draw[T], recorded: Callable[[], Sequence[T]] | None, autostart: bool) -> None:

@@ -77,7 +77,16 @@ class Job(Generic[T]):
     @property
     def place(self) -> int:
         """0 while it may work, else how many stand in the queue up to and with it."""
-        return self._queue.place(self._ticket) if self.is_running else 0
+        try:
+            return self._queue.place(self._ticket) if self.is_running else 0
+        except LookupError:  # it has come to its end meanwhile
+            return 0
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether its person is here and has its stage on the screen."""
+        is_shown = self.stage is not None and is_on_screen(self._session, self.stage)
+        return is_shown and is_present(self._session)
 
     def wait(self, seconds: float) -> bool:
         """Wait for the end of the thread, for at most so long; whether it has come."""

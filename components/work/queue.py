@@ -87,9 +87,14 @@ class Queue:
             return ticket.is_working
 
     def place(self, ticket: Ticket) -> int:
-        """0 for one that works or may work at once, else its number among those who wait."""
+        """0 for one that works or may work at once, else its number among those who wait.
+
+        Raises LookupError for one that has left: it may not work.
+        """
         with self._lock:
-            return self._place(ticket) if ticket in self._tickets else 0
+            if ticket not in self._tickets:
+                raise LookupError("The ticket is not in the queue.")
+            return self._place(ticket)
 
     def counts(self) -> tuple[int, int]:
         """How many work or may work now, and how many wait."""

@@ -149,6 +149,11 @@ class Run(Generic[T]):
         return self._job is not None and self._job.is_running
 
     @property
+    def is_watched(self) -> bool:
+        """Whether its results are on somebody's screen."""
+        return self._job is not None and self._job.is_watched
+
+    @property
     def is_stopped(self) -> bool:
         """Whether it was stopped before its end, by its person or because that had left."""
         return not (self.is_idle or self.is_running or self.finished or self.error)
@@ -208,9 +213,12 @@ def run(
 
 
 def _empty_oldest() -> None:
-    """Hold the results of so many runs at rest, in the whole process."""
-    at_rest = [asked for asked in list(_all) if not (asked.is_idle or asked.is_running)]
-    for asked in sorted(at_rest, key=lambda asked: asked.seen_at)[: max(0, len(at_rest) - MOST_KEPT + 1)]:
+    """Hold the results of so many runs at rest that nobody looks at, in the whole process."""
+    unwatched = [
+        asked for asked in list(_all) if not (asked.is_idle or asked.is_running or asked.is_watched)
+    ]
+    unwatched.sort(key=lambda asked: asked.seen_at)
+    for asked in unwatched[: max(0, len(unwatched) - MOST_KEPT + 1)]:
         asked.forget()
 
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM, PreTrainedModel
 
 from models.context.long_context import Way, long_logits, rotary_module
+from models.networks.building import building
 from models.networks.loading import load
 from models.numerics.comparison import largest_difference
 from models.rotary.library import parameters_of
@@ -43,10 +44,11 @@ def _built(network: str, rope: RopeSettings, window: int | None) -> PreTrainedMo
     kept |= {"max_position_embeddings": rope.longest, "rope_parameters": _written(rope)}
     kept["attn_implementation"] = "eager"
     built: Any
-    if window is None:
-        built = LlamaForCausalLM(LlamaConfig(**kept))
-    else:
-        built = MistralForCausalLM(MistralConfig(**kept, sliding_window=window))
+    with building():
+        if window is None:
+            built = LlamaForCausalLM(LlamaConfig(**kept))
+        else:
+            built = MistralForCausalLM(MistralConfig(**kept, sliding_window=window))
     built = built.to(model.device, model.dtype)
     built.load_state_dict(model.state_dict())
     if rope.rope_type == "truncated":

@@ -19,6 +19,9 @@ from peft.tuners.lora.corda import preprocess_corda
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from models.networks.building import building
+from models.numerics.seeded import Seeded
+
 RANK, ALPHA, SEED = 4, 8, 0
 NAMES: tuple[bool | str, ...] = (
     True,
@@ -65,17 +68,16 @@ class Finding:
 
 def tiny_network() -> LlamaForCausalLM:
     """A Llama of two layers and width 32 with random weights, always the same."""
-    with torch.random.fork_rng():
-        torch.manual_seed(SEED)
-        config = LlamaConfig(
-            vocab_size=64,
-            hidden_size=32,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            num_key_value_heads=2,
-            intermediate_size=48,
-            initializer_range=0.2,
-        )
+    config = LlamaConfig(
+        vocab_size=64,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        intermediate_size=48,
+        initializer_range=0.2,
+    )
+    with building(), Seeded(SEED):
         return LlamaForCausalLM(config).eval()
 
 
@@ -141,10 +143,9 @@ def _config(name: bool | str, **options: object) -> LoraConfig:
 
 
 def get_peft_seeded(model: LlamaForCausalLM, config: LoraConfig) -> PeftModel:
-    """Build the adapter; peft draws from torch's global generator: seeded here, and put back."""
-    with torch.random.fork_rng(), warnings.catch_warnings():
+    """Build the adapter, whose random matrices are always the same."""
+    with building(), Seeded(SEED), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        torch.manual_seed(SEED)
         return get_peft_model(model, config)
 
 
@@ -165,7 +166,8 @@ def _with_eva(model: LlamaForCausalLM) -> PeftModel:
     """Directions of the inputs' largest variance, from one batch over and over."""
     adapted = get_peft_seeded(model, _config("eva", eva_config=EvaConfig()))
     batch = {"input_ids": tokens(), "attention_mask": torch.ones_like(tokens())}
-    initialize_lora_eva_weights(adapted, dataloader=[batch] * 8, show_progress_bar=False)
+    with Seeded(SEED):
+        initialize_lora_eva_weights(adapted, dataloader=[batch] * 8, show_progress_bar=False)
     return adapted
 
 

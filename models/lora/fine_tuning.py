@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from threading import Lock
 from typing import Any, Literal, get_args
 
 import torch
@@ -23,12 +22,14 @@ from models.errors import InputError
 from models.lora.adapter import Scaling, check_rank, extended, scale
 from models.lora.initialisations import CHANGES_BASE, INITIALISATIONS, Initialisation, initialise
 from models.lora.placement import TARGETS, check_targets
+from models.networks.building import building
 from models.networks.catalogue import DEFAULT
 from models.networks.domains import arithmetic, python_source
 from models.networks.loading import fresh_copy, load
 from models.networks.texts import passages
 from models.networks.windows import split_text, start_token_of, text_batch
 from models.numerics.nf4 import nf4_rounded
+from models.numerics.seeded import Seeded
 
 Method = Literal["lora", "full"]
 METHODS: tuple[Method, ...] = get_args(Method)
@@ -48,7 +49,6 @@ PEFT_NAMES: dict[Initialisation, bool | str] = {
     "pissa": "pissa",
     "olora": "olora",
 }
-_peft_lock = Lock()  # peft draws from torch's one global generator
 
 
 @dataclass(frozen=True)
@@ -168,8 +168,7 @@ def target_weights(model: nn.Module, targets: tuple[str, ...]) -> dict[str, Tens
 def adapted_model(run: FineTuning, base: PreTrainedModel) -> PeftModel:
     """An adapter of peft on ``base``, which it changes; initialised as the run says, reproducibly."""
     originals = {name: weight.clone() for name, weight in target_weights(base, run.targets).items()}
-    with _peft_lock, torch.random.fork_rng():
-        torch.manual_seed(run.seed)
+    with building(), Seeded(run.seed):
         config = peft_config(run, run.rank, run.alpha, PEFT_NAMES.get(run.initialisation, True))
         model = get_peft_model(base, config)
     if run.initialisation not in PEFT_NAMES:
@@ -319,7 +318,7 @@ def saved_adapter(run: FineTuning, model: PeftModel, start: dict[str, Tensor]) -
 def _for_published_base(run: FineTuning, model: PeftModel, start: dict[str, Tensor]) -> PeftModel:
     """The same network as an adapter of twice the rank on the weights that were published."""
     growth = 2.0 if run.scaling == "alpha/r" else math.sqrt(2.0)  # so that s stays
-    with _peft_lock:
+    with building():
         config = peft_config(run, 2 * run.rank, run.alpha * growth, True)
         doubled = get_peft_model(_base(run), config)
     parameters, trained = dict(doubled.named_parameters()), dict(model.named_parameters())

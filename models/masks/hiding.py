@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Literal, cast, get_args
@@ -9,12 +10,12 @@ from typing import Literal, cast, get_args
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 from torch.nn.functional import scaled_dot_product_attention
 from transformers.models.llama.modeling_llama import eager_attention_forward
 
 from models.numerics.masked_softmax import masked_softmax
+from models.numerics.math_attention import MathAttention
 
 Way = Literal["infinity", "zero_score", "zero_weight"]
 WAYS: tuple[Way, ...] = get_args(Way)
@@ -63,14 +64,15 @@ def _written_out(fill: float, twice: bool = False) -> Attend:
     return attend
 
 
-def sdpa(fill: float | None = None, backend: SDPBackend | None = None) -> Attend:
-    """Torch's scaled_dot_product_attention with a boolean mask, or an additive one of 0 and ``fill``."""
+def sdpa(fill: float | None = None, math: bool = False) -> Attend:
+    """Torch's scaled_dot_product_attention with a boolean mask, or an additive one of 0 and ``fill``.
+
+    math: whether by the kernel that torch calls so, in single operations.
+    """
 
     def attend(query: Tensor, key: Tensor, value: Tensor, visible: Tensor, scale: float) -> Tensor:
         mask = visible if fill is None else torch.zeros(visible.shape).masked_fill(~visible, fill)
-        if backend is None:
-            return scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scale)
-        with sdpa_kernel(backend):
+        with MathAttention() if math else nullcontext():
             return scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scale)
 
     return attend
@@ -106,7 +108,7 @@ LIBRARIES: dict[str, Attend] = {
     "softmax(finfo.min)": _written_out(torch.finfo(torch.float32).min),
     "softmax(finfo.min + finfo.min)": _written_out(torch.finfo(torch.float32).min, twice=True),
     "torch SDPA, bool": sdpa(),
-    "torch SDPA, bool, math": sdpa(backend=SDPBackend.MATH),
+    "torch SDPA, bool, math": sdpa(math=True),
     "torch SDPA, −∞": sdpa(fill=-torch.inf),
     "torch SDPA, finfo.min": sdpa(fill=torch.finfo(torch.float32).min),
     "transformers eager": eager,

@@ -14,6 +14,8 @@ from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedModel, PreTrainedTokenizerBase
 
 from models.errors import InputError
+from models.networks.building import building
+from models.numerics.seeded import Seeded
 
 Side = Literal["left", "right"]
 SIDES: tuple[Side, ...] = get_args(Side)
@@ -181,6 +183,5 @@ def learned_positions_network(vocabulary: int, positions: int, seed: int) -> Pre
         eos_token_id=None,
     )
     config._attn_implementation = "eager"
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with building(), Seeded(seed):
         return GPT2LMHeadModel(config).eval().requires_grad_(False)

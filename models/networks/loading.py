@@ -10,7 +10,7 @@ from threading import Lock
 from typing import Any, Literal
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import Tensor
 from transformers import (
     AutoConfig,
@@ -31,14 +31,19 @@ from transformers.utils.logging import disable_progress_bar
 
 from models.errors import InputError
 from models.networks.anatomy import Anatomy, examine, projection_weight
+from models.networks.building import building
 from models.networks.catalogue import EMBEDDED, Entry, find
+from models.networks.folder import check_files, held, held_or_none, weight_files
 from models.networks.hub import ask, bring, downloaded, refuse_without_safetensors
 from models.networks.recording import ATTENTION
+from models.networks.tokens import is_panic
 from models.runtime.kept import Kept
 from models.runtime.memory import drop_when_short, make_room
 from models.runtime.settings import settings
 
 NETWORKS_SHARE = 0.75  # of what the settings let a process keep; the rest is for traces
+LEAST_SHARE = 0.5  # of what a configuration claims that its files hold; poolers may be missing
+MOST_SHARED = 64  # layers that may have their weights in common
 MOST_LAYERS = 512  # a configuration that claims more is not built even to be measured
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
@@ -88,7 +93,6 @@ def _most_bytes() -> int:
 
 _networks: Kept[tuple[object, ...], Network] = Kept(_most_bytes, network_bytes)
 drop_when_short(_networks.clear)
-_load_lock = Lock()
 _download_lock = Lock()
 
 
@@ -106,7 +110,7 @@ def load(name: str, device: str | None = None, dtype: torch.dtype | None = None)
     def make() -> Network:
         make_room()
         folder = _folder(entry)
-        with _load_lock:
+        with building():
             return _load(entry, folder, place, dtype)
 
     return _networks.get(key, make)
@@ -125,7 +129,7 @@ def fresh_copy(name: str) -> PreTrainedModel:
     network = load(name)
     if network.entry.kind != "causal":
         raise InputError("{name} is an encoder: it has no next token to learn.", name=name)
-    with _load_lock:
+    with building():
         model = AutoModelForCausalLM.from_pretrained(
             _folder(network.entry),
             dtype=torch.float32,
@@ -185,19 +189,24 @@ def _folder(entry: Entry) -> Path:
 
 
 def _load(entry: Entry, folder: Path, device: torch.device, dtype: torch.dtype) -> Network:
-    config = _config(folder, entry.name)
+    check_files(folder, entry.name)
+    config = _config(folder, entry.name, held_or_none(folder))
     _check_weights(folder, entry)
     tokenizer = _tokenizer(folder, entry.name)
     model = _model(folder, config, entry.name, device, dtype)
     return network_of(entry, model, tokenizer, device, dtype)
 
 
-def _config(folder: Path, name: str) -> PreTrainedConfig:
-    """The configuration, after everything in it that rules the network out."""
+def _config(folder: Path, name: str, weights: tuple[int, int] | None = None) -> PreTrainedConfig:
+    """The configuration, after everything in it that rules the network out.
+
+    weights: tensors and numbers in the weight files, where these are there already: a configuration that
+        claims far more is believed in nothing.
+    """
     try:
         raw = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         model_type = str(raw.get("model_type", "unknown"))
-    except (OSError, ValueError, AttributeError) as error:  # no file, no JSON, no JSON object
+    except (OSError, ValueError, AttributeError, RecursionError) as error:  # no file, JSON or object
         raise InputError("{name} has no config.json that can be read.", name=name) from error
     if model_type not in CONFIG_MAPPING_NAMES and "auto_map" in raw:
         raise InputError(
@@ -219,16 +228,21 @@ def _config(folder: Path, name: str) -> PreTrainedConfig:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except Exception as error:  # each architecture checks its own configuration, in its own way
         raise InputError("{name} has no config.json that can be read.", name=name) from error
-    _check_size(config, name)
+    layers = getattr(config, "num_hidden_layers", 0)
+    if weights is not None and isinstance(layers, int) and layers > max(MOST_SHARED, weights[0]):
+        raise InputError("The weights of {name} do not fit its config.json.", name=name)
+    count = _check_size(config, name)
+    if weights is not None and weights[1] < LEAST_SHARE * count:
+        raise InputError("The weights of {name} do not fit its config.json.", name=name)
     return config
 
 
-def _check_size(config: PreTrainedConfig, name: str) -> None:
+def _check_size(config: PreTrainedConfig, name: str) -> int:
     """Build the network without memory for its weights, and count them."""
     try:
         if config.num_hidden_layers > MOST_LAYERS:
             raise ValueError(f"{config.num_hidden_layers} layers")
-        with torch.device("meta"):
+        with building(), torch.device("meta"):
             skeleton = class_of(config).from_config(
                 config, trust_remote_code=False, attn_implementation=ATTENTION
             )
@@ -248,6 +262,7 @@ def _check_size(config: PreTrainedConfig, name: str) -> None:
             count=count,
             most=most,
         )
+    return count
 
 
 def class_of(config: PreTrainedConfig) -> Any:
@@ -264,16 +279,10 @@ def _check_weights(folder: Path, entry: Entry) -> None:
     """Every weight file is there, whole, and for the packaged network the published one."""
     index = folder / "model.safetensors.index.json"
     try:
-        if index.is_file():
-            files = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-        else:
-            files = {"model.safetensors"}
-            if not (folder / "model.safetensors").is_file():
-                refuse_without_safetensors(entry.name, [path.name for path in folder.iterdir()])
-        for file in files:
-            with safe_open(folder / file, framework="pt") as weights:
-                weights.keys()
-    except (SafetensorError, OSError, ValueError, KeyError, AttributeError) as error:
+        if not index.is_file() and not (folder / "model.safetensors").is_file():
+            refuse_without_safetensors(entry.name, [path.name for path in folder.iterdir()])
+        held(folder, weight_files(folder))
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError("The weights of {name} are damaged or incomplete.", name=entry.name) from error
@@ -289,7 +298,9 @@ def _tokenizer(folder: Path, name: str) -> PreTrainedTokenizerBase:
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
         backend = tokenizer.backend_tokenizer
-    except Exception as error:  # of several libraries, most without a type of their own
+    except BaseException as error:  # of several libraries, most without a type of their own
+        if not isinstance(error, Exception) and not is_panic(error):
+            raise
         raise InputError("{name} has no tokenizer.json that can be read.", name=name) from error
     # Settings that some tokenizer files carry along; Loupe cuts texts itself.
     backend.no_truncation()
@@ -330,7 +341,7 @@ def network_of(
     config = model.config
     anatomy = examine(model, entry.name)
     example = anatomy.example
-    context = int(min(_positions(config), tokenizer.model_max_length))
+    context = _context(entry.name, _positions(config), tokenizer.model_max_length)
     complete = replace(
         entry,
         architecture=type(model).__name__,
@@ -355,10 +366,24 @@ def network_of(
     )
 
 
+def _context(name: str, *longest: Any) -> int:
+    """The least of what is claimed as the longest text. Raises InputError on what is no length."""
+    for value in longest:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 1:
+            raise InputError(
+                "{name} names a longest text of {value}, which is no length.",
+                name=name,
+                value=repr(value)[:40],
+            )
+    return int(min(longest))
+
+
 def _positions(config: PreTrainedConfig) -> int:
     """Positions that a text may take; RoBERTa's begin after the one that stands for padding."""
     positions = getattr(config, "max_position_embeddings", sys.maxsize)
-    return positions - config.pad_token_id - 1 if "roberta" in config.model_type else positions
+    if "roberta" in config.model_type and isinstance(config.pad_token_id, int):
+        return positions - config.pad_token_id - 1
+    return positions
 
 
 def _kind(config: PreTrainedConfig) -> Literal["causal", "encoder"]:

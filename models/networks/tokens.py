@@ -37,7 +37,12 @@ def tokenize(tokenizer: PreTrainedTokenizerBase, text: str, most_tokens: int) ->
     """
     check_text(text)
     backend = tokenizer.backend_tokenizer
-    encoding = backend.encode(text, add_special_tokens=False)
+    try:
+        encoding = backend.encode(text, add_special_tokens=False)
+    except BaseException as error:
+        if not isinstance(error, Exception) and not is_panic(error):
+            raise
+        raise InputError("The network's tokenizer fails on this text.") from error
     special = backend.num_special_tokens_to_add(False)
     offsets, total = encoding.offsets, len(encoding.ids)
     if total == 0:
@@ -53,6 +58,11 @@ def tokenize(tokenizer: PreTrainedTokenizerBase, text: str, most_tokens: int) ->
     encoding.truncate(kept)
     ids = backend.post_process(encoding, None, True).ids
     return TokenizedText(tuple(ids), text[:end], total + special)
+
+
+def is_panic(error: BaseException) -> bool:
+    """Whether a library in Rust gave up: it raises what is no Exception, under a name of its own."""
+    return type(error).__name__ == "PanicException"
 
 
 def check_text(text: str) -> None:

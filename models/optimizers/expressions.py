@@ -7,6 +7,7 @@ comparisons, comprehensions and assignments have no meaning here at all.
 
 import ast
 import math
+import re
 import warnings
 from collections.abc import Callable
 
@@ -63,6 +64,8 @@ def parse(text: str) -> Formula:
         raise InputError("Type a formula in x and y, such as {example}.", example="x^2 + 3*y^2")
     if len(text) > LONGEST:
         raise InputError("A formula has at most {longest} characters.", longest=LONGEST)
+    if "#" in text or re.search(r"\d_\d", text):  # to Python the rest of a line, and a digit more
+        raise InputError("This is not a formula in x and y.")
     node = _parsed(text.replace("^", "**").strip())
     _check(node)
 

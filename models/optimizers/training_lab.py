@@ -13,11 +13,12 @@ from functools import lru_cache
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn, optim
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import cross_entropy
 
 from models.errors import InputError
 from models.networks.texts import passages
+from models.numerics.math_attention import MathAttention
+from models.numerics.seeded import Seeded
 from models.optimizers.schedules import CONSTANT, Schedule, factor
 from models.optimizers.sharpness import preconditioned_sharpness
 from models.optimizers.trajectories import KINDS, Choice, check_rate
@@ -108,8 +109,7 @@ def characters() -> tuple[Int[Tensor, " n"], str]:
 
 def network(training: Training) -> SmallTransformer:
     """The untrained network; equal seeds give equal weights."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(training.seed)
+    with Seeded(training.seed):
         return SmallTransformer(len(characters()[1]), training.layers, training.norm)
 
 
@@ -188,7 +188,7 @@ def _sharpness(net: SmallTransformer, ids: Tensor, optimizer: optim.Optimizer, s
     scales = adam_scales(optimizer, parameters)
     if scales is None and isinstance(optimizer, (optim.Adam, optim.AdamW)):
         return None
-    with sdpa_kernel(SDPBackend.MATH):  # the fused kernels cannot be differentiated twice
+    with MathAttention():  # the fused kernels cannot be differentiated twice
         return preconditioned_sharpness(lambda: loss_on(net, ids), parameters, scales, seed)
 
 

@@ -122,6 +122,8 @@ def parse_file(data: bytes) -> tuple[Grid, Grid, Grid]:
     records = read_records(data, REQUIRED, MOST_GROUPS * MOST_ANSWERS)
     groups: dict[str, list[dict[str, str]]] = {}
     for number, record in enumerate(records, 1):
+        if not record["group"]:
+            raise InputError("Row {row}, column {column}: the cell is empty.", row=number, column="group")
         number_of(record["reward"], number, "reward")
         groups.setdefault(record["group"], []).append(record)
     check_size(len(groups), max(map(len, groups.values())))

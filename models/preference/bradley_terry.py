@@ -73,6 +73,13 @@ def read_comparisons(rows: Sequence[Row]) -> Comparisons:
                 raise InputError(
                     "Row {row}, column {column}: the cell is empty.", row=number, column=column
                 )
+            if ">" in cell:
+                raise InputError(
+                    "Row {row}, column {column}: a name has no {sign} in it.",
+                    row=number,
+                    column=column,
+                    sign=">",
+                )
             if len(cell) > LONGEST_NAME:
                 raise InputError(
                     "Row {row}, column {column}: a name has at most {most} characters.",

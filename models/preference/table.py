@@ -15,7 +15,7 @@ from torch import Tensor
 
 from models.errors import InputError
 from models.preference.losses import Pairs
-from models.tables import Row, cell_of, number_of, read_records
+from models.tables import Row, cell_of, number_of, read_records, typed_number
 from models.tables import write_csv as write_records
 
 COLUMNS = ("chosen", "rejected", "ref_chosen", "ref_rejected", "chosen_length", "rejected_length")
@@ -150,7 +150,16 @@ def parse_file(data: bytes) -> tuple[Row, ...]:
     names, or one object with a list for each; a cell may be a list of numbers, one a token.
     """
     records = read_records(data, COLUMNS[:4], MOST_PAIRS)
-    return tuple(tuple(_by_token(record.get(name, "")) for name in COLUMNS) for record in records)
+    return tuple(_row_of(record) for record in records)
+
+
+def _row_of(record: dict[str, str]) -> Row:
+    """A record as a row; a list of a single token says the length as longer lists do."""
+    cells = {name: _by_token(record.get(name, "")) for name in COLUMNS}
+    for name, length in LENGTH_OF.items():
+        if record[name].startswith("[") and len(cells[name].split()) == 1 and not cells[length]:
+            cells[length] = "1"
+    return tuple(cells.values())
 
 
 def _by_token(cell: str) -> str:
@@ -174,7 +183,7 @@ def write_json(rows: Sequence[Row]) -> bytes:
 
 def _value(cell: str) -> float | list[float] | str:
     try:
-        numbers = [float(word) for word in cell.split()]
+        numbers = [typed_number(word) for word in cell.split()]
     except ValueError:
         return cell
     if not numbers or not all(map(math.isfinite, numbers)):

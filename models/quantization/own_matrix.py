@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from models.errors import InputError
-from models.tables import number_of
+from models.tables import number_of, typed_number
 
 MOST_BYTES = 1_000_000
 MOST_NUMBERS = 500_000  # 1 MB of float16
@@ -50,7 +50,7 @@ def read_text(text: str) -> Float[Tensor, "rows columns"]:
 
 def _is_number(cell: str) -> bool:
     try:
-        float(cell)
+        typed_number(cell)
     except ValueError:
         return False
     return True

@@ -17,12 +17,12 @@ from transformers.models.auto.modeling_auto import (
 )
 
 from models.errors import InputError
-from models.rotary.library import SAME_NAMES
+from models.rotary.bounds import LARGEST, MOST_LAYERS, check_bounds
+from models.rotary.library import SAME_NAMES, library_rope_of_config
 from models.rotary.scaling import RopeSettings
 from models.rotary.special import WITH_ROTARY_DIM, is_rotary_in_code, rotates_nothing, special_settings
 
 LONGEST_CONFIG = 200_000  # characters
-MOST_LAYERS = 1_000
 SCALING_DICTS = ("rope_parameters", "rope_scaling")
 # Fields inside the dictionary of rotary settings, by the types that read them; () is every type.
 INSIDE: dict[str, tuple[str, ...]] = {
@@ -164,15 +164,33 @@ def read_config(text: str, part: str = "") -> ReadConfig:
     one whose numbers cannot be computed with.
     """
     raw = parse(text)
+    check_bounds(raw, frozenset(NEEDED))
     parts = config_parts(text)
     if part and part not in parts:
         raise InputError("This config has no part called {part}.", part=repr(part))
+    for name in parts:
+        if not isinstance(raw.get(name, {}), dict):
+            raise InputError("The field {name} must be an object.", name=name)
     config = _built(raw)
     if part:
         config = getattr(config, part, None) or _built(raw[part])
         raw = raw.get(part, raw)
     _check_rotary(config, parts)
-    return ReadConfig(config.model_type, config, tuple(fields_of(raw, config)), tuple(_ropes(config)))
+    ropes = tuple(_ropes(config))
+    _check_computable(config, ropes)
+    return ReadConfig(str(config.model_type), config, tuple(fields_of(raw, config)), ropes)
+
+
+def _check_computable(config: PreTrainedConfig, ropes: tuple[RopeOfLayers, ...]) -> None:
+    """Raises InputError where transformers accepts a config and cannot compute from it."""
+    for rope in ropes:
+        try:
+            library_rope_of_config(config, rope.layer_type, rope.settings.longest)
+        except Exception as error:  # of many kinds: a null where a number belongs, lists of other lengths
+            reason = " ".join(str(error).split())[:200].rstrip(".")
+            raise InputError(
+                "transformers cannot compute with this config: {reason}.", reason=reason
+            ) from error
 
 
 def _built(raw: dict[str, Any]) -> PreTrainedConfig:
@@ -269,7 +287,7 @@ def settings_from(parameters: dict[str, Any], head_dim: int, longest: int) -> Ro
     values: dict[str, Any] = {}
     for name in SAME_NAMES:
         if (value := parameters.get(name)) is not None:
-            values[name] = value if name == "truncate" else _number(name, value)
+            values[name] = _truth(name, value) if name == "truncate" else _number(name, value)
     for name in ("short_factor", "long_factor"):
         if (listed := parameters.get(name)) is not None:
             if not isinstance(listed, list):
@@ -285,9 +303,17 @@ def settings_from(parameters: dict[str, Any], head_dim: int, longest: int) -> Ro
     )
 
 
+def _truth(name: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise InputError("The field {name} must be true or false.", name=name)
+    return value
+
+
 def _number(name: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise InputError("The field {name} must be a number.", name=name)
+    if not -LARGEST <= value <= LARGEST:  # nor is it NaN
+        raise InputError("The field {name} must be a finite number, up to 10¹⁵.", name=name)
     return float(value)
 
 

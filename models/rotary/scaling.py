@@ -73,6 +73,8 @@ class RopeSettings:
                 type=repr(self.rope_type),
                 known=", ".join(SCALINGS),
             )
+        if not 0 <= self.partial_rotary_factor <= 1:
+            raise InputError("The field {name} must be from 0 to 1.", name="partial_rotary_factor")
         _check_width(self.head_dim, self.width)
         low, high = BASES
         if not (math.isfinite(self.rope_theta) and low < self.rope_theta <= high):
@@ -134,7 +136,7 @@ def check_length(length: int) -> int:
 
 
 def _check_width(head_dim: int, width: int) -> None:
-    if head_dim > WIDEST or width < 2 or width % 2:
+    if max(head_dim, width) > WIDEST or width < 2 or width % 2:
         raise InputError(
             "A width of {width} cannot be rotated in pairs; even numbers from 2 to {most} are accepted.",
             width=width,

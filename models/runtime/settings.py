@@ -87,6 +87,7 @@ class Settings(BaseSettings):
     sign_in_metadata: str = Field(default="", pattern=r"^(https?://\S+)?$")  # the provider's document
     sign_in_client_id: str = ""
     sign_in_client_secret: SecretStr = SecretStr("")
+    sign_in_hours: float = Field(default=12, gt=0, le=720)  # after which a person signs in again
     cookie_secret: SecretStr = SecretStr("")  # the same for all processes behind one address
 
     @model_validator(mode="before")

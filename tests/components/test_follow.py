@@ -1,15 +1,19 @@
 """A view made again at a slider's value, outside of a rerun: the same figures, and nothing written."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 from starlette.applications import Starlette
+from starlette.requests import Request
 from starlette.routing import Route
 from starlette.testclient import TestClient
 from streamlit.testing.v1 import AppTest
 
+from components.live import follow as module
 from components.live.follow import FOLLOW_ROUTE, answer, follow
 from components.words import LANGUAGES
+from tests.loops import run
 from tests.pages.screen import live, open_page
 
 
@@ -118,6 +122,59 @@ def test_the_route(screen):
     assert client.post(FOLLOW_ROUTE, json=[1]).status_code == 400
     assert client.post(FOLLOW_ROUTE, content=b"{").status_code == 400
     assert client.post(FOLLOW_ROUTE, json=asked | {"key": "k" * 2000}).status_code == 413
+
+
+def test_no_more_of_a_request_is_read_than_can_be_one():
+    read = []
+
+    def body(parts):
+        for part in parts:
+            read.append(len(part))
+            yield part
+
+    def asked(headers, parts):
+        read.clear()
+        messages = iter([{"type": "http.request", "body": part, "more_body": True} for part in body(parts)])
+        scope = {"type": "http", "method": "POST", "path": FOLLOW_ROUTE, "query_string": b""}
+        taken = []
+
+        async def receive():
+            taken.append(next(messages))
+            return taken[-1]
+
+        response = run(answer(Request(scope | {"headers": headers}, receive)))
+        return response.status_code, len(taken)
+
+    parts = [b"x" * 400] * 1000
+    assert asked([(b"content-length", b"400000000")], parts) == (413, 0)
+    assert asked([(b"content-length", b"9" * 400)], parts) == (413, 0)
+    assert asked([(b"content-length", "٣".encode())], parts) == (413, 0)
+    assert asked([(b"transfer-encoding", b"chunked")], parts) == (413, 3)
+
+
+def test_a_token_is_its_persons_alone(screen, monkeypatch):
+    token_here = token(screen)
+    assert follow(token_here, "lab_width", 3.0, "anna") is None  # nobody was signed in when it was drawn
+    module._sessions[token_here].owner = "anna"
+    assert follow(token_here, "lab_width", 3.0) is None
+    assert follow(token_here, "lab_width", 3.0, "bo") is None
+    assert follow(token_here, "lab_width", 3.0, "anna")
+
+
+def test_with_sign_in_the_cookie_says_who_asks(screen, monkeypatch):
+    monkeypatch.setattr(module, "settings", lambda: SimpleNamespace(sign_in=True, sign_in_hours=1))
+    monkeypatch.setattr(module, "signed_in_as", lambda cookies, _hours: cookies.get("who", ""))
+    client = TestClient(Starlette(routes=[Route(FOLLOW_ROUTE, answer, methods=["POST"])]))
+    asked = {"token": token(screen), "key": "lab_width", "value": 3}
+    module._sessions[asked["token"]].owner = "anna"
+    for cookie, reached in (("who=anna", True), ("who=bo", False), ("a=b", False)):
+        figures = client.post(FOLLOW_ROUTE, json=asked, headers={"cookie": cookie}).json()["figures"]
+        assert (figures is not None) == reached
+
+
+def test_a_token_ends_when_its_browser_has_left(screen, monkeypatch):
+    monkeypatch.setattr(module, "is_present", lambda session: False)
+    assert follow(token(screen), "lab_width", 3.0) is None
 
 
 @pytest.mark.parametrize(

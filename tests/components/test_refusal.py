@@ -1,6 +1,8 @@
 """Refusals reach the person as one sentence in their language, and failures never as a traceback."""
 
 import logging
+import re
+from pathlib import Path
 
 import pytest
 from markdown_it import MarkdownIt
@@ -8,7 +10,7 @@ from markdown_it.common.utils import escapeHtml
 from streamlit.testing.v1 import AppTest
 
 from components import words
-from components.refusal import sentence
+from components.refusal import JOINER, plain, sentence
 from models.errors import InputError
 
 TOO_LONG = "The text has {count} characters; at most {most} are accepted."
@@ -37,12 +39,62 @@ MARKUP = "[a](https://x.y) ![b](c) `d` **e** $f$ <g> www.h.i \\\\ :red[j]"
 
 def test_what_was_typed_is_quoted_and_not_carried_out():
     said = sentence(InputError("There is no folder {name}.", name=MARKUP))
-    assert MarkdownIt("gfm-like", {"linkify": False}).renderInline(said) == escapeHtml(
-        f"There is no folder {MARKUP}."
-    )
+    shown = MarkdownIt("gfm-like", {"linkify": False}).renderInline(said)
+    assert shown.replace(JOINER, "") == escapeHtml(f"There is no folder {MARKUP}.")
     assert sentence(InputError("{value!r} is wrong.", value="*a*")) == r"'\*a\*' is wrong."
     assert sentence(InputError("{value:.3} is wrong.", value="***a")) == r"\*\*\* is wrong."
     assert sentence(InputError("There are {count}.", count=7)) == "There are 7."
+
+
+TYPED = [
+    "https://evil.example/login",
+    "Sign in again: HTTP://evil.example/login",
+    "www.evil.example",
+    "WWW.evil.example/a_b_c",
+    "a@evil.example",
+    "mailto:a@evil.example xmpp:a@evil.example/x",
+    "<https://evil.example>",
+    "<a href=https://evil.example>x</a>",
+    "[Click](https://evil.example)",
+    "[Click][1]\n\n[1]: https://evil.example",
+    "![x](https://tracker.example/p.png)",
+    "rope_![x](https://tracker.example/p.png)",
+    "*a* **a** _a_ __a__ ~~a~~ ~a~ `a` ``a`` ==a==",
+    "snake_case_name __init__ a * b * c",
+    "$x$ $$x$$ \\(x\\)",
+    ":red[a] :red :blue-background[a] :material/delete: :smile: :streamlit: :badge[a]",
+    "# a",
+    "- a\n- b",
+    "1. a",
+    "---",
+    "> a",
+    "|a|b|\n|-|-|\n|c|d|",
+    "    code",
+    "&lt;b&gt; &#x3c; AT&T",
+    "[^1] [ ] [x] \\[a] \\\\ \\*a*",
+    "C:\\Users\\a:b",
+]
+
+
+# What mdast-util-gfm-autolink-literal 2.0.1 makes links of in text whose marks have been read.
+LINKS = [
+    re.compile(r"(https?://|www(?=\.))([-.\w]+)([^ \t\r\n]*)", re.IGNORECASE),
+    re.compile(r"(?<![-.\w+])([-.\w+]+)@([-\w]+(?:\.[-\w]+)+)"),
+]
+
+
+@pytest.mark.parametrize("typed", TYPED, ids=range(len(TYPED)))
+def test_nothing_that_is_typed_becomes_markup(typed):
+    """By a parser of the same dialect; Chromium is asked in tests/browser/test_plain.py."""
+    shown = MarkdownIt("gfm-like", {"linkify": False}).render(plain(typed))
+    text = shown.removeprefix("<p>").removesuffix("</p>\n")
+    assert not any(link.search(text) for link in LINKS)
+    assert text.replace(JOINER, "").split() == escapeHtml(" ".join(typed.splitlines())).split()
+
+
+def test_values_of_any_kind_are_quoted():
+    error = InputError("{path} and {list} and {count:,}.", path=Path("/*a*"), list=["*b*"], count=1_000)
+    assert sentence(error) == r"/\*a\* and \['\*b\*'\] and 1,000."
 
 
 def refusing_page():

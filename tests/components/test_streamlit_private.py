@@ -8,9 +8,10 @@ import inspect
 import json
 import sys
 import threading
+import time
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import streamlit as st
@@ -20,9 +21,11 @@ from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.NewSession_pb2 import CustomThemeConfig
 from streamlit.runtime import Runtime, app_session
 from streamlit.runtime.app_session import AppSession
+from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
 from streamlit.runtime.scriptrunner import ScriptRunner, get_script_run_ctx
 from streamlit.runtime.scriptrunner_utils.script_run_context import ThreadState
 from streamlit.runtime.stats import GaugeStat, StatsManager
+from streamlit.runtime.uploaded_file_manager import UploadedFileRec
 from streamlit.web.server.server_util import get_cookie_secret
 from streamlit.web.server.starlette.starlette_app_utils import create_signed_value, decode_signed_value
 from streamlit.web.server.starlette.starlette_server_config import USER_COOKIE_NAME
@@ -83,13 +86,13 @@ def test_every_door_is_tested_here_by_its_name():
             "(self, family_names: 'Sequence[str] | None' = None) -> 'Mapping[str, Sequence[Stat]]'",
         ),
         (
-            "is_signed_in",
+            "signed_in_as",
             get_cookie_with_chunks,
             "(get_single_cookie_fn: 'Callable[[str], bytes | None]', cookie_name: 'str') -> 'bytes | None'",
         ),
-        ("is_signed_in", get_cookie_secret, "() -> 'str'"),
+        ("signed_in_as", get_cookie_secret, "() -> 'str'"),
         (
-            "is_signed_in",
+            "signed_in_as",
             decode_signed_value,
             "(secret: 'str', name: 'str', value: 'str | bytes', "
             "max_age_days: 'float' = 31.0) -> 'bytes | None'",
@@ -196,16 +199,58 @@ def test_open_sessions_are_counted(client):
 # What comes in
 
 
-def test_is_signed_in_by_a_cookie_that_streamlit_signed(monkeypatch):
+def test_signed_in_as_by_a_cookie_that_streamlit_signed(monkeypatch):
     monkeypatch.setattr(private, "get_cookie_secret", lambda: SECRET)
     signed = create_signed_value(SECRET, USER_COOKIE_NAME, json.dumps({"is_logged_in": True})).decode()
-    assert private.is_signed_in({USER_COOKIE_NAME: signed})
-    assert not private.is_signed_in({})
-    assert not private.is_signed_in({USER_COOKIE_NAME: signed[:-1]})
-    assert not private.is_signed_in({USER_COOKIE_NAME: "é"})
-    assert not private.is_signed_in({"another": signed})
+    assert private.signed_in_as({USER_COOKIE_NAME: signed}, 1)
+    assert not private.signed_in_as({}, 1)
+    assert not private.signed_in_as({USER_COOKIE_NAME: signed[:-1]}, 1)
+    assert not private.signed_in_as({USER_COOKIE_NAME: "é"}, 1)
+    assert not private.signed_in_as({"another": signed}, 1)
     other = create_signed_value(SECRET[::-1], USER_COOKIE_NAME, "{}").decode()
-    assert not private.is_signed_in({USER_COOKIE_NAME: other})
+    assert not private.signed_in_as({USER_COOKIE_NAME: other}, 1)
+
+
+def test_a_sign_in_ends_after_its_hours(monkeypatch):
+    monkeypatch.setattr(private, "get_cookie_secret", lambda: SECRET)
+    began = time.time()
+    signed = create_signed_value(SECRET, USER_COOKIE_NAME, '{"name": "Anna"}').decode()
+    another = create_signed_value(SECRET, USER_COOKIE_NAME, '{"name": "Bo"}').decode()
+    anna = private.signed_in_as({USER_COOKIE_NAME: signed}, 12)
+    assert anna != private.signed_in_as({USER_COOKIE_NAME: another}, 12)
+    for hours, is_good in ((11.9, True), (12.1, False), (24 * 29, False)):
+        monkeypatch.setattr(time, "time", lambda hours=hours: began + 3_600 * hours)
+        assert (private.signed_in_as({USER_COOKIE_NAME: signed}, 12) == anna) == is_good
+
+
+def test_without_infinities_a_message_is_what_a_browser_sends():
+    message = BackMsg()
+    message.rerun_script.query_string = "a=b"
+    add = message.rerun_script.widget_states.widgets.add
+    add(id="whole", int_value=3)
+    add(id="good", double_value=2.5)
+    add(id="pair").double_array_value.data[:] = [1.0, 2.0]
+    data = message.SerializeToString()
+    assert private.without_infinities(data) is data
+    for number in (float("nan"), float("inf"), -float("inf")):
+        add(id="bad", double_value=number)
+        add(id="one of two").double_array_value.data[:] = [1.0, number]
+    cleaned = BackMsg.FromString(private.without_infinities(message.SerializeToString()))
+    assert cleaned == BackMsg.FromString(data)
+
+
+def test_uploads_of_a_session_and_drop_upload(monkeypatch):
+    manager = MemoryUploadedFileManager("/")
+    monkeypatch.setattr(private.runtime, "exists", lambda: True)
+    monkeypatch.setattr(private.runtime, "get_instance", lambda: SimpleNamespace(uploaded_file_mgr=manager))
+    assert private.uploads_of("anna") == {}
+    for name, data in (("a", b"12"), ("b", b"123")):
+        manager.add_file("anna", UploadedFileRec(name, name, "text/csv", data))
+    assert list(private.uploads_of("anna").items()) == [("a", 2), ("b", 3)]
+    private.drop_upload("anna", "a")
+    private.drop_upload("anna", "nothing")
+    assert private.uploads_of("anna") == {"b": 3}
+    assert private.uploads_of("bo") == {}
 
 
 def test_kind_of_message_names_what_a_browser_asks_for():

@@ -2,6 +2,7 @@
 
 import datetime
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -118,3 +119,32 @@ def test_a_replica_that_hangs_gets_no_visitors_and_comes_back(plain: Hosted):
         stopped.resume()
     plain.wait_until_in("r1")
     assert plain.replica("r1").pid == stopped.pid
+
+
+def test_a_folder_without_room_is_said_in_one_sentence(tmp_path, monkeypatch):
+    def full(source, target, **_options):
+        raise shutil.Error(
+            [
+                (str(source), f"{target}/{n}", f"[Errno 28] No space left on device: '{n}'")
+                for n in range(99)
+            ]
+        )
+
+    monkeypatch.setattr("deploy.nginx.shutil.copytree", full)
+    with pytest.raises(RuntimeError) as refused:
+        pack_static(tmp_path)
+    assert str(refused.value) == (
+        f"The files for nginx could not be written to {tmp_path}: No space left on device."
+    )
+
+
+def test_a_folder_that_may_not_be_written_is_said_in_one_sentence(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RuntimeError, match=r"could not be written to .*: [^\n\[]+\.$"):
+        pack_static(tmp_path / "file")
+
+
+def test_cookies_are_secure_behind_tls(tmp_path):
+    written = configuration(Front(tmp_path, certificate=tmp_path, key=tmp_path), Settings())
+    assert "proxy_cookie_flags ~ secure;" in written
+    assert "proxy_cookie_flags" not in configuration(Front(tmp_path), Settings())

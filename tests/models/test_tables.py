@@ -1,7 +1,9 @@
 """Tables of text and files: what is written is read back, and refusals name row and column."""
 
+import csv
 import io
 import json
+from contextlib import suppress
 
 import pandas as pd
 import pytest
@@ -24,6 +26,7 @@ from models.policy.group_table import (
 from models.policy.losses import AGGREGATIONS, PolicyLoss, Rollout, objective
 from models.tables import (
     grid_of,
+    no_formula,
     numbers,
     parse_grid,
     read_records,
@@ -161,3 +164,55 @@ def test_one_column_an_answer_gives_the_loss_of_all_its_tokens(groups, answers, 
         long = objective(Rollout(log_p, none, none, made.flatten(), mask), loss).total
         short = objective(rollout_of(table, made), loss).total
         assert float(short) == pytest.approx(float(long), abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b",", "no rows"),
+        (b'"\n"', "no rows"),
+        (b'"",""\n , \n', "no rows"),
+        (b"group,reward,reward\na,1,0\na,0,1", "column reward is there twice"),
+        (b"group,reward, group\na,1,b", "column group is there twice"),
+        (b'[{"group": "a", "reward": 1, "reward": 0}]', "column reward is there twice"),
+        (b'{"group": ["a"], "reward": [1], " reward": [0]}', "column reward is there twice"),
+        (b'[{"group": "a", "reward": ' + b"[" * 900 + b"]" * 900 + b"}]", "Row 1, column reward: a cell"),
+        (b'[{"group": "a", "reward": {"x": 1}}]', "Row 1, column reward: a cell"),
+        (b'[{"group": {"a": {}}, "reward": 1}]', "Row 1, column group: a cell"),
+        (b"group,reward\n,1", "Row 1, column group: the cell is empty"),
+        (b'[{"group": null, "reward": 1}]', "Row 1, column group: the cell is empty"),
+        (b"group,reward\na,1_0", "Row 1, column reward: '1_0'"),
+        (b'[{"group": "a", "reward": "1_0"}]', "Row 1, column reward: '1_0'"),
+    ],
+)
+def test_files_that_leave_open_what_is_meant_are_refused(data, words):
+    with pytest.raises(InputError, match=words):
+        parse_file(data)
+
+
+def test_columns_without_a_name_may_be_many():
+    assert parse_file(b"group,reward,,\na,1,,\na,0,,")[0] == (("1", "0"),)
+
+
+@given(st.binary(max_size=60))
+def test_any_file_is_read_or_refused(data):
+    for start in (b"", b"group,reward\n", b'[{"group": 1, "reward": ', b'{"group": [1], "reward": '):
+        with suppress(InputError):
+            parse_file(start + data)
+
+
+FORMULAS = ["=HYPERLINK(1)", "+1+cmd", "-2+3", "@SUM(A1)", " =1", "＝1", "-x"]
+
+
+@pytest.mark.parametrize("cell", FORMULAS)
+def test_a_formula_leaves_as_text_and_comes_back_as_it_was(cell):
+    records = [{"group": cell, "reward": "-1.5"}]
+    file = write_csv(records)
+    (line,) = list(csv.reader(io.StringIO(file.decode())))[1:]
+    assert line == [f"'{cell}", "-1.5"]
+    assert read_records(file, ("group",), 10) == [{"group": cell.strip(), "reward": "-1.5"}]
+
+
+@pytest.mark.parametrize("cell", ["-1", "+2.5", "-1e-3 -2", "a", "", "1-2", "'a"])
+def test_what_is_no_formula_leaves_as_it_is(cell):
+    assert no_formula(cell) == cell

@@ -1,5 +1,6 @@
 """Markup in every text field, and addresses that no control has written: nothing of it is carried out."""
 
+import json
 import re
 
 import pytest
@@ -10,11 +11,13 @@ from tests.pages.screen import controls, open_page, views
 NAMES = [entry.name for entry in PAGES]
 MARK = "lOuPe"  # in no page's own words
 MARKUP = (
+    f"https://evil.example/{MARK} www.{MARK}.example a@{MARK}.example "
     f"<script>{MARK}()</script><img src=x onerror={MARK}()> [{MARK}](javascript:{MARK}()) "
     f"![{MARK}](https://x.example/{MARK}) **{MARK}** :red[{MARK}] $\\href{{{MARK}}}{{x}}$ {{0}} %s"
 )
 HTML = re.compile(rf"<(script|img)[^>]*{MARK}|<script>{MARK}", re.IGNORECASE)
 MARKDOWN = re.compile(rf"\]\(javascript:|!\[{MARK}|\*\*{MARK}\*\*|:red\[{MARK}|\$\\href")
+LINK = re.compile(rf"(?<!\u2060)(://|www\.|@)[^\s]*{MARK}", re.IGNORECASE)  # a link without any mark
 WRITTEN = ("markdown", "caption", "info", "warning", "error", "success", "title")
 
 
@@ -26,6 +29,7 @@ def nothing_is_carried_out(screen):
         for element in screen.get(kind):
             body = re.sub(r"(`+).+?\1|\\.", "", str(element.value), flags=re.DOTALL)  # code, and escaped
             assert not MARKDOWN.search(body), (kind, element.value)
+            assert not LINK.search(re.sub(r"(`+).+?\1", "", str(element.value))), (kind, element.value)
             assert not (getattr(element.proto, "allow_html", False) and HTML.search(body)), element.value
 
 
@@ -56,3 +60,29 @@ def test_a_page_that_is_not_there_is_named_as_text(asked):
     screen = open_page("home", missing=asked)
     assert len(screen.info[0].value) < 200
     nothing_is_carried_out(screen)
+
+
+KEYS = ("model_type", f"rope_[{MARK}](https://evil.example/{MARK})", f"rope_https://evil.example/{MARK}")
+
+
+@pytest.mark.parametrize("where", ["beside", "inside", "layer types"])
+def test_names_of_fields_in_a_config_stay_text(where):
+    llama = {"model_type": "llama", "hidden_size": 64, "num_attention_heads": 4}
+    strange = dict.fromkeys(KEYS[1:], 1)
+    rope = {"rope_type": "yarn", "factor": 2.0, "rope_theta": 1e4}
+    config = {
+        "beside": llama | strange,
+        "inside": llama | {"rope_parameters": rope | strange},
+        "layer types": {
+            "model_type": "gemma3_text",
+            "layer_types": ["full_attention", *KEYS[1:]],
+            "num_hidden_layers": 3,
+            "rope_parameters": {"full_attention": rope} | dict.fromkeys(KEYS[1:], rope),
+        },
+    }[where]
+    screen = open_page("context", context_view="config", context_config=json.dumps(config))
+    nothing_is_carried_out(screen)
+    for radio in screen.get("radio"):
+        for option in radio.options:
+            assert not LINK.search(option), option
+            assert not MARKDOWN.search(re.sub(r"\\.", "", option)), option

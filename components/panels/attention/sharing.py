@@ -9,6 +9,7 @@ import streamlit as st
 from components.figures.attention import head_sharing
 from components.lesson_parts import note
 from components.panels.network.reading import ReadsNetwork
+from components.refusal import plain
 from components.settings import number, one_of
 from components.stage import Plot, Stage
 from components.takeaway import take_with_you
@@ -46,7 +47,7 @@ class WhoReadsWhichKey(ReadsNetwork):
         network = self.facts
         st.markdown(
             _("{network} has {heads} query heads and {key_heads} key heads.").format(
-                network=self.network_name, heads=network.heads, key_heads=network.key_heads
+                network=plain(self.network_name), heads=network.heads, key_heads=network.key_heads
             )
         )
         note(self, "sharing")

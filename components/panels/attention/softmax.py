@@ -27,6 +27,7 @@ from models.attention.softmax import (
 from models.errors import InputError
 from models.numerics.comparison import largest_difference
 from models.numerics.masked_softmax import masked_softmax
+from models.tables import typed_number
 
 MOST_LOGITS = 16
 PRECISIONS = (torch.float16, torch.bfloat16, torch.float32)
@@ -40,7 +41,7 @@ def parse_logits(text: str) -> torch.Tensor:
     """Numbers between commas or spaces. Raises InputError on what is no number, or too many."""
     words = text.replace(",", " ").replace("，", " ").split()
     try:
-        numbers = [float(word) for word in words]
+        numbers = [typed_number(word) for word in words]
     except ValueError:
         numbers = []
     if not 1 <= len(numbers) <= MOST_LOGITS or not all(map(math.isfinite, numbers)):

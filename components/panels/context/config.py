@@ -14,7 +14,7 @@ from components.figures.context import wavelengths
 from components.lesson_parts import note
 from components.panels.context.meanings import meaning
 from components.panels.context.paper import paper_and_library
-from components.refusal import sentence
+from components.refusal import plain, sentence
 from components.settings import View, one_of, text
 from components.stage import Block, Plot, Stage
 from components.takeaway import Check, checked_against, take_with_you
@@ -92,6 +92,7 @@ class YourConfig(View):
     layers: str = one_of(
         layer_types_of,
         label=mark("Layers of the type"),
+        label_of=plain,
         style="radio",
         shown=lambda view: len(layer_types_of(view)) > 1,
     )
@@ -259,9 +260,10 @@ def draw_summary(config: ReadConfig, rope: RopeOfLayers, facts: RotationFacts | 
         say_facts(facts)
     if config.unknown:
         unknown = _("Unknown, so neither read nor guessed: {fields}")
-        st.info(unknown.format(fields=", ".join(config.unknown)), icon=":material/help:")
+        st.info(unknown.format(fields=plain(", ".join(config.unknown))), icon=":material/help:")
     if unread := [field.path for field in config.fields if field.is_known and not field.is_read]:
-        st.info(_("Not read by this type of scaling: {fields}").format(fields=", ".join(unread)))
+        words = _("Not read by this type of scaling: {fields}")
+        st.info(words.format(fields=plain(", ".join(unread))))
     say_factor(rope)
 
 

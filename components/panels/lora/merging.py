@@ -6,7 +6,6 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
-import torch
 from peft import (
     LoraConfig,
     PeftConfig,
@@ -36,6 +35,7 @@ from models.lora.placement import (
     prefix_count,
     prompt_count,
 )
+from models.networks.building import building
 
 SHAPES = {
     "loupe-llama": Shape(192, 4, 6, 2, 32, 512, 2_048),
@@ -213,7 +213,7 @@ def checks(
 
 
 def _network(shape: Shape) -> LlamaForCausalLM:
-    with torch.random.fork_rng():
+    with building():
         return LlamaForCausalLM(
             LlamaConfig(
                 vocab_size=shape.vocabulary,

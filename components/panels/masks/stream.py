@@ -14,6 +14,7 @@ from components.lesson_parts import note
 from components.live.figure import live_figure
 from components.panels.masks.causal import causal_network, rounding
 from components.panels.network.reading import ReadsText, passage
+from components.refusal import plain
 from components.settings import one_of, slider
 from components.stage import Plot, Stage
 from components.takeaway import Check, checked_against, take_with_you
@@ -149,7 +150,7 @@ class StreamingALongText(ReadsText):
             super().head_line()
             return
         chosen = passage(self.passage)
-        label = f"{self.network} · {chosen.title(language())}"
+        label = f"{plain(self.network)} · {chosen.title(language())}"
         with st.popover(label, icon=":material/description:", width="content", key="loupe_text"):
             self.choose_network()
             choose_passage(self)

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import streamlit as st
 
 from components import controls
+from components.refusal import plain
 from components.settings import View, one_of, text
 from components.traces import facts, traced
 from components.words import _, language, mark
@@ -85,7 +86,7 @@ class ReadsNetwork(View):
         return facts(self.network_name)
 
     def head_line(self) -> None:
-        with st.popover(self.network, icon=":material/hub:", width="content", key="loupe_text"):
+        with st.popover(plain(self.network), icon=":material/hub:", width="content", key="loupe_text"):
             self.choose_network()
 
     def choose_network(self) -> None:
@@ -125,7 +126,7 @@ class ReadsText(ReadsNetwork):
     def head_line(self) -> None:
         words = " ".join(self.text.split())
         start = words if len(words) <= LABEL_LETTERS else words[: LABEL_LETTERS - 1] + "…"
-        label = f"{self.network} · {start.replace('[', '(').replace(']', ')')} · {self._count()}"
+        label = f"{plain(self.network)} · {plain(start)} · {self._count()}"
         with st.popover(label, icon=":material/description:", width="content", key="loupe_text"):
             self.choose_network()
             self._choose_passage()

@@ -10,6 +10,7 @@ from models.errors import InputError
 from models.optimizers.schedules import SHAPES, Schedule
 from models.optimizers.surfaces import SURFACES, Surface, SurfaceChoice, start_in, surface
 from models.optimizers.trajectories import KINDS, Choice, Parameter, Run, default
+from models.tables import typed_number
 
 V = TypeVar("V", bound=View)
 
@@ -283,7 +284,7 @@ def start_of(text: str, made: Surface) -> tuple[float, float]:
     if not text.strip():
         return made.start
     try:
-        x, y = (float(word) for word in text.replace("，", ",").replace(",", " ").split())
+        x, y = (typed_number(word) for word in text.replace("，", ",").replace(",", " ").split())
     except ValueError:
         raise InputError("A start is two numbers, such as {example}.", example="-2, 2") from None
     return start_in(made, x, y)

@@ -6,6 +6,7 @@ import streamlit as st
 
 from components import controls
 from components.panels.network.reading import LABEL_LETTERS, ReadsNetwork
+from components.refusal import plain
 from components.settings import View, number, one_of, text
 from components.words import _, mark
 from models.policy.group_advantages import METHODS
@@ -105,7 +106,7 @@ class Prompted(ReadsNetwork):
     def head_line(self) -> None:
         words = " ".join(self.prompt.split())
         start = words if len(words) <= LABEL_LETTERS else words[: LABEL_LETTERS - 1] + "…"
-        label = f"{self.network} · {start.replace('[', '(').replace(']', ')')}"
+        label = f"{plain(self.network)} · {plain(start)}"
         with st.popover(label, icon=":material/description:", width="content", key="loupe_text"):
             self.choose_network()
             controls.draw(self, "prompt")

@@ -9,6 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from components.controls import now, put
+from components.panels.editing import edited_cells
 from components.refusal import sentence
 from components.settings import View, grid, one_of
 from components.words import _, mark
@@ -128,9 +129,10 @@ def edit(view: HasTable) -> None:
 
     def take() -> None:
         cells = [list(map(str, row)) for row in base.to_numpy()]
-        for row, changes in state[editor]["edited_rows"].items():
-            for column, typed in changes.items():
-                cells[int(row)][int(column) - 1] = "" if typed is None else str(typed)
+        places = {name: index for index, name in enumerate(base.columns)}
+        for row, column, typed in edited_cells(state.get(editor)):
+            if row < len(cells) and column in places:
+                cells[row][places[column]] = typed
         changed = now(cls).with_grids(**{kind: tuple(map(tuple, cells))})
         own["made"] = write_grid(changed.shown[KINDS.index(kind)])
         put(changed)

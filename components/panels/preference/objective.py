@@ -28,6 +28,7 @@ from models.preference.kl_objective import (
     kl,
     optimum,
 )
+from models.tables import typed_number
 
 BETA = (0.02, 20.0, 1.0)
 BETAS = np.geomspace(BETA[0], BETA[1], 60)
@@ -39,7 +40,7 @@ def parse_numbers(text: str) -> tuple[float, ...]:
     found = []
     for number, word in enumerate(text.replace(",", " ").replace("，", " ").split(), 1):
         try:
-            value = float(word)
+            value = typed_number(word)
         except ValueError:
             value = math.nan
         if not abs(value) <= LARGEST:

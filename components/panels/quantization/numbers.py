@@ -47,6 +47,7 @@ from models.quantization.number_formats import (
     spacing,
     values_between,
 )
+from models.tables import typed_number
 
 INTEGERS = (8, 4)
 MOST_POINTS = 260
@@ -72,7 +73,7 @@ def overflow_label(kind: str) -> str:
 def parse_number(text: str) -> float:
     """A typed number; nan and inf are numbers here. Raises InputError on what is none."""
     try:
-        return float(text.strip().replace("−", "-").replace("_", "") or "x")
+        return typed_number(text.strip().replace("−", "-"))
     except ValueError:
         raise InputError(
             "{text} is no number; type one such as 0.1, -3, 1e4, 6e-8, inf or nan.", text=repr(text[:40])

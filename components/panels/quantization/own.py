@@ -5,7 +5,7 @@ from hashlib import sha256
 import streamlit as st
 import torch
 
-from components.refusal import sentence
+from components.refusal import plain, sentence
 from components.words import _
 from models.errors import InputError
 from models.quantization.own_matrix import MOST_BYTES, read_file, read_text
@@ -87,7 +87,7 @@ def choose(key: str, now: str) -> None:
     if refused in state:
         st.warning(sentence(state[refused]), icon=":material/info:")
     if is_file:
-        st.caption(_("Shown: {name}").format(name=name_of(now)))
+        st.caption(_("Shown: {name}").format(name=plain(name_of(now))))
     state[field] = state.get(typed, EXAMPLE)
     st.text_area(
         _("Or pasted numbers, a line for each row"),

@@ -135,6 +135,15 @@ def test_the_caches_of_all_are_cleared_by_nobody_who_is_hosted(monkeypatch):
     assert received(monkeypatch, "local", *frames) == [stop, clear, stop, 1000]
 
 
+def test_a_widget_that_is_infinite_is_left_out(monkeypatch):
+    asked = BackMsg()
+    asked.rerun_script.widget_states.widgets.add(id="a", double_value=1.5)
+    good = asked.SerializeToString()
+    asked.rerun_script.widget_states.widgets.add(id="b", double_value=float("inf"))
+    frame = {"type": "websocket.receive", "bytes": asked.SerializeToString()}
+    assert received(monkeypatch, "local", frame) == [good, 1000]
+
+
 @pytest.mark.parametrize("frame", [{"text": "words"}, {"bytes": None, "text": "a"}, {"bytes": b"\xff"}])
 def test_who_sends_no_message_is_taken_for_gone(monkeypatch, frame):
     assert received(monkeypatch, "local", {"type": "websocket.receive", **frame}) == [1003]

@@ -170,3 +170,12 @@ def check(queue, tickets, slots, real):
             and (t.session is None or t.session not in owners)
             and (free_real or not t.is_real)
         ]
+
+
+def test_one_that_has_left_has_no_place_and_may_not_work():
+    queue = Queue(1)
+    ticket = queue.join(None)
+    queue.leave(ticket)
+    assert not queue.may_work(ticket)
+    with pytest.raises(LookupError):
+        queue.place(ticket)

@@ -200,3 +200,18 @@ def test_bytes_are_those_of_arrays_and_tensors_wherever_they_are():
     numbers, tensor = np.zeros(5, np.float32), torch.zeros(3, dtype=torch.float64)
     result = SimpleNamespace(a=numbers, more={"b": [tensor, (numbers, 1)]}, word="x")
     assert _bytes_of(("name", result)) == 20 + 24 + 20
+
+
+def test_what_somebody_looks_at_is_not_emptied_for_others(session, state):
+    watched = counted(2, "page_watched")
+    watched.start()
+    assert watched.wait(PATIENCE)
+    watched.shown_by("stage")
+    others = []
+    for number in range(MOST_KEPT + 5):
+        others.append(counted(1, f"page_{number}"))
+        others[-1].start()
+        assert others[-1].wait(PATIENCE)
+        others[-1].shown_by("gone")
+    assert watched.results == [0, 1]
+    assert sum(not other.is_idle for other in others) == MOST_KEPT

@@ -134,3 +134,9 @@ def test_almost_formulas_too(text):
     except InputError:
         return
     assert formula(*POINTS.unbind(-1)).shape == (3,)
+
+
+@pytest.mark.parametrize("text", ["x#y", "x + 1_0*y", "x^2 # + y", "#", "1_000"])
+def test_what_python_alone_reads_otherwise_is_refused(text):
+    with pytest.raises(InputError, match="not a formula"):
+        parse(text)

@@ -144,3 +144,9 @@ def test_bad_comparisons_are_refused(rows, sentence):
 def test_a_ridge_that_is_none(ridge):
     with pytest.raises(InputError):
         fit(read_comparisons([("A", "B", "1")]), ridge)
+
+
+@pytest.mark.parametrize("text", ["A>B>C:2", "A>>B", "A>B>"])
+def test_a_comparison_has_two_sides(text):
+    with pytest.raises(InputError, match="no > in it"):
+        read_comparisons(parse_comparisons(text))

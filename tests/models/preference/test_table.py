@@ -160,3 +160,26 @@ def test_an_address_with_too_few_or_too_many_cells():
     with pytest.raises(InputError, match="Row 1, column rejected_length: '1 2' is not a finite"):
         read_pairs(parse_text("-1,-2,-1,-2,1,1,2"))
     assert parse_text(" ; ;") == ()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"chosen,rejected,ref_chosen,ref_rejected\n[-1.5],[-2],[-1],[-3]",
+        b'[{"chosen": [-1.5], "rejected": [-2], "ref_chosen": [-1], "ref_rejected": [-3]}]',
+    ],
+)
+def test_a_list_of_one_token_says_its_length_as_longer_ones_do(data):
+    (row,) = parse_file(data)
+    assert row == ("-1.5", "-2", "-1", "-3", "1", "1")
+    assert read_pairs((row,)).chosen_length.tolist() == [1]
+
+
+def test_a_sum_still_needs_its_length():
+    rows = parse_file(b"chosen,rejected,ref_chosen,ref_rejected\n-1.5,-2,-1,-3")
+    with pytest.raises(InputError, match="chosen_length"):
+        read_pairs(rows)
+
+
+def test_a_formula_in_the_table_leaves_as_text():
+    assert b"'=HYPERLINK" in write_csv((("=HYPERLINK(1)", "-2", "-1", "-2", "1", "1"),))
