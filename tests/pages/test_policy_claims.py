@@ -18,7 +18,15 @@ from models.policy.gae import advantages as gae
 from models.policy.group_advantages import METHODS, advantages
 from models.policy.kl_estimators import gradient_of, pair, true_gradients, value_of
 from models.policy.libraries import LIBRARIES
-from models.policy.losses import AGGREGATIONS, Rollout, gradients, kl_terms
+from models.policy.losses import (
+    AGGREGATIONS,
+    Rollout,
+    gradients,
+    is_clipped,
+    kl_terms,
+    ratios,
+    token_weights,
+)
 from tests.pages.screen import all_links
 
 LENGTHS = ("10", "40, 120, 90, 60", "3, 3, 3, 200")
@@ -337,3 +345,19 @@ def test_the_clip_binds_on_the_side_that_the_advantage_pushes_to(advantage, rati
     assert bool((policy == 0).all()) == binds
     if advantage < 0 and ratio > 1:
         assert float(policy) == pytest.approx(ratio)  # the full, even growing, gradient
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.2, 0.2), (0.0, 0.0), (0.01, 0.28)])
+def test_with_one_update_a_batch_nothing_is_ever_clipped(low, high):
+    """trl#3120, #3757: the ratio is 1, so the clip share is exactly 0, always."""
+    rollout = LossOfZero.at(tokens="3, 9, 1, 4").rollouts(1)[0]
+    loss = replace(LossOfZero.at().loss, epsilon_low=low, epsilon_high=high)
+    assert not is_clipped(ratios(rollout, "token"), rollout.advantages, loss).any()
+
+
+def test_a_constant_length_divides_by_the_batch_as_well():
+    """verl#3741: answers of 3 and 5 tokens with loss 1, L = 10: .8 summed, .4 as TRL's mean of answers."""
+    mask = (torch.arange(5) < torch.tensor([[3], [5]])).double()
+    weights = token_weights(mask, "constant", 10)
+    assert float(weights.sum()) == pytest.approx(0.4)
+    assert float(2 * weights.sum()) == pytest.approx(0.8)
