@@ -11,12 +11,14 @@ from components.panels.policy.conventions import LibraryConventions, advantages_
 from components.panels.policy.conventions import settings_table as library_table
 from components.panels.policy.gae import GeneralisedAdvantages
 from components.panels.policy.group import GroupCalculator, average_table
+from components.panels.policy.learning import LiveLearning
 from components.panels.policy.zero_loss import LossOfZero, verdict
 from components.panels.policy.zero_loss import surrogate_check as zero_check
 from models.policy.dead_groups import dead_share, deadness
 from models.policy.gae import advantages as gae
 from models.policy.group_advantages import METHODS, advantages
 from models.policy.kl_estimators import gradient_of, pair, true_gradients, value_of
+from models.policy.lab import train as learn
 from models.policy.libraries import LIBRARIES
 from models.policy.losses import (
     AGGREGATIONS,
@@ -361,3 +363,29 @@ def test_a_constant_length_divides_by_the_batch_as_well():
     weights = token_weights(mask, "constant", 10)
     assert float(weights.sum()) == pytest.approx(0.4)
     assert float(2 * weights.sum()) == pytest.approx(0.8)
+
+
+# Learning
+
+
+@pytest.mark.parametrize("seed", [0, 7])
+def test_wrong_answers_stay_longer_where_each_answer_is_averaged_first(seed):
+    """The link rewards right answers alone, so that nothing but the average speaks for length."""
+    (query,) = {link.query for link in all_links("policy") if "policy_task=right" in link.query}
+    view = LiveLearning.from_query(query).with_(seed=seed)
+    assert view.task == "right"
+    steps = list(learn(view.lab))
+    lengths = torch.stack([step.wrong_length for step in steps]).nan_to_num()
+    counted = torch.stack([1 - step.right for step in steps])  # late in the run few are wrong
+    early = (lengths * counted)[20:40].sum((0, 2)) / counted[20:40].sum((0, 2))
+    grpo, *others = early.tolist()
+    assert view.algorithms[0] == "GRPO"
+    assert grpo > 1.1 * max(others)
+    assert grpo > float(steps[0].wrong_length.mean())  # it grows first
+
+
+@pytest.mark.parametrize("epochs", [1, 6])
+def test_the_clip_does_not_keep_ratios_inside(epochs):
+    view = LiveLearning.at(algorithms=("GRPO",), epochs=epochs, lab_steps=30)
+    share = [float(step.clipped.mean()) for step in learn(view.lab)]
+    assert (max(share) > 0.01) == (epochs > 1)

@@ -184,7 +184,8 @@ def why_nothing(library: str, method: str, groups: Groups) -> str:
     """Why a library gives no number for a method and these groups."""
     there = in_library(library, method)
     if there is None:
-        return _(REMARKS.get((library, method), mark("not there")))
+        remark = REMARKS.get((library, method))
+        return _(remark) if remark else _("not there")
     if there.equal_groups and groups.is_ragged:
         return _("takes groups of one size only")
     assert not takes(there, groups.lengths, groups.mask)
