@@ -8,11 +8,10 @@ import plotly.graph_objects as go
 import streamlit as st
 import torch
 from pandas.io.formats.style import Styler
-from torch.nn.functional import layer_norm
 
 from components.figures.curves import Curve, curves
 from components.lesson_parts import note
-from components.panels.policy.settings import TakesMethod, method_label
+from components.panels.policy.settings import TakesMethod, method_label, normed_by_torch
 from components.panels.policy.table import HasTable
 from components.settings import slider
 from components.stage import Block, Plot, Stage
@@ -228,7 +227,7 @@ def layer_norm_gap(convention: Convention, groups: Groups, values: torch.Tensor)
         if size > 1:
             row = rewards[:size]
             sigma = row.std(correction=convention.ddof)
-            theirs = layer_norm(row, (size,), eps=1e-20) * row.std(correction=0)
+            theirs = normed_by_torch(row) * row.std(correction=0)
             gap = max(gap, float((theirs / denominators(convention, sigma) - made[:size]).abs().max()))
     return gap
 
