@@ -44,8 +44,10 @@ def pair_axis(count: int) -> dict[str, Any]:
     }
 
 
-def implicit_rewards(chosen: np.ndarray, rejected: np.ndarray, height: int = 330) -> go.Figure:
-    """β Δ of both answers of every pair, joined; pairs in the wrong order have a dotted line."""
+def implicit_rewards(
+    chosen: np.ndarray, rejected: np.ndarray, title: str = "", height: int = 330
+) -> go.Figure:
+    """Rewards of both answers of every pair, joined; pairs in the wrong order have a dotted line."""
     chosen, rejected = chosen[:MOST_DRAWN].astype(np.float32), rejected[:MOST_DRAWN].astype(np.float32)
     place = np.arange(1, len(chosen) + 1, dtype=np.float32)
     gap = np.full_like(chosen, np.nan)
@@ -84,7 +86,7 @@ def implicit_rewards(chosen: np.ndarray, rejected: np.ndarray, height: int = 330
         [*lines, *points],
         height,
         xaxis=pair_axis(len(chosen)),
-        yaxis={"title": {"text": _("Implicit reward β·Δ (nats)")}, "range": [-top, top]},
+        yaxis={"title": {"text": title or _("Implicit reward β·Δ (nats)")}, "range": [-top, top]},
     )
 
 

@@ -103,10 +103,10 @@ def dora_weight(
     """Return m ⊙ (W₀ + ΔW) / ‖W₀ + ΔW‖, one magnitude and one norm per output row (DoRA, eq. 5).
 
     With m = ‖W₀‖ at the start this is W₀ itself. ``detach_norm`` treats the norm as a constant in the
-    gradient (DoRA, section 4.3), as peft does.
+    gradient (DoRA, section 4.3), as peft does. A row of zeros stays one (peft 0.21 divides 0 by 0).
     """
     direction = weight + delta
-    norm = direction.norm(dim=-1, keepdim=True)
+    norm = direction.norm(dim=-1, keepdim=True).clamp(min=torch.finfo(direction.dtype).tiny)
     return magnitude[..., None] * direction / (norm.detach() if detach_norm else norm)
 
 

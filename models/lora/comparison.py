@@ -32,8 +32,13 @@ def grid(
     )
 
 
-def floor_of(task: Task, run: Run, recipe: Recipe) -> float:
-    """The least loss that a run's rank can reach, from its own base weight (Eckart–Young)."""
+def floor_of(task: Task, run: Run, recipe: Recipe) -> float | None:
+    """The least loss that a run's rank can reach, from its own base weight (Eckart–Young).
+
+    None with DoRA: its magnitudes stretch the rows of W₀ + s·B·A, so that the change is of any rank.
+    """
+    if recipe.dora:
+        return None
     drawn = problem(task, run.seed)
     s = scale(recipe.alpha, run.rank, recipe.scaling)
     generator = torch.Generator().manual_seed(1_000 + run.seed)
@@ -172,7 +177,7 @@ def trained_by_torch(
 ) -> Float[Tensor, " steps"]:
     """The losses of one adapter's run by torch's autograd and optimizer: what the batch is checked against.
 
-    Without DoRA; drawn in float32 and computed in ``dtype``. Raises InputError as ``train`` does.
+    Drawn in float32 and computed in ``dtype``. Raises InputError as ``train`` does.
     """
     check_runs(task, (run,), recipe)
     drawn = problem(task, run.seed)
@@ -186,12 +191,18 @@ def trained_by_torch(
         {"params": [a], "lr": run.learning_rate},
         {"params": [b], "lr": run.learning_rate * recipe.ratio},
     ]
+    magnitude = drawn.weight.norm(dim=1, keepdim=True).to(dtype, copy=True).requires_grad_()
+    if recipe.dora:
+        groups[1]["params"].append(magnitude)
     optimizer: torch.optim.Optimizer = torch.optim.SGD(groups)
     if recipe.optimizer == "adam":
         optimizer = torch.optim.Adam(groups, eps=recipe.epsilon)
     losses = []
     for _step in range(recipe.steps + 1):
-        error = base + s * b @ a - weight - change
+        adapted = base + s * b @ a
+        if recipe.dora:
+            adapted = magnitude * adapted / adapted.norm(dim=1, keepdim=True).detach()
+        error = adapted - weight - change
         loss = error.square().sum() / change.square().sum()
         losses.append(loss.detach())
         optimizer.zero_grad()

@@ -56,7 +56,7 @@ class Recipe:
     scaling: Scaling = "alpha/r"
     steps: int = 200
     optimizer: Optimizer = "adam"
-    ratio: float = 1.0  # LoRA+: B learns this many times faster than A
+    ratio: float = 1.0  # LoRA+: B, and DoRA's magnitudes, learn this many times faster than A
     dora: bool = False
     epsilon: float = 1e-8  # Adam's
 
@@ -165,7 +165,7 @@ class Batch:
             self.target, self.rates = torch.stack(targets), [rates, rates * recipe.ratio]
             if recipe.dora:
                 self.parameters.append(self.weight.norm(dim=-1)[..., None])
-                self.rates.append(rates)
+                self.rates.append(rates * recipe.ratio)  # as peft's LoRA+, with all that is no matrix
         self._convert(dtype)
         self.moments = [(torch.zeros_like(p), torch.zeros_like(p)) for p in self.parameters]
 

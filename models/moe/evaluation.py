@@ -76,5 +76,7 @@ def mixture_figures(
 
 
 def expert_count(network: Network) -> int:
-    """N: rows of the first router's weight."""
-    return len(routers(network)[0].get_parameter("weight"))
+    """N of the first router: as it says, or the rows of its weight."""
+    gate = routers(network)[0]
+    stated = getattr(gate, "num_experts", None)
+    return int(stated) if stated is not None else len(next(gate.parameters()))

@@ -34,11 +34,13 @@ class Grouping:
     """Node-limited routing: experts stand in ``groups``, and a token may use ``kept`` of them.
 
     A group's score is the sum of its two best biased scores. Source: DeepSeek-V3 (arXiv:2412.19437),
-    section 2.1.2; ``n_group`` and ``topk_group`` of transformers' DeepseekV3Config.
+    section 2.1.2; ``n_group`` and ``topk_group`` of transformers' DeepseekV3Config. In DeepSeek-V2 it
+    is the best score alone.
     """
 
     groups: int = 1
     kept: int = 1
+    counted: int = 2  # best experts of a group that make its score: 2 or 1
 
     def check(self, experts: int, chosen: int) -> None:
         """Raise InputError unless the groups divide the experts and hold enough of them."""
@@ -55,7 +57,7 @@ class Grouping:
                 groups=self.groups,
             )
         size = experts // self.groups
-        if self.groups > 1 and size < 2:
+        if self.groups > 1 and size < self.counted:
             raise InputError("A group's score is that of its two best experts, so it needs two of them.")
         if self.kept * size < chosen:
             raise InputError(
@@ -138,8 +140,10 @@ def open_experts(
     if grouping.groups == grouping.kept:
         return torch.ones(tokens, experts, dtype=torch.bool)
     first, place = grouped.max(-1, keepdim=True)  # two maxima are four times as fast as topk(2)
-    second = grouped.scatter(-1, place, -torch.inf).amax(-1)
-    best = (first.squeeze(-1) + second).topk(grouping.kept, dim=-1, sorted=False).indices
+    score = first.squeeze(-1)
+    if grouping.counted == 2:
+        score = score + grouped.scatter(-1, place, -torch.inf).amax(-1)
+    best = score.topk(grouping.kept, dim=-1, sorted=False).indices
     is_open = torch.zeros(tokens, grouping.groups, dtype=torch.bool).scatter(1, best, True)
     return is_open.repeat_interleave(experts // grouping.groups, dim=1)
 

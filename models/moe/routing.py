@@ -16,7 +16,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from models.errors import InputError
-from models.moe.routers import Grouping, Routing, sigmoid_routing, softmax_routing
+from models.moe.router_rules import Rule, difference, rule_of
+from models.moe.routers import Routing
 from models.networks.loading import Network
 from models.networks.tokens import labels, tokenize
 from models.numerics.token_losses import token_losses
@@ -24,6 +25,7 @@ from models.runtime.settings import settings
 
 ROUTER_NAMES = ("gate", "router")  # what transformers calls the module beside the experts
 WINDOWS_AT_ONCE = 16
+DIFFERENT, DIFFERENT_IN_HALF = 1e-4, 0.05  # of weights: more is another rule, less may be rounding
 
 Silenced = frozenset[tuple[int, int]]  # (router, expert) pairs; routers are counted from 0
 RouterParts = tuple[Tensor, Tensor, Tensor]  # logits, weights, chosen experts
@@ -78,6 +80,8 @@ class _Recorder:
 
 _recorder: ContextVar[_Recorder | None] = ContextVar("routing", default=None)
 _hooked: WeakKeyDictionary[nn.Module, list[nn.Module]] = WeakKeyDictionary()
+_rules: WeakKeyDictionary[nn.Module, tuple[Rule, ...]] = WeakKeyDictionary()
+_followed: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()  # whose routers were seen to obey
 _lock = Lock()
 
 
@@ -88,11 +92,13 @@ def routers(network: Network) -> list[nn.Module]:
     """
     with _lock:
         if network.model not in _hooked:
-            found = [
-                module
+            blocks = [
+                (network.model.get_submodule(path.rpartition(".")[0]), module)
                 for path, module in network.model.named_modules()
                 if path.rpartition(".")[2] in ROUTER_NAMES and _stands_beside_experts(network.model, path)
             ]
+            found = [module for _block, module in blocks]
+            _rules[network.model] = tuple(_known_rule(network, block, gate) for block, gate in blocks)
             for index, module in enumerate(found):
                 module.register_forward_hook(_after_router(index))
             _hooked[network.model] = found
@@ -103,6 +109,18 @@ def routers(network: Network) -> list[nn.Module]:
             name=network.entry.name,
         )
     return _hooked[network.model]
+
+
+def _known_rule(network: Network, block: nn.Module, gate: nn.Module) -> Rule:
+    rule = rule_of(gate, block)
+    if rule is None:
+        raise InputError(
+            "{name} routes by {router}, a rule that Loupe does not explain; choose a mixture of experts "
+            "such as loupe-moe, OLMoE or Qwen3-MoE.",
+            name=network.entry.name,
+            router=type(gate).__name__,
+        )
+    return rule
 
 
 def _stands_beside_experts(model: nn.Module, path: str) -> bool:
@@ -155,6 +173,7 @@ def _forward(
     with _routing(silenced) as recorder, torch.inference_mode():
         logits = network.model(windows.to(network.device), use_cache=False).logits.float().cpu()
     layers = [_layer(*recorder.outputs[index]) for index in range(len(found))]
+    _check_rules(network, layers)
     for router, expert in sorted(silenced):
         if router >= len(found) or expert >= layers[router].experts:
             raise InputError(
@@ -164,6 +183,23 @@ def _forward(
                 routers=len(found),
             )
     return layers, logits
+
+
+def _check_rules(network: Network, layers: list[LayerRouting]) -> None:
+    """Raise InputError on a router that was seen to route by another rule than its family's."""
+    if network.model in _followed:
+        return
+    dtype = next(network.model.parameters()).dtype
+    most = DIFFERENT if dtype == torch.float32 else DIFFERENT_IN_HALF
+    for router, layer in enumerate(layers):
+        if not difference_from_rule(network, router, layer) <= most:
+            raise InputError(
+                "Router {router} of {name} does not route by the rule of its family; Loupe cannot "
+                "explain it.",
+                router=router,
+                name=network.entry.name,
+            )
+    _followed[network.model] = True
 
 
 def _layer(logits: Tensor, weights: Tensor, chosen: Tensor) -> LayerRouting:
@@ -238,30 +274,22 @@ def _start_token(network: Network) -> int | None:
     return ids[0] if len(ids) > len(plain) and ids[1:] == plain else None
 
 
+def rules(network: Network) -> tuple[Rule, ...]:
+    """The rule of each router. Raises InputError as ``routers`` does."""
+    routers(network)
+    return _rules[network.model]
+
+
 def selection_bias(network: Network) -> tuple[Float[Tensor, " experts"] | None, ...]:
     """The bias that each router adds for the choice only; None where it has none."""
-    biases = [getattr(router, "e_score_correction_bias", None) for router in routers(network)]
-    return tuple(None if bias is None else bias.detach().float().cpu() for bias in biases)
+    return tuple(rule.bias for rule in rules(network))
 
 
 def routed_by_rule(network: Network, router: int, layer: LayerRouting) -> Routing:
-    """The same logits through models.moe.routers, by the settings that the network's router carries."""
-    gate = routers(network)[router]
-    chosen = layer.chosen.shape[1]
-    bias = selection_bias(network)[router]
-    if bias is None:
-        # Mixtral's router has no such setting: it always renormalises
-        return softmax_routing(layer.logits, chosen, bool(getattr(gate, "norm_topk_prob", True)))
-    grouping = Grouping(getattr(gate, "num_group", 1), getattr(gate, "topk_group", 1))
-    factor = float(getattr(gate, "routed_scaling_factor", 1.0))
-    return sigmoid_routing(layer.logits, chosen, bias, grouping, bool(gate.norm_topk_prob), factor)
+    """The same logits through the rule of this router's family."""
+    return rules(network)[router].route(layer.logits, layer.chosen.shape[1])
 
 
 def difference_from_rule(network: Network, router: int, layer: LayerRouting) -> float:
     """Largest difference of weights between the router and its rule; infinite if the choice differs."""
-    rule = routed_by_rule(network, router, layer)
-    ours = torch.zeros_like(layer.logits).scatter(1, rule.chosen, rule.weights)
-    theirs = torch.zeros_like(layer.logits).scatter(1, layer.chosen, layer.weights)
-    if not torch.equal(ours > 0, theirs > 0):
-        return float("inf")
-    return float((ours - theirs).abs().max())
+    return difference(rules(network)[router], layer.logits, layer.chosen, layer.weights)

@@ -1,4 +1,8 @@
-"""Learning-rate schedules as a factor on the learning rate: torch.optim.lr_scheduler's formulas."""
+"""Learning-rate schedules as a factor on the learning rate.
+
+Cosine and steps are those of torch.optim.lr_scheduler. The warm-up is our own choice: it begins above 0,
+so that no step is lost, where transformers' begins with a step at learning rate 0.
+"""
 
 import math
 from dataclasses import dataclass

@@ -1,5 +1,7 @@
 """Generalised advantage estimation: a critic's values, temporal differences, and λ between them."""
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -8,19 +10,28 @@ from models.errors import InputError
 
 
 def temporal_differences(
-    rewards: Float[Tensor, " steps"], values: Float[Tensor, " steps"], discount: float
+    rewards: Float[Tensor, " steps"], values: Float[Tensor, " steps"], discount: float, after: float = 0.0
 ) -> Float[Tensor, " steps"]:
-    """δ_t = r_t + γ V_(t+1) − V_t, with V = 0 after the last step."""
-    following = torch.cat([values[1:], values.new_zeros(1)])
+    """δ_t = r_t + γ V_(t+1) − V_t.
+
+    ``after`` is V behind the last step: 0 where the episode ended, whatever state comes next; the
+    critic's value of the cut-off state where a limit of time or tokens ended the recording only.
+    """
+    following = torch.cat([values[1:], values.new_full((1,), after)])
     return rewards + discount * following - values
 
 
 def advantages(
-    rewards: Float[Tensor, " steps"], values: Float[Tensor, " values"], discount: float, decay: float
+    rewards: Float[Tensor, " steps"],
+    values: Float[Tensor, " values"],
+    discount: float,
+    decay: float,
+    after: float = 0.0,
 ) -> Float[Tensor, " steps"]:
     """A_t = δ_t + γλ A_(t+1) (Schulman et al. 2016, arXiv 1506.02438, eq. 16).
 
     ``discount`` is γ, ``decay`` λ: 0 trusts the critic (one-step TD), 1 only the rewards (Monte Carlo).
+    ``after`` is V behind the last step, as in ``temporal_differences``.
     Raises InputError unless both lie in [0, 1] and all numbers are finite.
     """
     if not (0 <= discount <= 1 and 0 <= decay <= 1):
@@ -31,9 +42,9 @@ def advantages(
             rewards=len(rewards),
             values=len(values),
         )
-    if not (rewards.isfinite().all() and values.isfinite().all()):
+    if not (rewards.isfinite().all() and values.isfinite().all() and math.isfinite(after)):
         raise InputError("Rewards and values must be finite numbers.")
-    deltas = temporal_differences(rewards, values, discount)
+    deltas = temporal_differences(rewards, values, discount, after)
     found, running = torch.empty_like(deltas), deltas.new_zeros(())
     for step in range(len(deltas) - 1, -1, -1):
         running = deltas[step] + discount * decay * running

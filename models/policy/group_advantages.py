@@ -1,7 +1,7 @@
-"""Advantages of groups of answers: GRPO, Dr. GRPO, RLOO, REINFORCE++ and what libraries make of them."""
+"""Advantages of groups of answers: GRPO, Dr. GRPO, RLOO, REINFORCE++, by conventions that differ."""
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -44,42 +44,6 @@ METHODS: dict[str, Convention] = {
     "reinforce++": Convention("none", "whiten", by_token=True),  # Hu 2025, arXiv 2501.03262
     "reinforce++ baseline": Convention("group", "whiten", by_token=True),
 }
-LIBRARIES = ("TRL 1.16", "verl", "OpenRLHF")
-
-
-def convention_of(library: str, method: str) -> Convention | None:
-    """A library's way with a method; None where it has none.
-
-    TRL 1.16: trl/trainer/{grpo,rloo}_trainer.py; verl (January 2026): verl/trainer/ppo/core_algos.py;
-    OpenRLHF (August 2026): openrlhf/trainer/ppo_utils/experience_maker.py.
-    """
-    own = METHODS[method]
-    if library == "TRL 1.16":
-        return None if method.startswith("reinforce") else own
-    if library == "verl":
-        return None if method == "batch" else replace(own, single="raw", **_VERL[own.scale])
-    return None if method == "batch" else replace(own, single="undefined", **_OPENRLHF[own.scale])
-
-
-_VERL: dict[str, dict[str, Any]] = {
-    "none": {},
-    "group": {"epsilon": 1e-6},
-    "whiten": {"epsilon": 1e-8, "epsilon_in": "variance"},
-}
-_OPENRLHF: dict[str, dict[str, Any]] = {
-    "none": {},
-    "group": {"epsilon": 1e-9},
-    "whiten": {"epsilon": 1e-8, "epsilon_in": "clamp", "ddof": 0},
-}
-
-
-def needs_equal_groups(library: str, method: str) -> bool:
-    """Whether a library lays rewards out by one group size, so that groups of several sizes do not fit.
-
-    TRL and OpenRLHF reshape to (−1, G) for every method with a group's statistics; verl goes by each
-    prompt's id. Sources as in ``convention_of``.
-    """
-    return library == "TRL 1.16" or (library == "OpenRLHF" and METHODS[method].baseline != "none")
 
 
 def advantages(

@@ -15,6 +15,8 @@ from models.preference.losses import (
     smoothed,
 )
 
+CERTAIN = 1e-15  # nats by token
+
 
 def cdpo(pairs: Pairs, settings: LossSettings) -> Losses:
     """Conservative DPO: −(1−ε) log σ(z) − ε log σ(−z) (Mitchell 2023)."""
@@ -33,7 +35,8 @@ def orpo(pairs: Pairs, settings: LossSettings) -> Losses:
 
     odds(y) = p̄ / (1 − p̄) with p̄ = exp(log π(y)/|y|), the geometric mean of the tokens' probabilities.
     """
-    return -pairs.chosen / pairs.chosen_length - settings.odds_weight * logsigmoid(log_odds_ratio(pairs))
+    likelihood = pairs.chosen / pairs.chosen_length
+    return 0.0 - likelihood - settings.odds_weight * logsigmoid(log_odds_ratio(pairs))
 
 
 def log_odds_ratio(pairs: Pairs) -> Float[Tensor, " pair"]:
@@ -43,8 +46,11 @@ def log_odds_ratio(pairs: Pairs) -> Float[Tensor, " pair"]:
 
 
 def _log1mexp(x: Tensor) -> Tensor:
-    """Ln(1 − e^x) for x < 0; expm1 keeps the digits where e^x is near 1."""
-    return torch.log(-torch.expm1(x))
+    """Ln(1 − e^x) for x < 0; expm1 keeps the digits where e^x is near 1.
+
+    A certain answer (x = 0) has infinite odds: it counts as 1e-15 below, so that they stay finite.
+    """
+    return torch.log(-torch.expm1(x.clamp(max=-CERTAIN)))
 
 
 def kto(pairs: Pairs, settings: LossSettings) -> Losses:

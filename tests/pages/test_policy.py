@@ -262,6 +262,13 @@ def test_advantages_of_steps_are_gaes():
     [
         ({}, "The loss is 0 and learning goes on"),
         ({"one": "1,1,1"}, "Nothing is learned"),
+        ({"one": "1,1,1", "beta": "0.5"}, "The reward teaches nothing, β·KL does"),
+        ({"one": "1,1,1", "beta": "0.5", "away": "0"}, "Nothing is learned"),
+        ({"one": "0.7", "method": "reinforce"}, "The loss is not 0"),
+        ({"tokens": "40,120,90,60", "aggregation": "sequence_mean"}, "The loss is 0"),
+        ({"tokens": "40,120,90,60", "aggregation": "token_mean"}, "longer answers more weight"),
+        ({"tokens": "40,120,90,60", "aggregation": "constant", "beta": "0.5"}, "longer answers more"),
+        ({"method": "reinforce", "beta": "0.5"}, "do not add up to 0"),
         ({"beta": "0.2"}, "β·KL alone"),
         ({"method": "reinforce"}, "The loss is not 0"),
     ],

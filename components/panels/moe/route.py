@@ -28,12 +28,14 @@ from components.stage import Click, Plot, Row, Stage
 from components.takeaway import Check, checked_against, take_with_you
 from components.words import _, mark
 from models.moe.balance import expert_load, group_load
+from models.moe.router_rules import Rule
 from models.moe.routing import (
+    LayerRouting,
     RoutedText,
     Silenced,
     difference_from_rule,
     routers,
-    selection_bias,
+    rules,
 )
 from models.networks.domains import domain_samples
 from models.networks.loading import load
@@ -161,9 +163,8 @@ def tiles_figure(text: RoutedText, layer: int, token: int) -> go.Figure:
 
 def scores_of(view: Routes, routes: RoutedText) -> tuple[torch.Tensor, torch.Tensor | None]:
     """One token's scores over all experts, and the bias that its choice adds; None where there is none."""
-    bias = selection_bias(load(view.network_name))[view.layer]
-    logits = routes.layers[view.layer].logits[view.token]
-    return (logits.softmax(-1) if bias is None else logits.sigmoid()), bias
+    rule = rules(load(view.network_name))[view.layer]
+    return rule.scores(routes.layers[view.layer].logits[view.token]), rule.bias
 
 
 def gate_figure(view: Routes, routes: RoutedText) -> go.Figure:
@@ -178,19 +179,32 @@ def gate_figure(view: Routes, routes: RoutedText) -> go.Figure:
 
 
 def gate_arithmetic(view: Routes, routes: RoutedText) -> None:
-    """The weights of one token's experts, with their numbers."""
-    scores, bias = scores_of(view, routes)
+    """The weights of one token's experts, with their numbers, by the rule of the router's family."""
+    rule = rules(load(view.network_name))[view.layer]
     layer = routes.layers[view.layer]
-    chosen = layer.chosen[view.token]
-    rule = r"\mathrm{softmax}(z)" if bias is None else r"\sigma(z)"
-    terms = " \\\\ ".join(
-        rf"g_{{{int(expert)}}}&={float(weight):.4f}\quad (s={float(scores[expert]):.4f})"
-        for expert, weight in zip(chosen[:8], layer.weights[view.token][:8], strict=True)
-    )
-    show_formula(
-        rf"\begin{{aligned}} s&={rule},\quad \textstyle\sum_{{i\in K}} s_i="
-        rf"{float(scores[chosen].sum()):.4f} \\ {terms} \end{{aligned}}"
-    )
+    show_formula(written_out(rule, layer, view.token))
+
+
+def written_out(rule: Rule, layer: LayerRouting, token: int) -> str:
+    """Scores, the choice and each weight, as the rule makes them."""
+    chosen = layer.chosen[token]
+    scores = rule.scores(layer.logits[token])
+    total = float(scores[chosen].sum())
+    name = r"\mathrm{softmax}(z)" if rule.kind == "softmax" else r"\sigma(z)"
+    choice = "s" if rule.bias is None else "s+b"
+    lines = [
+        rf"s&={name},\quad K=\text{{{len(chosen)} largest of }}{choice}",
+        rf"\textstyle\sum_{{i\in K}} s_i&={total:.4g}",
+    ]
+    if rule.grouping is not None and rule.grouping.kept < rule.grouping.groups:
+        lines[0] += rf"\text{{ in {rule.grouping.kept} of {rule.grouping.groups} groups}}"
+    front = "" if rule.factor == 1 else rf"{rule.factor:.4g}\cdot "
+    for expert, weight in zip(chosen[:8], layer.weights[token][:8], strict=True):
+        score = f"{float(scores[expert]):.4g}"
+        made = rf"{front}\frac{{{score}}}{{{total:.4g}}}" if rule.renormalise else front + score
+        equals = "" if made == f"{float(weight):.4g}" else rf"={float(weight):.4g}"
+        lines.append(rf"g_{{{int(expert)}}}&={made}{equals}")
+    return r"\begin{aligned} " + r" \\ ".join(lines) + r" \end{aligned}"
 
 
 def load_figure(view: Routes, text: RoutedText) -> go.Figure:

@@ -100,5 +100,5 @@ def corpora(network: str, silenced: Silenced = frozenset()) -> Mapping[str, Rout
 
 def figures(network: str, silenced: Silenced = frozenset()) -> MixtureFigures:
     """Loss and load on each domain's sample."""
-    experts = len(routers(load(network))[0].get_parameter("weight"))
+    experts = expert_count(load(network))
     return figures_of(corpora(network, silenced), experts)

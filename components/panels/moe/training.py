@@ -216,7 +216,12 @@ def draw(view: TrainLayer, seen: Sequence[Step | Outcome], *, faint: bool = Fals
     said = _("MaxVio of the batch")
     over = curves_over_time({said: violation}, every, total, said, top=top, turned=turned)
     task = curves_over_time(
-        {_("loss of the task"): loss}, every, total, _("Loss, as a share of its start"), 1.2, turned
+        {_("loss of the task"): loss},
+        every,
+        total,
+        _("Loss, as a share of that of answering 0"),
+        1.2,
+        turned,
     )
     load = pale(load_figure(steps, total), faint)
     show(

@@ -104,7 +104,8 @@ def table(runs: dict[str, Decayed], trial: DecayTrial) -> pd.DataFrame:
         row = {_("Method"): way_label(way)}
         for number, deviation in enumerate(trial.deviations):
             value = f"{run.mean[-1, number]:.3f} ± {run.deviation[-1, number]:.3f}"
-            row[_("deviation {deviation}").format(deviation=f"{deviation:g}")] = value
+            name = _("deviation {deviation}").format(deviation=f"{deviation:g}")
+            row[f"{name} ({number + 1})" if name in row else name] = value
         rows.append(row)
     alone = f"{decay_only(trial)[-1]:.3f}"
     rows.append(dict.fromkeys(rows[0], alone) | {_("Method"): _("decay alone")})

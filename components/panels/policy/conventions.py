@@ -8,39 +8,41 @@ import plotly.graph_objects as go
 import streamlit as st
 import torch
 from pandas.io.formats.style import Styler
-from torch.nn.functional import batch_norm, layer_norm
 
 from components.figures.curves import Curve, curves
 from components.lesson_parts import note
-from components.panels.policy.settings import TakesMethod, method_label
+from components.panels.policy.settings import TakesMethod, method_label, normed_by_torch
 from components.panels.policy.table import HasTable
 from components.settings import slider
 from components.stage import Block, Plot, Stage
 from components.takeaway import Check, checked_against, take_with_you
 from components.words import _, mark
-from models.policy.group_advantages import (
-    LIBRARIES,
-    advantages,
-    convention_of,
-    needs_equal_groups,
-)
+from models.policy.group_advantages import Convention, advantages
 from models.policy.group_table import Groups, rollout_of
-from models.policy.losses import PolicyLoss, objective
+from models.policy.libraries import (
+    LIBRARIES,
+    OPENRLHF,
+    TRL,
+    VERL,
+    LibraryMethod,
+    convention_of,
+    denominators,
+    in_library,
+    library_advantages,
+    takes,
+)
+from models.policy.losses import objective
 
 DIFFERENT = 1e-4  # of the larger one: cells that differ by more are marked
 GAPS = np.logspace(-8, 0, 120)
 NARROW_GAP, WIDE_GAP = float(GAPS[0]), float(GAPS[-1])
 TABLE_HEIGHT = 540  # pixels, as the figure beside it has on a laptop
 MIDDLE = 1e-4  # gaps beyond have their numbers on the left
-# What each library's loss does by default: TRL's dapo, verl's token-mean with dual clip 3, OpenRLHF's
-# token-level loss; each over all tokens.
-LOSSES = {
-    "TRL 1.16": PolicyLoss(),
-    "verl": PolicyLoss(dual_clip=3.0),
-    "OpenRLHF": PolicyLoss(),
+GAE_DEFAULTS = {TRL: "–", VERL: "1.0", OPENRLHF: "1.0"}  # where a critic is trained along
+# Where a name means something else there, or the method is another trainer's.
+REMARKS = {
+    (OPENRLHF, "reinforce"): mark("not there: its “reinforce” is REINFORCE++"),
 }
-KL_DEFAULTS = {"TRL 1.16": "k3, β = 0", "verl": "k3 ±10 / k1", "OpenRLHF": "k1 ±10"}
-GAE_DEFAULTS = {"TRL 1.16": "–", "verl": "1.0", "OpenRLHF": "1.0"}
 SIDES = ("bottom", "middle", "top")  # of a marker, for each library's number: they often stand close
 
 ByLibrary = dict[str, torch.Tensor | None]
@@ -108,15 +110,11 @@ def pair_advantages(library: str, gaps: np.ndarray) -> np.ndarray:
 
 
 def advantages_by_library(groups: Groups, method: str) -> ByLibrary:
-    """Advantages of every library for the method; None where it has none, or takes no such groups."""
-    made: ByLibrary = {}
-    for library in LIBRARIES:
-        convention = convention_of(library, method)
-        if convention is None or (groups.is_ragged and needs_equal_groups(library, method)):
-            made[library] = None
-        else:
-            made[library] = advantages(groups.rewards, convention, groups.lengths, groups.mask)
-    return made
+    """Advantages of every library for the method; None where it has none, or refuses such groups."""
+    return {
+        library: library_advantages(library, method, groups.rewards, groups.lengths, groups.mask)
+        for library in LIBRARIES
+    }
 
 
 def plain_table(groups: Groups, by_library: ByLibrary) -> pd.DataFrame:
@@ -152,89 +150,111 @@ def marked_table(groups: Groups, by_library: ByLibrary) -> Styler:
 
 def settings_table(method: str, groups: Groups, by_library: ByLibrary) -> pd.DataFrame:
     """What each library sets, and the loss that its default average makes of it."""
-    single = {"zero": "0", "raw": _("the reward itself"), "undefined": _("undefined")}
     rows = []
     for library in LIBRARIES:
-        convention, values = convention_of(library, method), by_library[library]
-        if convention is None or values is None:
-            why = _("not there") if convention is None else _("takes groups of one size only")
-            rows.append({_("Library"): library, _("Method"): why})
+        there, values = in_library(library, method), by_library[library]
+        if there is None or values is None:
+            rows.append({_("Library"): library, _("Method"): why_nothing(library, method, groups)})
             continue
         loss = "–"
         if not values[groups.mask].isnan().any():
-            loss = f"{float(objective(rollout_of(groups, values), LOSSES[library]).total):+.6f}"
+            loss = f"{float(objective(rollout_of(groups, values), there.loss).total):+.6f}"
+        convention, dual = there.convention, there.loss.dual_clip
         divides = convention.scale != "none"
-        dual = LOSSES[library].dual_clip
         rows.append(
             {
                 _("Library"): library,
                 _("Method"): method_label(method),
+                _("Set by"): there.setting,
+                _("Place in its source"): there.place,
                 _("σ of"): ("n − 1" if convention.ddof else "n") if divides else "–",
                 "ε": f"{convention.epsilon:.0e}" if divides else "–",
-                _("A group of one gives"): single[convention.single],
+                _("A group of one gives"): of_one(there),
                 _("Dual clip c"): f"{dual:g}" if dual else _("off"),
                 "GAE λ": GAE_DEFAULTS[library],
-                _("KL, if any"): KL_DEFAULTS[library],
-                _("Loss over all tokens"): loss,
+                _("KL, if any"): there.kl,
+                _("Value of the loss"): loss,
             }
         )
     return pd.DataFrame(rows).fillna("–")
 
 
+def why_nothing(library: str, method: str, groups: Groups) -> str:
+    """Why a library gives no number for a method and these groups."""
+    there = in_library(library, method)
+    if there is None:
+        remark = REMARKS.get((library, method))
+        return _(remark) if remark else _("not there")
+    if there.equal_groups and groups.is_ragged:
+        return _("takes groups of one size only")
+    assert not takes(there, groups.lengths, groups.mask)
+    return _("refuses a batch of one token: its sample variance divides by 0")
+
+
+def of_one(there: LibraryMethod) -> str:
+    """What becomes of a group of one answer, by the same convention as the numbers."""
+    convention = there.convention
+    if convention.baseline == "none":
+        return _("as any other")
+    if convention.single == "undefined":
+        return _("refused")
+    said = "0" if convention.single == "zero" else _("the reward itself")
+    if convention.scale == "whiten":
+        said = _("{value}, then whitened").format(value=said)
+    return said if there.trains_alone else _("{value}; its trainer refuses it").format(value=said)
+
+
 def checks(method: str, groups: Groups, by_library: ByLibrary) -> list[Check]:
-    """Each library's σ and ε again, by torch's normalisations of populations."""
-    if max(groups.sizes) == 1:
-        return []
-    if method == "grpo":
-        return [
-            Check(
-                f"torch.nn.functional.layer_norm, {library}", layer_norm_gap(library, groups, values), 1e-5
-            )
-            for library, values in by_library.items()
-            if values is not None
-        ]
-    if method == "reinforce++":
-        return [
-            Check(
-                f"torch.nn.functional.batch_norm, {library}", batch_norm_gap(library, groups, values), 1e-3
-            )
-            for library, values in by_library.items()
-            if values is not None
-        ]
-    return []
+    """Each library's σ and ε again, by torch's normalisation of a population and NumPy's weights."""
+    made = []
+    for library, values in by_library.items():
+        convention = convention_of(library, method)
+        if values is None or convention is None or values[groups.mask].isnan().any():
+            continue
+        if convention.scale == "group" and max(groups.sizes) > 1:
+            gap = layer_norm_gap(convention, groups, values)
+            made.append(Check(f"torch.nn.functional.layer_norm, {library}", gap, 1e-5))
+        elif convention.scale == "whiten":
+            gap = whitening_gap(convention, groups, values)
+            made.append(Check(f"numpy.average, numpy.cov, {library}", gap, 1e-6))
+    return made
 
 
-def layer_norm_gap(library: str, groups: Groups, values: torch.Tensor) -> float:
+def layer_norm_gap(convention: Convention, groups: Groups, values: torch.Tensor) -> float:
     """Group by group: layer norm divides by the population's deviation, put on the library's scale."""
-    convention, gap = convention_of(library, "grpo"), 0.0
-    assert convention is not None
+    gap = 0.0
     for rewards, made, size in zip(groups.rewards, values, groups.sizes, strict=True):
         if size > 1:
             row = rewards[:size]
             sigma = row.std(correction=convention.ddof)
-            theirs = layer_norm(row, (size,), eps=1e-20) * row.std(correction=0)
-            gap = max(gap, float((theirs / (sigma + convention.epsilon) - made[:size]).abs().max()))
+            theirs = normed_by_torch(row) * row.std(correction=0)
+            gap = max(gap, float((theirs / denominators(convention, sigma) - made[:size]).abs().max()))
     return gap
 
 
-def batch_norm_gap(library: str, groups: Groups, values: torch.Tensor) -> float:
-    """Every token of an answer carries its advantage: batch norm over all of them."""
-    convention = convention_of(library, "reinforce++")
-    assert convention is not None
-    repeats = groups.lengths[groups.mask].long()
-    tokens = groups.rewards[groups.mask].repeat_interleave(repeats)
-    theirs = batch_norm(tokens[:, None], None, None, training=True, eps=1e-8)[:, 0]
-    factor = ((len(tokens) - convention.ddof) / len(tokens)) ** 0.5
-    return float((factor * theirs - values[groups.mask].repeat_interleave(repeats)).abs().max())
+def whitening_gap(convention: Convention, groups: Groups, values: torch.Tensor) -> float:
+    """Every token of an answer carries its reward: NumPy's mean and variance with tokens as weights."""
+    rows = []
+    for rewards, size in zip(groups.rewards, groups.sizes, strict=True):
+        has_mean = convention.baseline == "group" and size > 1
+        rows.append(rewards[:size] - (rewards[:size].mean() if has_mean else 0.0))
+    centred, weights = torch.cat(rows).numpy(), groups.lengths[groups.mask].numpy()
+    count = weights.sum()
+    variance = np.cov(centred, aweights=weights, ddof=0) * count / max(count - convention.ddof, 1)
+    sigma = torch.as_tensor(variance, dtype=torch.float64).sqrt()
+    theirs = (centred - np.average(centred, weights=weights)) / float(denominators(convention, sigma))
+    return float(np.abs(theirs - values[groups.mask].numpy()).max())
 
 
 def snippet(view: LibraryConventions) -> str:
     """Python that repeats the numbers of the marked table."""
     return f"""from models.policy.group_table import read_groups
-from models.policy.group_advantages import LIBRARIES, advantages, convention_of
+from models.policy.libraries import LIBRARIES, library_advantages
 
 groups = read_groups(*{view.grids!r})
 for library in LIBRARIES:
-    if convention := convention_of(library, {view.method!r}):
-        print(library, convention, advantages(groups.rewards, convention, groups.lengths, groups.mask))
+    print(
+        library,
+        library_advantages(library, {view.method!r}, groups.rewards, groups.lengths, groups.mask),
+    )
 """

@@ -19,7 +19,7 @@ from components.takeaway import Check, checked_against, take_with_you
 from components.words import _, mark
 from models.errors import InputError
 from models.policy.gae import advantages, temporal_differences, whitened
-from models.tables import numbers, parse_grid
+from models.tables import number_of, numbers, parse_grid
 
 MOST_STEPS = 64
 LAMBDAS = np.linspace(0, 1, 41)
@@ -52,16 +52,24 @@ class GeneralisedAdvantages(View):
     discount: float = slider(0.0, 1.0, 1.0, label="γ")
     gae_rewards: str = text("0, 0, 0, 0, 0, 1", label=mark("Rewards r by step"), most=2_000)
     gae_values: str = text("0.5, 0.55, 0.4, 0.6, 0.7, 0.8", label=mark("The critic's values V"), most=2_000)
+    after: str = text("0", label=mark("V after the last step (0: the answer ended)"), most=100)
+
+    @property
+    def bootstrap(self) -> float:
+        """V behind the last step. Raises InputError."""
+        return number_of(self.after.strip() or "0", 1, 1)
 
     @property
     def steps(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Rewards and values. Raises InputError."""
         return steps_of(self.gae_rewards, self.gae_values)
 
+    def at_decay(self, decay: float) -> torch.Tensor:
+        """The advantages at a λ: [steps]."""
+        return advantages(*self.steps, self.discount, decay, self.bootstrap)
+
     def stage(self) -> Stage:
-        rewards, values = self.steps
-        bars = step_figure(rewards, values, self.discount, self.decay)
-        lines = decay_figure(rewards, values, self.discount, self.decay)
+        bars, lines = step_figure(self), decay_figure(self)
         return Stage(
             [
                 Plot("gae_steps", bars, _("Temporal differences and advantages by step")),
@@ -75,8 +83,8 @@ class GeneralisedAdvantages(View):
 
     def below(self) -> None:
         rewards, values = self.steps
-        deltas = temporal_differences(rewards, values, self.discount)
-        made = advantages(rewards, values, self.discount, self.decay)
+        deltas = temporal_differences(rewards, values, self.discount, self.bootstrap)
+        made = self.at_decay(self.decay)
         show_formula(first_step(self, deltas, made))
         note(self, "gae")
         table = step_table(rewards, values, deltas, made)
@@ -85,27 +93,28 @@ class GeneralisedAdvantages(View):
         take_with_you(
             self,
             lambda: table,
-            lambda: step_figure(rewards, values, self.discount, self.decay),
-            snippet(rewards, values, self.discount, self.decay),
+            lambda: step_figure(self),
+            snippet(self),
         )
 
 
-def step_figure(rewards: torch.Tensor, values: torch.Tensor, discount: float, decay: float) -> go.Figure:
+def step_figure(view: GeneralisedAdvantages) -> go.Figure:
+    rewards, values = view.steps
     series = {
-        "δ": temporal_differences(rewards, values, discount).numpy(),
-        _("advantage A"): advantages(rewards, values, discount, decay).numpy(),
-        _("A at λ = 1"): advantages(rewards, values, discount, 1.0).numpy(),
+        "δ": temporal_differences(rewards, values, view.discount, view.bootstrap).numpy(),
+        _("advantage A"): view.at_decay(view.decay).numpy(),
+        _("A at λ = 1"): view.at_decay(1.0).numpy(),
     }
     names = [str(step + 1) for step in range(len(rewards))]
     limits = round_limits(*series.values())
     return grouped_bars(series, names, _("By step"), x_title=_("Step"), limits=limits)
 
 
-def decay_figure(rewards: torch.Tensor, values: torch.Tensor, discount: float, decay: float) -> go.Figure:
-    by_decay = np.array([advantages(rewards, values, discount, float(each)).numpy() for each in LAMBDAS])
-    at = advantages(rewards, values, discount, decay).numpy()
+def decay_figure(view: GeneralisedAdvantages) -> go.Figure:
+    by_decay = np.array([view.at_decay(float(each)).numpy() for each in LAMBDAS])
+    decay, at, count = view.decay, view.at_decay(view.decay).numpy(), by_decay.shape[1]
     lines = []
-    for place, step in enumerate(dict.fromkeys((0, len(rewards) // 2, len(rewards) - 1))):
+    for place, step in enumerate(dict.fromkeys((0, count // 2, count - 1))):
         name, look = _("step {number}").format(number=step + 1), FIRST_OF_STEPS + place
         lines += [
             Curve(name, look, LAMBDAS, by_decay[:, step]),
@@ -125,7 +134,7 @@ def decay_figure(rewards: torch.Tensor, values: torch.Tensor, discount: float, d
 def first_step(view: GeneralisedAdvantages, deltas: torch.Tensor, made: torch.Tensor) -> str:
     """The first step's δ and A with their numbers put in."""
     rewards, values = view.steps
-    following = float(values[1]) if len(values) > 1 else 0.0
+    following = float(values[1]) if len(values) > 1 else view.bootstrap
     behind = float(made[1]) if len(made) > 1 else 0.0
     return (
         r"\begin{aligned}\delta_1&=r_1+\gamma V_2-V_1\\"
@@ -161,12 +170,13 @@ def system_check(deltas: torch.Tensor, made: torch.Tensor, factor: float) -> Che
     return Check(what, float((theirs - made).abs().max()), 1e-9)
 
 
-def snippet(rewards: torch.Tensor, values: torch.Tensor, discount: float, decay: float) -> str:
+def snippet(view: GeneralisedAdvantages) -> str:
     """Python that repeats the numbers of the bars."""
+    rewards, values = view.steps
     return f"""import torch
 
 from models.policy.gae import advantages
 
 rewards, values = torch.tensor({rewards.tolist()!r}), torch.tensor({values.tolist()!r})
-print(advantages(rewards, values, {discount!r}, {decay!r}))
+print(advantages(rewards, values, {view.discount!r}, {view.decay!r}, {view.bootstrap!r}))
 """

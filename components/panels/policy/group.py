@@ -7,12 +7,11 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 import torch
-from torch.nn.functional import layer_norm
 
 from components.figures.policy import answer_grid
 from components.formulas import show_formula
 from components.lesson_parts import note
-from components.panels.policy.settings import LongestAnswer, TakesMethod, aggregation_label
+from components.panels.policy.settings import LongestAnswer, TakesMethod, aggregation_label, normed_by_torch
 from components.panels.policy.table import HasTable
 from components.settings import number, one_of, slider, text
 from components.stage import Click, Plot, Stage
@@ -367,7 +366,7 @@ def norm_gap(computed: Computed, convention: Convention) -> float:
             continue
         row = rewards[:size]
         population, sigma = row.std(correction=0), row.std(correction=convention.ddof)
-        theirs = layer_norm(row, (size,), eps=1e-20) * population / (sigma + convention.epsilon)
+        theirs = normed_by_torch(row) * population / (sigma + convention.epsilon)
         gap = max(gap, float((theirs - made[:size]).abs().max()))
     return gap
 

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 
 import streamlit as st
+import torch
+from torch.nn.functional import layer_norm
 
 from components import controls
 from components.panels.network.reading import LABEL_LETTERS, ReadsNetwork
@@ -43,6 +45,16 @@ SHORT_NAMES = {
     "constant": "Dr. GRPO",
     "sequence_sum": "RLOO, LUSPO",
 }
+
+
+def normed_by_torch(row: torch.Tensor) -> torch.Tensor:
+    """Rewards of a group less their mean, over the population's deviation, by torch's layer norm.
+
+    They are brought to deviation 1 before: layer norm adds its ε to a variance that may be smaller.
+    """
+    deviation = row.std(correction=0)
+    scaled = row / deviation if deviation > 0 else row
+    return layer_norm(scaled, (len(row),), eps=1e-20)
 
 
 @dataclass(frozen=True)

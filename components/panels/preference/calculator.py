@@ -12,13 +12,15 @@ from components.figures.preference import implicit_rewards, loss_and_gradient
 from components.formulas import show_formula
 from components.lesson_parts import note
 from components.panels.preference.settings import ExplainsPair, HasLoss, loss_label
+from components.panels.preference.steps import b, steps
 from components.panels.preference.table import TABLE_HEIGHT, HasPairs, pairs_table
 from components.settings import one_of, slider
 from components.stage import Plot, Stage
 from components.takeaway import Check, checked_against, take_with_you
 from components.words import _, mark
 from models.preference.checks import differences
-from models.preference.losses import Graded, Loss, LossSettings, Pairs, dpo_weight, graded, mixture, scores
+from models.preference.logged import BY_MEANS, logged
+from models.preference.losses import Graded, Loss, LossSettings, Pairs, graded, mixture
 from models.preference.relatives import BY_LENGTH, LOSSES
 
 NOTHING = "none"
@@ -91,7 +93,7 @@ class Calculator(ExplainsPair, HasPairs, HasLoss):
         note(self, "calculator")
         pairs, asked = self.table_pairs(), self.asked
         result = graded(asked.function, pairs, asked.settings)
-        batch_metrics(pairs, result, asked.settings.beta)
+        batch_metrics(pairs, result, asked)
         row = min(self.row, len(pairs)) - 1
         left, right = st.columns([2, 3], gap="medium")
         with left:
@@ -109,73 +111,66 @@ class Calculator(ExplainsPair, HasPairs, HasLoss):
 
 def pair_drawings(pairs: Pairs, asked: Asked) -> tuple[go.Figure, go.Figure]:
     found = graded(asked.function, pairs, asked.settings)
-    beta = asked.settings.beta
+    rewards = logged(asked.loss, pairs, asked.settings)
     return (
-        implicit_rewards(beta * pairs.delta_chosen.numpy(), beta * pairs.delta_rejected.numpy()),
+        implicit_rewards(rewards.chosen.numpy(), rewards.rejected.numpy(), reward_title(asked.loss)),
         loss_and_gradient(found.loss.numpy(), found.by_chosen.numpy(), found.by_rejected.numpy()),
     )
 
 
-def batch_metrics(pairs: Pairs, found: Graded, beta: float) -> None:
-    """What a DPO run logs for this batch; each under the name that TRL gives it."""
-    chosen, rejected = beta * pairs.delta_chosen, beta * pairs.delta_rejected
-    logged = {
+def reward_title(loss: str) -> str:
+    """What a trainer of this loss calls a reward."""
+    if loss not in BY_MEANS:
+        return _("Implicit reward β·Δ (nats)")
+    factor = "β" if loss == "simpo" else "λ"
+    return _("Reward {factor}·mean log π (nats by token)").format(factor=factor)
+
+
+def batch_metrics(pairs: Pairs, found: Graded, asked: Asked) -> None:
+    """What a run of the loss's trainer logs for this batch; each under the name that TRL gives it."""
+    made = logged(asked.loss, pairs, asked.settings)
+    shown = {
         "loss": found.loss.mean(),
-        "rewards/chosen": chosen.mean(),
-        "rewards/rejected": rejected.mean(),
-        "rewards/margins": (chosen - rejected).mean(),
-        "rewards/accuracies": (chosen > rejected).double().mean(),
-        "logps/chosen": pairs.chosen.mean(),
+        "rewards/chosen": made.chosen.mean(),
+        "rewards/rejected": made.rejected.mean(),
+        "rewards/margins": made.margin.mean(),
+        "rewards/accuracies": (made.margin > 0).double().mean(),
+        "logps/chosen": made.log_p_chosen.mean(),
     }
-    for column, (name, value) in zip(st.columns(len(logged)), logged.items(), strict=True):
+    for column, (name, value) in zip(st.columns(len(shown)), shown.items(), strict=True):
         column.metric(name, f"{float(value):.4g}")
 
 
 def arithmetic(pairs: Pairs, asked: Asked, found: Graded, row: int) -> None:
-    """One pair: both log-ratios, the margin, σ, loss and gradient, with its numbers put in."""
-    settings = asked.settings
-    chosen, rejected = float(pairs.delta_chosen[row]), float(pairs.delta_rejected[row])
-    first, second = (float(score[row]) for score in scores(pairs, settings))
-    z = settings.beta * (first - second)
+    """One pair: what the loss reads, the steps from there to its value, and its gradient."""
     st.markdown("##### " + _("Pair {number}, step by step").format(number=row + 1))
-    lines = [
-        rf"\Delta_{side}&={float(policy[row]):.4g}-({float(reference[row]):.4g})={delta:.4g}"
-        for side, policy, reference, delta in (
-            ("w", pairs.chosen, pairs.reference_chosen, chosen),
-            ("l", pairs.rejected, pairs.reference_rejected, rejected),
+    own = float(LOSSES[asked.loss](pairs, asked.settings)[row])
+    lines = steps(asked.loss, pairs, asked.settings, row, own)
+    if asked.added != NOTHING:
+        other = float(LOSSES[asked.added](pairs, asked.settings)[row])
+        lines.append(
+            rf"L_{{\text{{all}}}}&={own:.6g}+{asked.weight:.4g}\cdot{b(other)}={float(found.loss[row]):.6g}"
         )
-    ]
-    if settings.divergence != "reverse_kl":
-        lines.append(rf"f'&:\ {chosen:.4g}\to{first:.4g},\quad {rejected:.4g}\to{second:.4g}")
-    lines += [
-        r"z&=\beta\,(s_w-s_l)",
-        rf"&={settings.beta:.4g}\cdot({first:.4g}-({second:.4g}))={z:.4g}",
-        rf"\sigma(-z)&={float(dpo_weight(found.loss.new_tensor([z]))):.6g}",
-    ]
     if asked.loss == "sigmoid" and asked.added == NOTHING:
-        lines += [
-            rf"L&=-\log\sigma(z)={float(found.loss[row]):.6g}",
+        lines.append(
             r"\tfrac{\partial L}{\partial\log\pi_w}&=-\beta\,\sigma(-z)\,\tfrac{ds_w}{d\Delta_w}"
-            rf"={float(found.by_chosen[row]):.6g}",
-        ]
+            rf"={float(found.by_chosen[row]):.6g}"
+        )
     else:
-        lines += [
-            rf"L&={float(found.loss[row]):.6g}",
-            rf"\tfrac{{\partial L}}{{\partial\log\pi_w}}&={float(found.by_chosen[row]):.6g}",
-        ]
+        lines.append(rf"\tfrac{{\partial L}}{{\partial\log\pi_w}}&={float(found.by_chosen[row]):.6g}")
     lines.append(rf"\tfrac{{\partial L}}{{\partial\log\pi_l}}&={float(found.by_rejected[row]):.6g}")
     show_formula(r"\begin{aligned}" + r"\\[3pt]".join(lines) + r"\end{aligned}")
 
 
 def pair_table(pairs: Pairs, asked: Asked, found: Graded) -> pd.DataFrame:
     """Every pair in numbers; gradients are those of its own term."""
-    beta = asked.settings.beta
+    made = logged(asked.loss, pairs, asked.settings)
     columns = {
         "Δ_w": pairs.delta_chosen,
         "Δ_l": pairs.delta_rejected,
-        _("reward w"): beta * pairs.delta_chosen,
-        _("reward l"): beta * pairs.delta_rejected,
-        _("margin"): beta * (pairs.delta_chosen - pairs.delta_rejected),
+        _("reward w"): made.chosen,
+        _("reward l"): made.rejected,
+        _("margin"): made.margin,
         _("loss"): found.loss,
         "∂L/∂log π_w": found.by_chosen,
         "∂L/∂log π_l": found.by_rejected,

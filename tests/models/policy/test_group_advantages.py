@@ -17,14 +17,12 @@ from models.errors import InputError
 from models.policy.group_advantages import (
     GRPO,
     METHODS,
-    Convention,
     advantages,
     baseline,
-    convention_of,
     is_dead,
-    needs_equal_groups,
     soft_overlong,
 )
+from models.policy.libraries import convention_of
 from tests.models.policy.trl_policy import grpo_advantages, rloo_advantages
 
 REWARDS = arrays.arrays(
@@ -188,26 +186,10 @@ def test_a_group_without_an_answer_is_refused_and_one_alone_may_be_undefined():
     assert alone.isnan().tolist() == [[False, False], [True, True]]
 
 
-def test_libraries_that_lay_groups_out_by_one_size_take_no_other():
-    needs = {
-        library: [method for method in METHODS if needs_equal_groups(library, method)]
-        for library in ("TRL 1.16", "verl", "OpenRLHF")
-    }
-    assert needs["TRL 1.16"] == list(METHODS)
-    assert needs["verl"] == []
-    assert set(METHODS) - set(needs["OpenRLHF"]) == {"reinforce", "reinforce++"}
-
-
 def test_without_a_baseline_nothing_is_subtracted():
     rewards = torch.tensor([[1.0, 0.0]])
     assert not baseline(rewards, METHODS["reinforce"]).any()
     assert_close(advantages(rewards, METHODS["reinforce"]), rewards)
-
-
-def test_libraries_say_where_they_have_no_such_method():
-    assert convention_of("TRL 1.16", "reinforce++") is None
-    assert convention_of("verl", "batch") is None
-    assert convention_of("OpenRLHF", "grpo") == Convention(epsilon=1e-9, single="undefined")
 
 
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=9), st.integers(1, 20))
