@@ -1,9 +1,13 @@
 """A page that shows what somebody typed wherever Streamlit reads Markdown: for test_plain.py."""
 
+import sys
+from pathlib import Path
+
 import streamlit as st
 
-from components.refusal import plain
-from tests.components.test_refusal import TYPED
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from components.refusal import plain  # noqa: E402  # found from there alone
+from tests.components.test_refusal import TYPED  # noqa: E402
 
 for number, typed in enumerate(TYPED):
     with st.container(key=f"typed_{number}"):
