@@ -6,8 +6,8 @@ from pathlib import Path
 import streamlit as st
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
-from components.refusal import plain  # noqa: E402  # found from there alone
-from tests.components.test_refusal import TYPED  # noqa: E402
+from components.refusal import plain  # found from there alone
+from tests.components.test_refusal import TYPED
 
 for number, typed in enumerate(TYPED):
     with st.container(key=f"typed_{number}"):
