@@ -85,8 +85,10 @@ async def visits(hosted: Hosted, pages: list[str]) -> list[tuple[Session, str]]:
 async def two_replicas(hosted: Hosted) -> list[Figure]:
     """People on all pages: they move the first slider of theirs, or run a page again that has none."""
     names = [entry.name for entry in PAGES]
-    opened = await visits(hosted, [names[number % len(names)] for number in range(TWO_REPLICAS)])
     chance, errors, taken = random.Random(1), 0, []
+    pages = [names[number % len(names)] for number in range(TWO_REPLICAS)]
+    chance.shuffle(pages)  # nginx deals in turn: else each replica would get every other page
+    opened = await visits(hosted, pages)
     end = time.perf_counter() + LOAD_SECONDS
 
     async def one(session: Session) -> None:

@@ -83,6 +83,8 @@ class Session:
     def _note(self, kind: str, answer: ForwardMsg) -> None:
         if kind == "new_session":
             self.script_hash = answer.new_session.page_script_hash
+        elif kind == "navigation":  # of the page itself: the session's own is the home page's
+            self.script_hash = answer.navigation.page_script_hash
         elif kind == "ref_hash":
             self.held.append(answer.ref_hash)
         elif answer.metadata.cacheable:

@@ -1,8 +1,12 @@
 """A page that shows what somebody typed wherever Streamlit reads Markdown: for test_plain.py."""
 
+import sys
+from pathlib import Path
+
 import streamlit as st
 
-from components.refusal import plain
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from components.refusal import plain  # found from there alone
 from tests.components.test_refusal import TYPED
 
 for number, typed in enumerate(TYPED):
