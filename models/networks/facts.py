@@ -9,6 +9,8 @@ from torch import Tensor
 from models.networks.catalogue import Entry
 from models.networks.loading import Network
 
+SCALES_QUERIES_FIRST = ("OPT", "Esm")
+
 
 @dataclass(frozen=True)
 class NetworkFacts:
@@ -28,6 +30,11 @@ class NetworkFacts:
     rewirable: bool  # whether skip connections and MLPs can be removed
     rope_base: float
     rotary_frequencies: tuple[tuple[float, ...], ...]  # radians a position, float32's values
+
+    @property
+    def scales_queries_first(self) -> bool:
+        """Whether queries are multiplied by 1/√d_k where they are projected, and q·k by 1 (OPT, ESM)."""
+        return self.entry.architecture.startswith(SCALES_QUERIES_FIRST)
 
     @property
     def inverse_frequencies(self) -> tuple[Tensor, ...]:

@@ -54,6 +54,11 @@ def cell_arithmetic(view: ChangesHead) -> None:
     left, right = st.columns(2, gap="medium")
     with left:
         formulas(steps, trace.layers[cell.layer].scale, len(steps.products))
+        if view.facts.scales_queries_first:
+            words = _(
+                "This network multiplies its queries by 1/√d_k before q·k, whose scale is therefore 1."
+            )
+            st.caption(words)
     with right:
         figure = product_bars(steps.products.numpy(), height=200)
         alt = _("Products of query and key, dimension by dimension")

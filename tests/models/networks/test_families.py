@@ -12,6 +12,7 @@ from models.attention.head_view import difference_from_module, difference_from_s
 from models.errors import InputError
 from models.masks.packing import masked_logits
 from models.masks.streaming import decode, stream_logits
+from models.networks.facts import facts_of
 from models.networks.interventions import Intervention, Visible
 from models.networks.key_cache import KeyCache
 from models.networks.loading import load
@@ -101,6 +102,7 @@ CHANGES = {
     "exaone4": {"sliding_window": 8},
     "gemma3_text": {"sliding_window": 8},
 }
+OTHER_SCALES = ("gemma2", "gemma3_text", "granite")  # a number of the configuration
 WITHOUT_HEAD_WIDTH = ("bert", "modernbert", "stablelm", "persimmon", "distilbert", "gpt_neox")
 REFUSED = {
     "bitnet": "is no projection of its heads' outputs",
@@ -195,6 +197,17 @@ def test_a_sink_takes_its_part_of_a_row(folder):
         assert float(sums.max()) < 1.0
         without = masked_softmax(record.scores).probabilities
         assert largest_difference(without, record.probabilities) > 0.01
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_who_scales_queries_before_the_product_is_known(folder, family):
+    """What is handed to attention is q·k's own factor; with the queries' it makes the usual 1/√d_k."""
+    network = load(folder(family))
+    scale = trace(network, TEXT).layers[0].base_scale
+    if facts_of(network).scales_queries_first:
+        assert scale == 1.0
+    elif family not in OTHER_SCALES:
+        assert scale == pytest.approx(network.head_width**-0.5)
 
 
 @pytest.mark.parametrize(("family", "sentence"), REFUSED.items())
