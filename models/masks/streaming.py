@@ -56,6 +56,13 @@ def check_stream(network: Network, tokens: int, cache: KeyCache) -> None:
         raise InputError(
             "There are {count} tokens; this network can stream from 2 to {most}.", count=tokens, most=most
         )
+    if network.changes_beyond is not None and tokens > network.changes_beyond:
+        raise InputError(
+            "The frequencies of {name} change with the length of the text beyond {most} tokens, so that "
+            "keys in a cache no longer fit; at most {most} are streamed.",
+            name=network.entry.name,
+            most=network.changes_beyond,
+        )
     if cache.positions == "cache" and cache.window is not None and not _can_turn(network.model):
         raise InputError(
             "Positions within the cache need rotary positions, whose keys can be turned after the fact; "

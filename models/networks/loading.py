@@ -75,6 +75,19 @@ class Network:
         return float(parameters.get("rope_theta", 10_000.0))
 
     @property
+    def changes_beyond(self) -> int | None:
+        """The length from which rotary frequencies follow that of the batch; None where they never do.
+
+        LongRoPE's two lists and dynamic NTK: a short text beside a long one is turned as the long one is.
+        """
+        parameters = getattr(self.model.config, "rope_parameters", None) or {}
+        kind = parameters.get("rope_type")
+        if kind not in ("longrope", "dynamic") or parameters.get("alpha"):
+            return None
+        trained = parameters.get("original_max_position_embeddings") if kind == "longrope" else None
+        return int(trained or self.model.config.max_position_embeddings)
+
+    @property
     def inverse_frequencies(self) -> tuple[Tensor, ...]:
         """The buffers of rotary frequencies that it holds, as transformers names them."""
         named = self.model.named_buffers()

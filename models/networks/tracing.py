@@ -146,12 +146,15 @@ def trace_batch(
     """Trace several texts in one forward pass, each as ``trace`` does to within rounding.
 
     Shorter texts are filled up at their end, which no earlier token of a causal network can read; an
-    encoder's texts must have the same length. Raises InputError as ``trace`` does, and for texts that
+    encoder's texts must have the same length, and so must those of a network whose frequencies follow the
+    batch's length. Raises InputError as ``trace`` does, and for texts that
     cannot share a pass.
     """
     tokenized = [_read(network, text) for text in texts]
     lengths = {len(one.token_ids) for one in tokenized}
     if len(lengths) > 1 and not (network.entry.kind == "causal" and intervention.fits_any_length):
+        raise InputError("Texts of {lengths} tokens cannot share a pass.", lengths=sorted(lengths))
+    if network.changes_beyond is not None and min(lengths) <= network.changes_beyond < max(lengths):
         raise InputError("Texts of {lengths} tokens cannot share a pass.", lengths=sorted(lengths))
     return _trace(network, tokenized, intervention)
 

@@ -5,7 +5,8 @@ from playwright.sync_api import expect
 from models.runtime.settings import settings
 from tests.browser.driving import button, ready
 
-LONG = "/optimizers?optimizers_view=training&optimizers_training_steps=1000"
+# Minutes of work, so that nobody is done before the last one has come.
+LONG = "/optimizers?optimizers_view=training&optimizers_training_steps=1000&optimizers_layers=12"
 SOON = 15_000  # milliseconds: less than the patience with those who are connected and no longer ask
 
 

@@ -156,6 +156,13 @@ class PaddingABatch(ReadsNetwork):
         arithmetic(self)
         note(self, "padding")
         note(self, "padding_changes")
+        longest = self.batch.batch.input_ids.shape[1]
+        if network.changes_beyond is not None and longest > network.changes_beyond:
+            words = _(
+                "The frequencies of this network follow the length of the batch beyond {most} tokens: "
+                "in this batch they change the logits of shorter rows, whatever is masked."
+            )
+            st.info(words.format(most=network.changes_beyond))
         st.dataframe(cost_table(self.network_name, rows), hide_index=True)
         note(self, "padding_costs")
         checked_against(checks(network, rows))

@@ -17,7 +17,7 @@ from models.networks.interventions import Intervention, Visible
 from models.networks.key_cache import KeyCache
 from models.networks.loading import load
 from models.networks.rotary import before_rotation, rotary_of
-from models.networks.tracing import trace
+from models.networks.tracing import trace, trace_batch
 from models.numerics.comparison import largest_difference
 from models.numerics.masked_softmax import masked_softmax
 from models.rotary.rope import scores_by_pair
@@ -188,6 +188,35 @@ def test_layers_that_rotate_nothing_are_those_that_the_configuration_names(folde
     network = load(folder("smollm3"))
     rotated = [record.rotary is not None for record in trace(network, TEXT).layers]
     assert rotated == [bool(rope) for rope in network.model.config.no_rope_layers]
+
+
+def test_a_network_whose_frequencies_follow_the_length_is_told_apart(build):
+    """LongRoPE turns a short text beside a long one by its long list; a cache keeps keys as they were."""
+    lists = {"short_factor": [1.0] * 6, "long_factor": [4.0] * 6}
+    rope = {
+        "rope_type": "longrope",
+        "rope_theta": 1e4,
+        "original_max_position_embeddings": 12,
+        "factor": 4.0,
+        "partial_rotary_factor": 1.0,
+    }
+    config = config_of("phi3")
+    config.rope_parameters = rope | lists
+    config.max_position_embeddings = 48
+    network = load(str(build(config, spread=0.15)))
+    assert network.changes_beyond == 12
+    long, short = TEXT * 2, "the bell"
+    assert trace(network, long).tokens_shown > 12 >= trace(network, short).tokens_shown
+    with pytest.raises(InputError, match="cannot share a pass"):
+        trace_batch(network, [long, short])
+    alone = trace(network, short)
+    beside = trace_batch(network, [short, "the tide"])[0]
+    assert largest_difference(beside.logits, alone.logits) < 1e-4
+    ids = trace(network, long).token_ids
+    with pytest.raises(InputError, match="at most 12 are streamed"):
+        stream_logits(network, ids, KeyCache())
+    assert stream_logits(network, ids[:12], KeyCache()).shape[0] == 12
+    assert load(str(build(config_of("llama"), spread=0.15))).changes_beyond is None
 
 
 def test_a_sink_takes_its_part_of_a_row(folder):
