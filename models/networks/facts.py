@@ -34,7 +34,7 @@ class NetworkFacts:
     @property
     def scales_queries_first(self) -> bool:
         """Whether queries are multiplied by 1/√d_k where they are projected, and q·k by 1 (OPT, ESM)."""
-        return self.entry.architecture.startswith(SCALES_QUERIES_FIRST)
+        return (self.entry.architecture or "").startswith(SCALES_QUERIES_FIRST)
 
     @property
     def inverse_frequencies(self) -> tuple[Tensor, ...]:

@@ -202,7 +202,7 @@ def test_a_network_whose_frequencies_follow_the_length_is_told_apart(build):
     }
     config = config_of("phi3")
     config.rope_parameters = rope | lists
-    config.max_position_embeddings = 48
+    config.max_position_embeddings, config.original_max_position_embeddings = 48, 12
     network = load(str(build(config, spread=0.15)))
     assert network.changes_beyond == 12
     long, short = TEXT * 2, "the bell"
