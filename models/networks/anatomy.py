@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from models.errors import InputError
-from models.networks.explained import check_explained, is_undone
+from models.networks.explained import is_undone, why_unexplained
 from models.networks.interventions import Intervention
 from models.networks.recording import (
     AttentionCall,
@@ -54,14 +54,14 @@ class Anatomy:
     rewirable: bool  # whether skip connections and MLPs can be removed
     rotary: bool  # whether every layer rotates queries and keys in a way that can be undone
     rotating: frozenset[nn.Module]  # the attention modules that do
+    unexplained: InputError | None  # why its attention is not traced, though the network runs
 
 
 def examine(model: PreTrainedModel, name: str) -> Anatomy:
     """Run one token through the network to see which modules attend, and place the hooks; then four.
 
     Raises InputError where the network does not attend through transformers' attention interface
-    in every layer, once, keeps its output projection in an unknown place, computes no finite number, or
-    computes its attention in a way that a trace would explain wrongly.
+    in every layer, once, keeps its output projection in an unknown place, or computes no finite number.
     """
     output, recorder = _run(model, name, 1)
     _check_layers(model, name, len(recorder.modules))
@@ -78,13 +78,15 @@ def examine(model: PreTrainedModel, name: str) -> Anatomy:
     rotating = {module for module in modules if _is_rotary(module)}
     for module in modules:
         module.register_forward_pre_hook(_before_attention(rotating), with_kwargs=True)
-    few = min(4, getattr(model.config, "max_position_embeddings", 4))
+    few = max(1, min(4, getattr(model.config, "max_position_embeddings", 4)))
     _output, watched = _run(model, name, few)
-    check_explained(watched, projections, name)
+    unexplained = why_unexplained(watched, projections, name)
     rotating &= {call.rotary.module for call in watched.attention if call.rotary and is_undone(call)}
     rewirable = model.config.model_type in (*PRE_NORM, *POST_NORM)
     rotary = rotating == set(modules)
-    return Anatomy(projections, recorder.attention[0].row(0, 1), rewirable, rotary, frozenset(rotating))
+    return Anatomy(
+        projections, recorder.attention[0].row(0, 1), rewirable, rotary, frozenset(rotating), unexplained
+    )
 
 
 def _check_layers(model: PreTrainedModel, name: str, traced: int) -> None:

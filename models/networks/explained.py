@@ -2,7 +2,8 @@
 
 Many architectures attend through the same interface and differ in a detail that it does not show: a gate
 on the heads' outputs, a norm after the rotation, a layer that is handed angles and rotates nothing. Each
-network that is loaded is therefore looked at once, in numbers.
+network that is loaded is therefore looked at once, in numbers; one that is not understood runs, and is
+not traced.
 """
 
 import torch
@@ -17,30 +18,33 @@ from models.rotary.rope import rotate
 EXACT, HALF = 1e-3, 0.05  # of the largest number; the second for networks in 16 bits
 
 
-def check_explained(recorder: Recorder, projections: tuple[nn.Linear | Conv1D, ...], name: str) -> None:
-    """Raise InputError where weights, heads' outputs or the layer's output come about in another way."""
+def why_unexplained(
+    recorder: Recorder, projections: tuple[nn.Linear | Conv1D, ...], name: str
+) -> InputError | None:
+    """The refusal where weights, heads' outputs or the layer's output come about in another way."""
     for call, projected, projection in zip(
         recorder.attention, recorder.projected, projections, strict=True
     ):
         heads = call.row(0, call.query.shape[2])
         if not is_close(weights(heads), heads.probabilities):
-            raise InputError(
+            return InputError(
                 "Loupe cannot explain {name}: its attention weights are no softmax of scaled scores.",
                 name=name,
             )
         repeat = heads.query.shape[0] // heads.key.shape[0]
         value = heads.value.repeat_interleave(repeat, dim=0)
         if not is_close(heads.probabilities.to(value.dtype) @ value, heads.head_output):
-            raise InputError(
+            return InputError(
                 "Loupe cannot explain {name}: its heads put out no weighted means of values.", name=name
             )
         joined = projection(heads.head_output.transpose(0, 1).flatten(1))
         if not is_close(joined, projected[0]):
-            raise InputError(
+            return InputError(
                 "Loupe cannot explain {name}: what its attention writes is no projection of its heads' "
                 "outputs.",
                 name=name,
             )
+    return None
 
 
 def weights(call: AttentionCall) -> Tensor:

@@ -134,8 +134,9 @@ class Trace:
 def trace(network: Network, text: str, intervention: Intervention = NO_INTERVENTION) -> Trace:
     """Trace a text; what does not fit the context or the settings is cut off at a token's end.
 
-    Raises InputError on a text that cannot be read (see models.networks.tokens.tokenize) and on an
-    intervention that does not fit the network or the text.
+    Raises InputError on a text that cannot be read (see models.networks.tokens.tokenize), on an
+    intervention that does not fit the network or the text, and on a network whose attention is not
+    what a trace would say.
     """
     return _trace(network, [_read(network, text)], intervention)[0]
 
@@ -196,6 +197,8 @@ def _check(network: Network, ids: tuple[int, ...], intervention: Intervention) -
 
 
 def _trace(network: Network, texts: list[TokenizedText], intervention: Intervention) -> list[Trace]:
+    if network.anatomy.unexplained is not None:
+        raise network.anatomy.unexplained
     for one in texts:
         _check(network, one.token_ids, intervention)
     longest = max(len(one.token_ids) for one in texts)

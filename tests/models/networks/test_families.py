@@ -242,7 +242,15 @@ def test_who_scales_queries_before_the_product_is_known(folder, family):
 @pytest.mark.parametrize(("family", "sentence"), REFUSED.items())
 def test_what_would_be_explained_wrongly_is_refused(folder, family, sentence):
     with pytest.raises(InputError, match=sentence):
-        load(folder(family))
+        trace(load(folder(family)), TEXT)
+
+
+def test_a_network_that_is_not_traced_still_runs(folder):
+    """Its routers, masks and packed rows can be looked at."""
+    network = load(folder("bitnet"))
+    ids = torch.arange(2, 9)
+    causal = torch.ones(7, 7, dtype=torch.bool).tril()
+    assert masked_logits(network.model, ids, torch.arange(7), causal).isfinite().all()
 
 
 def test_a_mask_of_ours_stays_within_a_layers_own_window(folder):
