@@ -20,6 +20,10 @@ COUNTS = {
     "head_dim": WIDEST,
     "rotary_dim": WIDEST,
     "qk_rope_head_dim": WIDEST,
+    "n_embd": 10**6,
+    "n_head": 10**5,
+    "n_positions": 10**9,
+    "no_rope_layer_interval": MOST_LAYERS,
 }
 
 

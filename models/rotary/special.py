@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from transformers import AutoConfig, PreTrainedConfig
 
+from models.errors import InputError
 from models.rotary.scaling import RopeSettings, ScaledRope
 
 FIXED_BASE = 10_000.0  # in the code of GPT-J and CodeGen
@@ -48,22 +49,33 @@ def special_settings(config: PreTrainedConfig) -> RopeSettings | None:
     scaling a fixed NTK-aware one, base·α^(d/(d−2)). Raises InputError as RopeSettings does.
     """
     if config.model_type in WITH_ROTARY_DIM:
-        width = config.n_embd // config.n_head
-        share = (config.rotary_dim or width) / width
+        width = _whole(config, "n_embd") // _whole(config, "n_head")
+        rotated = width if config.rotary_dim is None else _whole(config, "rotary_dim")
         return RopeSettings(
             "default",
             width,
             rope_theta=FIXED_BASE,
-            longest=config.n_positions,
-            partial_rotary_factor=share,
+            longest=_whole(config, "n_positions"),
+            partial_rotary_factor=rotated / max(width, 1),
         )
     alpha = _alpha(config)
     if alpha is None:
         return None
-    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    base = float(config.rope_parameters["rope_theta"])
-    longest = config.max_position_embeddings
-    return RopeSettings("ntk", width, rope_theta=base, longest=longest, factor=alpha)
+    if getattr(config, "head_dim", None) is not None:
+        width = _whole(config, "head_dim")
+    else:
+        width = _whole(config, "hidden_size") // _whole(config, "num_attention_heads")
+    base, longest = config.rope_parameters.get("rope_theta"), _whole(config, "max_position_embeddings")
+    if isinstance(base, bool) or not isinstance(base, int | float):
+        raise InputError("The field {name} must be a number.", name="rope_theta")
+    return RopeSettings("ntk", width, rope_theta=float(base), longest=longest, factor=alpha)
+
+
+def _whole(config: PreTrainedConfig, name: str) -> int:
+    value = getattr(config, name)
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise InputError("The field {name} must be a whole number.", name=name)
+    return value
 
 
 def special_library(config: PreTrainedConfig) -> ScaledRope | None:
@@ -82,7 +94,8 @@ def special_library(config: PreTrainedConfig) -> ScaledRope | None:
 
 def _alpha(config: PreTrainedConfig) -> float | None:
     parameters = getattr(config, "rope_parameters", None) or {}
-    if not config.model_type.startswith("hunyuan") or parameters.get("rope_type") != "dynamic":
+    if not str(config.model_type).startswith("hunyuan") or parameters.get("rope_type") != "dynamic":
         return None
     alpha = parameters.get("alpha")
-    return float(alpha) if isinstance(alpha, int | float) and alpha else None
+    is_number = isinstance(alpha, int | float) and not isinstance(alpha, bool)
+    return float(alpha) if is_number and alpha else None

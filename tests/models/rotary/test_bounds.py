@@ -30,6 +30,13 @@ BASES = {
     },
     "gemma": {"model_type": "gemma3_text", "num_hidden_layers": 6},
     "neox": {"model_type": "gpt_neox", "rotary_pct": 0.25, "hidden_size": 64, "num_attention_heads": 4},
+    "gptj": {"model_type": "gptj", "n_embd": 256, "n_head": 4, "n_positions": 512, "rotary_dim": 32},
+    "hunyuan": LLAMA
+    | {"model_type": "hunyuan_v1_dense", "head_dim": 64}
+    | {"rope_scaling": {"rope_type": "dynamic", "alpha": 10.0, "factor": 1.0}},
+    "smollm3": LLAMA | {"model_type": "smollm3", "num_hidden_layers": 4, "no_rope_layers": [1, 1, 1, 0]},
+    "falcon": LLAMA | {"model_type": "falcon", "alibi": False},
+    "zamba": {"model_type": "zamba2", "use_mem_rope": True},
     "parts": {"model_type": "gemma3", "text_config": {"model_type": "gemma3_text", "num_hidden_layers": 6}},
 }
 FINITE = (0, -1, 1, 2, 20_000, 1_000_000, 1.5, -0.5, 8, 2**31, 2**63, 10**300, 10**400, 1e308, 5e-324)
