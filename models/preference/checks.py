@@ -10,6 +10,7 @@ from torch.distributions import Bernoulli
 from torch.nn.functional import (
     binary_cross_entropy_with_logits,
     kl_div,
+    logsigmoid,
     margin_ranking_loss,
     mse_loss,
     nll_loss,
@@ -43,10 +44,13 @@ def _by_length(pairs: Pairs, settings: LossSettings, is_divided: bool = True) ->
 
 
 def _exo(z: Tensor, epsilon: float) -> Tensor:
-    """kl_div's target is the policy's own view, its input the smoothed labels."""
-    seen = torch.stack([_chance(z), _chance(-z)], 1)
+    """kl_div's target is the policy's own view, its input the smoothed labels; both as logarithms.
+
+    A probability of 0 has the gradient 0·∞, which a logarithm has not.
+    """
+    seen = torch.stack([logsigmoid(z), logsigmoid(-z)], 1)
     labels = torch.tensor([1 - epsilon, epsilon], dtype=z.dtype).log().expand_as(seen)
-    return kl_div(labels, seen, reduction="none").sum(1)
+    return kl_div(labels, seen, reduction="none", log_target=True).sum(1)
 
 
 def _sft(pairs: Pairs) -> Tensor:
