@@ -197,8 +197,8 @@ def _check(network: Network, ids: tuple[int, ...], intervention: Intervention) -
 
 
 def _trace(network: Network, texts: list[TokenizedText], intervention: Intervention) -> list[Trace]:
-    if network.anatomy.unexplained is not None:
-        raise network.anatomy.unexplained
+    if (why := network.anatomy.unexplained) is not None:
+        raise why.with_traceback(None)  # which would hold on to whoever asked before
     for one in texts:
         _check(network, one.token_ids, intervention)
     longest = max(len(one.token_ids) for one in texts)

@@ -123,7 +123,7 @@ def reward_title(loss: str) -> str:
     if loss not in BY_MEANS:
         return _("Implicit reward β·Δ (nats)")
     factor = "β" if loss == "simpo" else "λ"
-    return _("Reward {factor}·mean log π (nats by token)").format(factor=factor)
+    return _("{factor}·mean log π (nats)").format(factor=factor)
 
 
 def batch_metrics(pairs: Pairs, found: Graded, asked: Asked) -> None:

@@ -129,16 +129,17 @@ def by_margin(name: str, at: PairAt, loss: float) -> list[str]:
 def by_rewards(name: str, at: PairAt, loss: float) -> list[str]:
     """Losses that look at each answer's own reward r = βΔ."""
     beta, (chosen, rejected) = at.settings.beta, at.deltas
-    w, l = beta * chosen, beta * rejected  # noqa: E741
+    won, lost = beta * chosen, beta * rejected
     lines = [
-        rf"r_w&=\beta\Delta_w={n(beta)}\cdot{b(chosen)}={n(w)}",
-        rf"r_l&=\beta\Delta_l={n(beta)}\cdot{b(rejected)}={n(l)}",
+        rf"r_w&=\beta\Delta_w={n(beta)}\cdot{b(chosen)}={n(won)}",
+        rf"r_l&=\beta\Delta_l={n(beta)}\cdot{b(rejected)}={n(lost)}",
     ]
     last = {
-        "nca_pair": rf"L&=-\log\sigma({n(w)})-0.5\cdot\log\sigma({n(-w)})-0.5\cdot\log\sigma({n(-l)})",
-        "bco_pair": rf"L&=-\log\sigma({n(w)})-\log\sigma({n(-l)})",
-        "apo_zero": rf"L&=1-\sigma({n(w)})+\sigma({n(l)})",
-        "apo_down": rf"L&=\sigma({n(w)})+1-\sigma({n(w - l)})",
+        "nca_pair": rf"L&=-\log\sigma({n(won)})-0.5\cdot\log\sigma({n(-won)})"
+        rf"-0.5\cdot\log\sigma({n(-lost)})",
+        "bco_pair": rf"L&=-\log\sigma({n(won)})-\log\sigma({n(-lost)})",
+        "apo_zero": rf"L&=1-\sigma({n(won)})+\sigma({n(lost)})",
+        "apo_down": rf"L&=\sigma({n(won)})+1-\sigma({n(won - lost)})",
     }[name]
     return [*lines, rf"{last}={loss:.6g}"]
 
