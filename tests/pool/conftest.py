@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +21,7 @@ from tests.pages.conftest import language_between_runs, queue_of_its_own
 
 ROOT = Path(__file__).parents[2]
 READY = "The pool of networks answers at "
-SECONDS = 120
+SECONDS = 900  # Ray's five processes start beside the browsers of two other workers
 __all__ = ["language_between_runs", "queue_of_its_own"]
 
 
@@ -70,7 +71,15 @@ def wait_until_ready(process: subprocess.Popen, log: Path, address: str) -> None
         except subprocess.TimeoutExpired:
             continue
         break
-    pytest.fail(f"The pool did not start. It wrote:\n{log.read_text(errors='replace')[-4000:]}")
+    wrote = "\n".join(line for line in log.read_text(errors="replace").splitlines() if "torch" not in line)
+    pytest.fail(f"The pool did not start. It wrote:\n{wrote[-2000:]}\n{what_ray_wrote()}")
+
+
+def what_ray_wrote() -> str:
+    """The last lines of every log of Ray Serve: its controller, its proxy, the networks' process."""
+    folder = max(Path(tempfile.gettempdir()).glob("loupe-pool-*"), key=os.path.getmtime, default=Path())
+    logs = sorted(folder.glob("session_*/logs/serve/*.log"))
+    return "\n".join(f"{log.name}:\n{log.read_text(errors='replace')[-800:]}" for log in logs)
 
 
 @pytest.fixture

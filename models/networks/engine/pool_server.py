@@ -13,6 +13,8 @@ import socket
 import sys
 import tempfile
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -21,6 +23,7 @@ from models.errors import InputError
 from models.runtime.settings import Settings, settings
 
 GRACE_SECONDS = 3.0
+PATIENCE_SECONDS = 480.0  # how long Ray's parts may take to start on a busy machine
 
 
 def ray_environment(folder: Path) -> dict[str, str]:
@@ -38,7 +41,8 @@ def ray_environment(folder: Path) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_NBTHREAD": "2",
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
         # On a busy machine HAProxy's actor needs more than Ray's 5 s to start, and is killed for it.
-        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "55",
+        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": f"{PATIENCE_SECONDS:.0f}",
+        "RAY_SERVE_HAPROXY_STARTUP_TIMEOUT_S": f"{PATIENCE_SECONDS:.0f}",
         "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "30",
         "RAY_SERVE_HAPROXY_STATS_PORT": str(_free_port()),
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(_free_port()),
@@ -73,8 +77,10 @@ def serve_until(over: threading.Event, chosen: Settings, folder: Path) -> None:
         )
         for sign in (signal.SIGINT, signal.SIGTERM):  # again: Ray has set its own
             signal.signal(sign, lambda *_: over.set())
-        serve.start(http_options={"host": chosen.pool_host, "port": chosen.pool_port})
-        serve.run(application({}), name="loupe", route_prefix="/")
+        print("Ray runs; its proxy is starting.", flush=True)
+        _start_proxy({"host": chosen.pool_host, "port": chosen.pool_port})
+        print("Ray's proxy runs; the networks' process is starting.", flush=True)
+        _keep_trying(lambda: serve.run(application({}), name="loupe", route_prefix="/"))
         print(f"The pool of networks answers at http://{chosen.pool_host}:{chosen.pool_port}", flush=True)
         over.wait()
     finally:
@@ -82,6 +88,32 @@ def serve_until(over: threading.Event, chosen: Settings, folder: Path) -> None:
         serve.shutdown()
         ray.shutdown()
         _end(family)
+
+
+def _start_proxy(options: dict[str, str | int]) -> None:
+    """Return when Ray's proxy serves: ``serve.start`` gives up after 60 s, the proxy goes on starting."""
+    from ray import serve
+    from ray.serve.schema import ProxyStatus
+
+    _keep_trying(lambda: serve.start(http_options=options))
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while any(status != ProxyStatus.HEALTHY for status in serve.status().proxies.values()):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"Ray's proxy did not start within {PATIENCE_SECONDS:.0f} s.")
+        time.sleep(0.2)
+
+
+def _keep_trying(start: Callable[[], object]) -> None:
+    """``start``, again whenever Ray's own minute is over; what it began is found and waited for."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            start()
+        except TimeoutError:
+            if time.monotonic() > deadline:
+                raise
+        else:
+            return
 
 
 def _end(family: list[psutil.Process]) -> None:
