@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 import streamlit as st
 import torch
 
-from components.figures.quantization import duel
+from components.figures.quantized_matrix import duel
 from components.lesson_parts import note
 from components.panels.quantization.matrix import matrix_in_python, own_file
 from components.panels.quantization.settings import ChoosesAnyMatrix, Source, values

@@ -12,7 +12,7 @@ import streamlit as st
 import torch
 
 from components import controls
-from components.figures.quantization import (
+from components.figures.quantized_matrix import (
     BINS,
     bits_against_quality,
     error_map,
