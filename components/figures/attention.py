@@ -19,6 +19,7 @@ from components.figures.style import (
     SERIES,
     drawing,
     escaped,
+    narrow,
     room_for,
     short,
 )
@@ -186,7 +187,7 @@ def product_bars(products: np.ndarray, height: int = 260) -> go.Figure:
     """qᵢ·kᵢ for each dimension i of one query and one key."""
     colours = np.where(products >= 0, BLUE, RED)
     bar = go.Bar(
-        y=products.astype(np.float32),
+        y=narrow(products),
         marker={"color": colours.tolist()},
         hovertemplate=_("dimension") + " %{x}<br>q·k %{y:.4f}<extra></extra>",
     )
@@ -245,7 +246,7 @@ def entropy_strip(entropies: Sequence[np.ndarray], largest: float, height: int =
     """Mean attention entropy of every head, layer by layer, under its largest possible value."""
     heads = go.Scatter(
         x=np.concatenate([np.full(len(row), index, np.float32) for index, row in enumerate(entropies)]),
-        y=np.concatenate(entropies).astype(np.float32),
+        y=narrow(np.concatenate(entropies)),
         mode="markers",
         name=_("one head"),
         marker={"color": BLUE, "size": 10, "opacity": 0.75},
@@ -279,8 +280,8 @@ def histogram(samples: dict[str, np.ndarray], x_title: str, limit: float, height
         counts = np.histogram(values, edges)[0] / (len(values) * (edges[1] - edges[0]))
         traces.append(
             go.Scatter(
-                x=((edges[1:] + edges[:-1]) / 2).astype(np.float32),
-                y=counts.astype(np.float32),
+                x=narrow((edges[1:] + edges[:-1]) / 2),
+                y=narrow(counts),
                 name=name,
                 mode="lines",
                 fill="tozeroy",

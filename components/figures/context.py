@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 
 from components.figures.curves import LEGEND_BELOW
 from components.figures.methods import look, method_label
-from components.figures.style import GREY, INK, MARGIN, RED, SEQUENTIAL, drawing
+from components.figures.style import GREY, INK, MARGIN, RED, SEQUENTIAL, drawing, narrow
 from components.words import _
 
 WAVELENGTHS = (3.0, 1e8)  # tokens; fixed, so that the figure stands still while a control moves
@@ -86,7 +86,7 @@ def _waves(
     line = look(method, is_chosen=True)["line"]
     return scatter(
         x=np.arange(len(shown), dtype=np.float32),
-        y=shown.astype(np.float32),
+        y=narrow(shown),
         customdata=true,
         name=name,
         mode="lines+markers",
@@ -123,7 +123,7 @@ def ratios(curves: Mapping[str, np.ndarray], chosen: str, boundary: float, heigh
     traces = [
         scatter(
             x=np.arange(len(curve), dtype=np.float32),
-            y=curve.astype(np.float32),
+            y=narrow(curve),
             name=method_label(method),
             mode="lines+markers" if method == chosen else "lines",
             hovertemplate=f"{method_label(method)}<br>"
@@ -182,8 +182,8 @@ def losses(
         position, mean, _least, _largest = curves[method]
         traces.append(
             scatter(
-                x=position.astype(np.float32),
-                y=mean.astype(np.float32),
+                x=narrow(position),
+                y=narrow(mean),
                 name=method_label(method),
                 mode="lines+markers",
                 hovertemplate=f"{method_label(method)}<br>"
@@ -213,8 +213,8 @@ def _band(curve: Band, method: str) -> dict[str, Any]:
     """The range over the passages as a filled outline."""
     position, _mean, least, largest = curve
     return scatter(
-        x=np.concatenate([position, position[::-1]]).astype(np.float32),
-        y=np.concatenate([largest, least[::-1]]).astype(np.float32),
+        x=narrow(np.concatenate([position, position[::-1]])),
+        y=narrow(np.concatenate([largest, least[::-1]])),
         fill="toself",
         fillcolor=look(method)["line"]["color"],
         opacity=0.18,
@@ -231,9 +231,9 @@ def small_attention(
 ) -> go.Figure:
     """One head's map made small: each square shows its largest weight, on a logarithmic scale."""
     side = tokens / len(small)
-    middle = ((np.arange(len(small)) + 0.5) * side).astype(np.float32)
+    middle = narrow((np.arange(len(small)) + 0.5) * side)
     with np.errstate(divide="ignore"):
-        shown = np.log10(np.maximum(small, 1e-4)).astype(np.float32)
+        shown = narrow(np.log10(np.maximum(small, 1e-4)))
     heatmap = go.Heatmap(
         z=shown,
         x=middle,
@@ -271,8 +271,8 @@ def scores_by_distance(
     """The score of one real query and key if they stood at each distance."""
     traces = [
         scatter(
-            x=distance.astype(np.float32),
-            y=curve.astype(np.float32),
+            x=narrow(distance),
+            y=narrow(curve),
             name=method_label(method),
             mode="lines",
             line=look(method)["line"],
@@ -298,7 +298,7 @@ def shares_by_distance(
     bars = [
         go.Bar(
             x=names,
-            y=share.astype(np.float32),
+            y=narrow(share),
             name=method_label(method),
             marker={
                 "color": look(method)["line"]["color"],
@@ -331,7 +331,7 @@ def needle_map(
     names = [f"{100 * (row + 0.5) / depths:.0f} %" for row in range(depths)]
     text = [["" if np.isnan(cell) else f"{cell:.2f}" for cell in row] for row in shares]
     heatmap = go.Heatmap(
-        z=shares.astype(np.float32),
+        z=narrow(shares),
         x=[f"{length:,}" for length in lengths],
         y=names,
         text=text,

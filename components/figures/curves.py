@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from components.figures.style import DASHES, INK, MARGIN, MARKERS, SERIES, drawing
+from components.figures.style import DASHES, INK, MARGIN, MARKERS, SERIES, drawing, narrow
 
 LEGEND_BELOW = {"orientation": "h", "x": 0, "y": 0, "yref": "container", "yanchor": "bottom"}
 LEGEND_BESIDE = {"x": 1.02, "y": 1, "xanchor": "left", "yanchor": "top", "font": {"size": 11}}
@@ -65,8 +65,8 @@ def curves(
             traces.append(_band(curve))
         traces.append(
             go.Scatter(
-                x=curve.x.astype(np.float32),
-                y=curve.y.astype(np.float32),
+                x=narrow(curve.x),
+                y=narrow(curve.y),
                 name=curve.name,
                 hovertemplate=f"{curve.name}<br>{x_title} %{{x:.4g}}<br>%{{y:.4g}}<extra></extra>",
                 **look(curve.place),
@@ -112,8 +112,8 @@ def _band(curve: Curve) -> go.Scatter:
     if curve.low is None or curve.high is None:
         raise ValueError("A band needs both its edges.")
     return go.Scatter(
-        x=np.concatenate([curve.x, curve.x[::-1]]).astype(np.float32),
-        y=np.concatenate([curve.low, curve.high[::-1]]).astype(np.float32),
+        x=narrow(np.concatenate([curve.x, curve.x[::-1]])),
+        y=narrow(np.concatenate([curve.low, curve.high[::-1]])),
         fill="toself",
         mode="lines",
         line={"width": 0},

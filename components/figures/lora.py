@@ -19,6 +19,7 @@ from components.figures.style import (
     SEQUENTIAL,
     SERIES,
     drawing,
+    narrow,
 )
 from components.words import _
 
@@ -40,7 +41,7 @@ def table_heatmap(
 
     ``limits`` are plain numbers; cells that are not finite stay empty.
     """
-    logarithms = np.log10(np.maximum(values, 1e-30)).astype(np.float32)
+    logarithms = narrow(np.log10(np.maximum(values, 1e-30)))
     logarithms[~np.isfinite(values)] = np.nan
     if texts is None:
         texts = [[number(value) for value in row] for row in values]
@@ -101,7 +102,7 @@ def directions(
     index = np.arange(1, len(values) + 1)
     bars = go.Bar(
         x=index,
-        y=energy_left.astype(np.float32),
+        y=narrow(energy_left),
         name=_("share of ΔW*"),
         marker={"color": SERIES[1], "pattern": HATCH | {"shape": "/"}},
         hovertemplate="%{x}: %{y:.3f}<extra></extra>",
@@ -109,7 +110,7 @@ def directions(
     lines = [
         go.Scatter(
             x=np.arange(1, len(curve) + 1),
-            y=(curve / values[0]).astype(np.float32),
+            y=narrow(curve / values[0]),
             name=name,
             mode="lines",
             hovertemplate=f"{name} %{{x}}: %{{y:.3f}}<extra></extra>",

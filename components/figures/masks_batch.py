@@ -19,6 +19,7 @@ from components.figures.style import (
     SERIES,
     SKY,
     drawing,
+    narrow,
     room_for,
     token_axis,
     token_categories,
@@ -40,7 +41,7 @@ def token_rows(
 
     Group −1 is padding.
     """
-    values = np.tile(np.where(group < 0, 0, 1 + group % len(PASTELS)).astype(np.float32), (len(rows), 1))
+    values = np.tile(narrow(np.where(group < 0, 0, 1 + group % len(PASTELS))), (len(rows), 1))
     colours = (PALE, *PASTELS)
     scale = [
         [(index + end) / len(colours), colour] for index, colour in enumerate(colours) for end in (0, 1)
@@ -79,8 +80,8 @@ def changes_by_token(
     """
     traces = [
         go.Scatter(
-            x=columns.astype(np.float32),
-            y=np.maximum(values, SMALLEST).astype(np.float32),
+            x=narrow(columns),
+            y=narrow(np.maximum(values, SMALLEST)),
             name=name,
             mode="lines+markers",
             line={"color": SERIES[index], "dash": DASHES[index], "width": 2},
@@ -111,7 +112,7 @@ def packed_mask(
 ) -> go.Figure:
     """Who reads whom in a packed row: each conversation is framed, so that what leaks lies outside."""
     same = documents[:, None] == documents[None, :]
-    values = np.where(visible, np.where(same, 0.0, 1.0), np.nan).astype(np.float32)
+    values = narrow(np.where(visible, np.where(same, 0.0, 1.0), np.nan))
     heatmap = go.Heatmap(
         z=values,
         x=token_categories(labels),
@@ -188,11 +189,11 @@ def cache_shape(
 
     Above the dotted line, ``prefill`` tokens are read in one pass; below it one after another.
     """
-    values = np.where(visible, np.where(places[None, :] < sinks, 1.0, 0.0), np.nan).astype(np.float32)
+    values = narrow(np.where(visible, np.where(places[None, :] < sinks, 1.0, 0.0), np.nan))
     heatmap = go.Heatmap(
         z=values,
-        x=places.astype(np.float32),
-        y=places.astype(np.float32),
+        x=narrow(places),
+        y=narrow(places),
         zmin=0,
         zmax=1,
         colorscale=[[0, SKY], [1, ORANGE]],
@@ -295,16 +296,16 @@ def decoded_losses(
 ) -> go.Figure:
     """The full pass as a line, and every decoded token as a point that should lie on it."""
     line = go.Scatter(
-        x=place.astype(np.float32),
-        y=full.astype(np.float32),
+        x=narrow(place),
+        y=narrow(full),
         name=_("one full pass under the mask"),
         mode="lines",
         line={"color": GREY, "width": 1.5},
         hovertemplate="%{x}: %{y:.5f}<extra></extra>",
     )
     points = go.Scatter(
-        x=decoded_place.astype(np.float32),
-        y=decoded.astype(np.float32),
+        x=narrow(decoded_place),
+        y=narrow(decoded),
         name=_("decoded with the cache"),
         mode="markers",
         marker={"color": ORANGE, "size": 6, "symbol": "diamond"},

@@ -6,7 +6,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from components.figures.positions import NARROW_MARGIN, bar, scatter
-from components.figures.style import BLUE, GREY, INK, ORANGE, PURPLE, RED, drawing
+from components.figures.style import BLUE, GREY, INK, ORANGE, PURPLE, RED, drawing, narrow
 from components.words import _
 
 CIRCLE = np.exp(1j * np.linspace(0, 2 * np.pi, 33))
@@ -113,7 +113,7 @@ def _clickable(middle: np.ndarray) -> dict[str, Any]:
 
 def pair_at(x: float, y: float, pairs: int) -> int:
     """The pair whose circle is nearest to a point of ``pair_circles``."""
-    return int(np.abs(centres(pairs) - complex(x, y)).argmin())
+    return int(np.abs(centres(pairs).astype(np.complex128) - complex(x, y)).argmin())
 
 
 def pair_bars(
@@ -125,7 +125,7 @@ def pair_bars(
     """
     names = [str(index) for index in range(len(here))] + ([_("rest")] if rest else [])
     tail = [rest] if rest else []
-    now = np.append(here, tail).astype(np.float32)
+    now = narrow(np.append(here, tail))
     traces = [
         *(
             bar(
@@ -148,7 +148,7 @@ def pair_bars(
             hoverinfo="skip",
         ),
         scatter(
-            y=np.append(unturned, tail).astype(np.float32),
+            y=narrow(np.append(unturned, tail)),
             mode="markers",
             marker={"symbol": "line-ew-open", "size": 12, "color": PURPLE, "line": {"width": 2}},
             name=_("without rotation"),

@@ -22,6 +22,7 @@ from components.figures.style import (
     cell_frame,
     drawing,
     escaped,
+    narrow,
 )
 from components.words import _
 
@@ -104,7 +105,7 @@ def gate_bars(
     bars: list[BaseTraceType] = [
         go.Bar(
             x=experts[part],
-            y=scores[part].astype(np.float32),
+            y=narrow(scores[part]),
             name=name,
             marker={"color": colour, "pattern": HATCH | {"shape": shape}},
             hovertemplate=_("expert") + " %{x}<br>%{y:.4f}<extra></extra>",
@@ -118,7 +119,7 @@ def gate_bars(
         bars.append(
             go.Scatter(
                 x=experts,
-                y=wanted.astype(np.float32),
+                y=narrow(wanted),
                 mode="markers",
                 name=_("score + bias"),
                 marker={"symbol": "line-ew-open", "size": 14, "color": RED, "line": {"width": 2}},
@@ -150,7 +151,7 @@ def load_table(
     load: np.ndarray, rows: Sequence[str], columns: Sequence[str], column_title: str, height: int = 260
 ) -> go.Figure:
     """Loads in units of their row's mean: 1 is balance, a number in each cell where there is room."""
-    relative = (load / np.maximum(load.mean(1, keepdims=True), 1e-9)).astype(np.float32)
+    relative = narrow(load / np.maximum(load.mean(1, keepdims=True), 1e-9))
     has_room = load.shape[1] <= 32
     heatmap = go.Heatmap(
         z=relative,
@@ -332,7 +333,7 @@ def against_chance(
         ),
         go.Scatter(
             x=list(names),
-            y=null.mean(0).astype(np.float32),
+            y=narrow(null.mean(0)),
             error_y={
                 "type": "data",
                 "symmetric": False,

@@ -6,7 +6,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from components.figures.moe import TALLEST_LOAD
-from components.figures.style import MARGIN, SEQUENTIAL, SKY, drawing, escaped
+from components.figures.style import MARGIN, SEQUENTIAL, SKY, drawing, escaped, narrow
 from components.words import _
 
 
@@ -47,7 +47,7 @@ def dropped_tokens(
 
 def expert_grid(load: np.ndarray, groups: int, height: int = 330) -> go.Figure:
     """Load of every expert over the mean: a row for each device, its experts across."""
-    relative = (load / max(float(load.mean()), 1e-9)).reshape(groups, -1).astype(np.float32)
+    relative = narrow((load / max(float(load.mean()), 1e-9)).reshape(groups, -1))
     heatmap = go.Heatmap(
         z=relative,
         zmin=0,
@@ -68,7 +68,7 @@ def expert_grid(load: np.ndarray, groups: int, height: int = 330) -> go.Figure:
 
 def pair_matrix(values: np.ndarray, top: float, title: str, bar_title: str, height: int = 380) -> go.Figure:
     """A square matrix over experts or blocks of them; the diagonal stays empty."""
-    z = values.astype(np.float32)
+    z = narrow(values)
     np.fill_diagonal(z, np.nan)
     heatmap = go.Heatmap(
         z=z,

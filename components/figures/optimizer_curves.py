@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from components.figures.curves import LEGEND_BELOW
 from components.figures.line_ends import Scale, end_of, margin_for, named_ends
 from components.figures.optimizers import HEIGHT, look_of
-from components.figures.style import DASHES, DIVERGING, INK, RED, SEQUENTIAL, drawing
+from components.figures.style import DASHES, DIVERGING, INK, RED, SEQUENTIAL, drawing, narrow
 from components.words import _
 
 
@@ -160,10 +160,10 @@ def convergence_heatmap(
     Points carry their names; those of the lines stand below.
     """
     heatmap = go.Heatmap(
-        z=np.where(factors < 1, factors, np.nan).astype(np.float32),
-        x=rates.astype(np.float32),
-        y=betas.astype(np.float32),
-        customdata=factors.astype(np.float32),
+        z=narrow(np.where(factors < 1, factors, np.nan)),
+        x=narrow(rates),
+        y=narrow(betas),
+        customdata=narrow(factors),
         zmin=0.3,
         zmax=1,
         hoverongaps=False,
@@ -191,9 +191,7 @@ def convergence_heatmap(
 
 
 def _named_line(x: np.ndarray, y: np.ndarray, name: str, line: dict[str, Any]) -> go.Scatter:
-    return go.Scatter(
-        x=x.astype(np.float32), y=y.astype(np.float32), mode="lines", name=name, line=line, hoverinfo="skip"
-    )
+    return go.Scatter(x=narrow(x), y=narrow(y), mode="lines", name=name, line=line, hoverinfo="skip")
 
 
 SPOTS = (1, 20, 0)  # places of looks: momentum, a variant, gradient descent
@@ -234,7 +232,7 @@ def matrix_heatmaps(matrices: Mapping[str, np.ndarray], limit: float, height: in
         suffix = str(number + 1) if number else ""
         traces.append(
             go.Heatmap(
-                z=values.astype(np.float32),
+                z=narrow(values),
                 zmin=-limit,
                 zmax=limit,
                 colorscale=DIVERGING,

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 
 from components.figures.frames import Scrubbing
 from components.figures.line_ends import Scale, end_of, margin_for, named_ends
-from components.figures.style import DASHES, GREY, MARKERS, RED, SEQUENTIAL, SERIES, drawing
+from components.figures.style import DASHES, GREY, MARKERS, RED, SEQUENTIAL, SERIES, drawing, narrow
 from components.words import _
 
 HEIGHT = 460  # pixels off the stage
@@ -93,10 +93,10 @@ def contour_paths(
     x, y = axes
     traces: list[Any] = [
         go.Contour(
-            z=shown.astype(np.float32),
-            x=x.astype(np.float32),
-            y=y.astype(np.float32),
-            customdata=values.astype(np.float32),
+            z=narrow(shown),
+            x=narrow(x),
+            y=narrow(y),
+            customdata=narrow(values),
             colorscale=SEQUENTIAL,
             ncontours=26,
             opacity=0.55,
@@ -114,8 +114,8 @@ def contour_paths(
     for path in paths:
         traces.append(
             go.Scatter(
-                x=path.points[:, 0].astype(np.float32),
-                y=path.points[:, 1].astype(np.float32),
+                x=narrow(path.points[:, 0]),
+                y=narrow(path.points[:, 1]),
                 mode="lines",
                 name=path.label,
                 line=look_of(path.place)["line"],
@@ -241,7 +241,7 @@ def _panel(
     for path, given in zip(paths, values, strict=True):
         if given is None:
             continue
-        shown = (np.maximum(given, SMALLEST) if y.is_log else given).astype(np.float32)
+        shown = narrow(np.maximum(given, SMALLEST) if y.is_log else given)
         line = look_of(path.place)["line"]
         traces.append(
             go.Scatter(
@@ -305,7 +305,7 @@ def parts_of_step(parts: Mapping[str, np.ndarray], height: int = 260) -> go.Figu
     bars = [
         go.Bar(
             x=names,
-            y=shares[:, axis].astype(np.float32),
+            y=narrow(shares[:, axis]),
             customdata=values[:, axis],
             name=letter,
             marker={"color": SERIES[axis], "pattern": {"shape": ("", "/")[axis]}},

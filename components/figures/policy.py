@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from components.figures.style import DIVERGING, INK, MARKERS, SERIES, cell_frame, drawing, escaped
+from components.figures.style import DIVERGING, INK, MARKERS, SERIES, cell_frame, drawing, escaped, narrow
 from components.words import _
 
 MOST_WRITTEN = 12  # columns of cells that have room for their number
@@ -190,7 +190,7 @@ def grouped_bars(
     bars = [
         go.Bar(
             x=list(names),
-            y=np.asarray(values, dtype=np.float32),
+            y=narrow(values),
             name=name,
             marker=_fill(range(len(names)) if by_name else [first + place]),
             error_y=None
@@ -248,8 +248,8 @@ def clip_curves(
     """The loss of one token against its ratio, for a good answer and for a bad one."""
     lines = [
         go.Scatter(
-            x=ratio.astype(np.float32),
-            y=values.astype(np.float32),
+            x=narrow(ratio),
+            y=narrow(values),
             name=name,
             mode="lines",
             line={"color": SERIES[place], "dash": ("solid", "dash")[place], "width": 3},

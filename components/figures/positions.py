@@ -19,6 +19,7 @@ from components.figures.style import (
     SERIES,
     drawing,
     escaped,
+    narrow,
 )
 from components.words import _
 
@@ -52,7 +53,7 @@ def heatmap(
     """
     trace = go.Heatmap(
         z=np.ascontiguousarray(values, dtype=np.float32),
-        y=None if rows is None else rows.astype(np.float32),
+        y=None if rows is None else narrow(rows),
         zmin=-1,
         zmax=1,
         colorscale=DIVERGING,
@@ -128,8 +129,8 @@ def wavelength_points(
         index = np.flatnonzero(chosen)
         traces.append(
             scatter(
-                x=index.astype(np.float32),
-                y=wavelength[index].astype(np.float32),
+                x=narrow(index),
+                y=narrow(wavelength[index]),
                 mode="markers",
                 name=name,
                 marker={"color": colour, "symbol": symbol, "size": 8},
@@ -262,7 +263,7 @@ def change_by_layer(series: dict[str, np.ndarray], chosen: str, height: int = 42
     traces = [
         scatter(
             x=np.arange(len(values), dtype=np.float32),
-            y=np.maximum(values, 1e-8).astype(np.float32),
+            y=narrow(np.maximum(values, 1e-8)),
             mode="lines+markers",
             name=name,
             line={

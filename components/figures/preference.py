@@ -20,6 +20,7 @@ from components.figures.style import (
     SKY,
     drawing,
     escaped,
+    narrow,
 )
 from components.words import _
 
@@ -48,7 +49,7 @@ def implicit_rewards(
     chosen: np.ndarray, rejected: np.ndarray, title: str = "", height: int = 330
 ) -> go.Figure:
     """Rewards of both answers of every pair, joined; pairs in the wrong order have a dotted line."""
-    chosen, rejected = chosen[:MOST_DRAWN].astype(np.float32), rejected[:MOST_DRAWN].astype(np.float32)
+    chosen, rejected = narrow(chosen[:MOST_DRAWN]), narrow(rejected[:MOST_DRAWN])
     place = np.arange(1, len(chosen) + 1, dtype=np.float32)
     gap = np.full_like(chosen, np.nan)
     joined = np.stack([chosen, rejected, gap], 1)
@@ -94,9 +95,9 @@ def loss_and_gradient(
     loss: np.ndarray, by_chosen: np.ndarray, by_rejected: np.ndarray, height: int = 330
 ) -> go.Figure:
     """Above, each pair's loss; below, what it asks of both log-probabilities: up is above zero."""
-    loss = loss[:MOST_DRAWN].astype(np.float32)
+    loss = narrow(loss[:MOST_DRAWN])
     place = np.arange(1, len(loss) + 1, dtype=np.float32)
-    asked = [-values[:MOST_DRAWN].astype(np.float32) for values in (by_chosen, by_rejected)]
+    asked = [-narrow(values[:MOST_DRAWN]) for values in (by_chosen, by_rejected)]
     parts = (
         (_("loss"), loss, GREY, "", 0.0, "y2"),
         (_("push on chosen"), asked[0], BLUE, "", -0.16, "y"),
@@ -226,8 +227,8 @@ def arrow_traces(places: np.ndarray, chosen: np.ndarray, rejected: np.ndarray) -
     down, shown = chosen < -1e-9 * size, size > 1e-9
     return [
         go.Scatter(
-            x=np.where(mask[:, None], across, np.nan).ravel().astype(np.float32),
-            y=np.where(mask[:, None], up, np.nan).ravel().astype(np.float32),
+            x=narrow(np.where(mask[:, None], across, np.nan).ravel()),
+            y=narrow(np.where(mask[:, None], up, np.nan).ravel()),
             mode="lines",
             name=name,
             line={"color": colour, "width": 2},
@@ -246,8 +247,8 @@ def pair_points(chosen: np.ndarray, rejected: np.ndarray, selected: int) -> list
     every, one = np.arange(min(len(chosen), MOST_DRAWN)), np.array([selected])
     return [
         go.Scatter(
-            x=chosen[which].astype(np.float32),
-            y=rejected[which].astype(np.float32),
+            x=narrow(chosen[which]),
+            y=narrow(rejected[which]),
             mode="markers",
             name=name,
             customdata=which + 1,
@@ -274,7 +275,7 @@ def pushes(names: Sequence[str], chosen: np.ndarray, rejected: np.ndarray, heigh
     bars = [
         go.Bar(
             y=rows,
-            x=(values / unit).astype(np.float32),
+            x=narrow(values / unit),
             orientation="h",
             name=name,
             marker={"color": colour, "pattern": HATCH | {"shape": shape}},

@@ -24,6 +24,7 @@ from components.figures.style import (
     SKY,
     drawing,
     escaped,
+    narrow,
     room_for,
     token_axis,
     token_categories,
@@ -45,7 +46,7 @@ def training_curves(
     """A number against the step under several losses; the dotted level is where all of them began."""
     traces = [
         go.Scatter(
-            y=np.clip(values, -FARTHEST, FARTHEST).astype(np.float32),
+            y=narrow(np.clip(values, -FARTHEST, FARTHEST)),
             name=escaped(name),
             mode="lines",
             line={"color": SERIES[index % 6], "dash": DASHES[index % 6], "width": 3},
@@ -100,8 +101,8 @@ def geometry(
         sizes[-1] = 12
         ways.append(
             go.Scatter(
-                x=kept[:, 0].astype(np.float32),
-                y=kept[:, 1].astype(np.float32),
+                x=narrow(kept[:, 0]),
+                y=narrow(kept[:, 1]),
                 name=escaped(name),
                 mode="lines+markers",
                 line={"color": SERIES[index % 6], "dash": DASHES[index % 6], "width": 3},
@@ -126,7 +127,7 @@ def probabilities(
     bars = [
         go.Bar(
             x=[escaped(answer) for answer in answers],
-            y=values.astype(np.float32),
+            y=narrow(values),
             name=escaped(name),
             marker={"color": colours[index % 7], "pattern": HATCH | {"shape": PATTERNS[index % 7]}},
             hovertemplate=f"{escaped(name)}<br>%{{x}}: %{{y:.3g}}<extra></extra>",
@@ -150,7 +151,7 @@ def rewards_given_back(
     bars = [
         go.Bar(
             x=names,
-            y=values.astype(np.float32),
+            y=narrow(values),
             name=name,
             marker={"color": colour, "pattern": HATCH | {"shape": shape}},
             hovertemplate=f"{name}<br>%{{x}}: %{{y:.4f}}<extra></extra>",
@@ -174,12 +175,12 @@ def frontier(
 ) -> go.Figure:
     """The expected reward that each distance from the reference can buy; β moves along the curve."""
     curve = go.Scatter(
-        x=kl.astype(np.float32),
-        y=reward.astype(np.float32),
+        x=narrow(kl),
+        y=narrow(reward),
         mode="lines",
         name=_("best policies, by β"),
         line={"color": BLUE, "width": 3},
-        customdata=beta.astype(np.float32),
+        customdata=narrow(beta),
         hovertemplate="β %{customdata:.3g}<br>KL %{x:.3f}<br>E[r] %{y:.3f}<extra></extra>",
     )
     point = go.Scatter(
@@ -215,7 +216,7 @@ def answer_strip(
     lines = [
         go.Scatter(
             x=places,
-            y=values.astype(np.float32),
+            y=narrow(values),
             name=name,
             mode="lines+markers",
             line={"color": colour, "dash": dash, "width": 2},
@@ -257,7 +258,7 @@ def fitted_rewards(
     bars = [
         go.Bar(
             y=rows,
-            x=values.astype(np.float32),
+            x=narrow(values),
             orientation="h",
             name=name,
             marker={"color": colour, "pattern": HATCH | {"shape": shape}},
@@ -284,7 +285,7 @@ def win_matrix(names: Sequence[str], wins: np.ndarray, known: np.ndarray) -> go.
     rows = [escaped(name) for name in names]
     text = [[f"{value:.2f}" if np.isfinite(value) else "?" for value in row] for row in shown]
     cells = go.Heatmap(
-        z=shown.astype(np.float32),
+        z=narrow(shown),
         x=rows,
         y=rows,
         text=text,
@@ -322,7 +323,7 @@ def win_matrix(names: Sequence[str], wins: np.ndarray, known: np.ndarray) -> go.
 def losses_of_run(losses: np.ndarray, steps: int, height: int = 300) -> go.Figure:
     """The loss of a real run, on an axis that holds all its steps."""
     points = go.Scatter(
-        y=losses.astype(np.float32),
+        y=narrow(losses),
         mode="lines+markers",
         line={"color": GREEN, "width": 3},
         hovertemplate="%{x}: %{y:.5f}<extra></extra>",
@@ -343,7 +344,7 @@ def log_ratios_of_run(chosen: np.ndarray, rejected: np.ndarray, steps: int, heig
     """Δ of both answers against the step: whether the margin grows from above or from below."""
     traces = [
         go.Scatter(
-            y=values.astype(np.float32),
+            y=narrow(values),
             name=name,
             mode="lines+markers",
             line={"color": colour, "dash": dash, "width": 3},

@@ -18,6 +18,7 @@ from components.figures.style import (
     SKY,
     drawing,
     escaped,
+    narrow,
 )
 from components.words import _
 
@@ -184,7 +185,7 @@ def paths(curves: dict[str, np.ndarray], y_title: str, height: int = 330) -> go.
     """A weight's way under equal steps, kept as WEIGHT_LOOK orders them."""
     traces = [
         go.Scatter(
-            y=values.astype(np.float32),
+            y=narrow(values),
             name=escaped(name),
             mode="lines",
             line=_line_of(index),
@@ -210,8 +211,8 @@ def lost_steps(
     """
     traces = [
         go.Scatter(
-            x=weights.astype(np.float32),
-            y=values.astype(np.float32),
+            x=narrow(weights),
+            y=narrow(values),
             name=name,
             mode="lines",
             line=_line_of(index, 2.5),

@@ -21,6 +21,7 @@ from components.figures.style import (
     SERIES,
     SKY,
     drawing,
+    narrow,
 )
 from components.words import _
 
@@ -49,7 +50,7 @@ def channel_peaks(
     """
     traces = [
         go.Scatter(
-            y=values.astype(np.float32),
+            y=narrow(values),
             name=name,
             mode="lines",
             line={"color": REMEDY_LOOK[kind][0], "dash": REMEDY_LOOK[kind][1], "width": 1.5},
@@ -88,7 +89,7 @@ def remedy_bars(
     """Output error under each remedy, on a fixed logarithmic scale, with a note beside each bar."""
     bars = go.Bar(
         y=list(names.values()),
-        x=errors.astype(np.float32),
+        x=narrow(errors),
         orientation="h",
         text=list(notes),
         textposition="auto",
@@ -114,8 +115,8 @@ def exponent_curves(
     """Output error against the exponent, for keys of REMEDY_LOOK; a line at SmoothQuant's present one."""
     traces = [
         go.Scatter(
-            x=alphas.astype(np.float32),
-            y=errors.astype(np.float32),
+            x=narrow(alphas),
+            y=narrow(errors),
             name=name,
             mode="lines+markers",
             line={"color": REMEDY_LOOK[kind][0], "dash": REMEDY_LOOK[kind][1]},
@@ -140,7 +141,7 @@ def pushed_error(
 ) -> go.Figure:
     """W now − W as it was: columns that are rounded are framed, the last of them heavily."""
     heatmap = go.Heatmap(
-        z=moved.astype(np.float32),
+        z=narrow(moved),
         zmin=-top,
         zmax=top,
         colorscale=DIVERGING,
@@ -188,7 +189,7 @@ def growing_error(curves: dict[str, np.ndarray], now: int, height: int = 440) ->
     traces = [
         go.Scatter(
             x=np.arange(1, len(values) + 1),
-            y=values.astype(np.float32),
+            y=narrow(values),
             name=name,
             mode="lines+markers",
             line={"color": SERIES[index], "dash": DASHES[index]},

@@ -21,6 +21,7 @@ from components.figures.style import (
     SERIES,
     SKY,
     drawing,
+    narrow,
 )
 from components.words import _
 
@@ -35,14 +36,14 @@ def level_histogram(
     centres = ((np.arange(len(counts)) + 0.5) / len(counts) * 2 - 1) * limit
     top = float(counts.max()) * 1.05
     bars = go.Bar(
-        x=centres.astype(np.float32),
-        y=counts.astype(np.float32),
+        x=narrow(centres),
+        y=narrow(counts),
         name=_("weights"),
         width=2 * limit / len(counts),
         marker={"color": SKY, "line": {"width": 0}},
         hovertemplate="%{x:.4f}: %{y:.4f}<extra></extra>",
     )
-    inside = levels[np.abs(levels) <= limit * 1.02].astype(np.float32)
+    inside = narrow(levels[np.abs(levels) <= limit * 1.02])
     stems = go.Scatter(
         x=np.repeat(inside, 3),
         y=np.tile(np.array([0, top, np.nan], np.float32), len(inside)),
@@ -73,8 +74,8 @@ def staircase(before: np.ndarray, after: np.ndarray, limit: float, height: int =
         hoverinfo="skip",
     )
     points = go.Scatter(
-        x=before.astype(np.float32),
-        y=after.astype(np.float32),
+        x=narrow(before),
+        y=narrow(after),
         mode="markers",
         name=_("weights of the first row"),
         marker={"color": BLUE, "size": 6, "opacity": 0.7},
@@ -92,13 +93,13 @@ def staircase(before: np.ndarray, after: np.ndarray, limit: float, height: int =
 def pooled(values: np.ndarray, most: int = CELLS) -> np.ndarray:
     """A matrix of at most ``most`` rows and columns, each cell the root mean square of what it covers."""
     rows, columns = values.shape
-    squares: np.ndarray = values.astype(np.float32) ** 2
+    squares: np.ndarray = narrow(values) ** 2
     for axis, size in ((0, rows), (1, columns)):
         if size > most:
             edges = np.linspace(0, size, most + 1).astype(int)
             shape = [1, 1]
             shape[axis] = -1
-            sizes = np.diff(edges).astype(np.float32).reshape(shape)
+            sizes = narrow(np.diff(edges)).reshape(shape)
             squares = np.add.reduceat(squares, edges[:-1], axis) / sizes
     return np.sqrt(squares)
 
@@ -148,8 +149,8 @@ def bits_against_quality(
     )
     traces = [
         go.Scatter(
-            x=x.astype(np.float32),
-            y=y.astype(np.float32),
+            x=narrow(x),
+            y=narrow(y),
             name=name,
             mode="lines+markers",
             line={"color": SERIES[index], "dash": DASHES[index]},
@@ -194,7 +195,7 @@ def duel(
     bars = [
         go.Bar(
             y=rows,
-            x=values.astype(np.float32),
+            x=narrow(values),
             orientation="h",
             name=name,
             marker={"color": SERIES[index], "pattern": HATCH | {"shape": patterns[index % 3]}},

@@ -20,6 +20,7 @@ from components.figures.style import (
     SERIES,
     drawing,
     escaped,
+    narrow,
     token_axis,
     token_categories,
 )
@@ -34,7 +35,7 @@ def errors_by_module(
     traces = [
         go.Scatter(
             x=np.arange(len(values)),
-            y=values.astype(np.float32),
+            y=narrow(values),
             name=name,
             mode="markers+lines",
             marker={"color": colour, "symbol": symbol, "size": 8},
@@ -70,7 +71,7 @@ def stream(errors: np.ndarray, height: int = 320) -> go.Figure:
         (top for top in STREAM_TOPS if float(np.nan_to_num(errors).max()) < 0.95 * top), STREAM_TOPS[-1]
     )
     line = go.Scatter(
-        y=errors.astype(np.float32),
+        y=narrow(errors),
         mode="lines+markers",
         line={"color": BLUE, "width": 3},
         marker={"size": 9},
@@ -91,7 +92,7 @@ def stream(errors: np.ndarray, height: int = 320) -> go.Figure:
 
 def kl_bars(labels: Sequence[str], kl: np.ndarray, flipped: np.ndarray, height: int = 320) -> go.Figure:
     """KL of the next token after each token; where the greedy choice flips, hatched and another colour."""
-    shown = np.maximum(kl, 1e-6).astype(np.float32)
+    shown = narrow(np.maximum(kl, 1e-6))
     traces = [
         go.Bar(
             x=token_categories(labels),
@@ -175,7 +176,7 @@ def sensitivity_map(
     top = float(np.nanmax(values)) if not np.isnan(values).all() else 1.0
     shown = [[_short(value) for value in row] for row in values]
     heatmap = go.Heatmap(
-        z=values.astype(np.float32),
+        z=narrow(values),
         text=shown,
         texttemplate="%{text}",
         textfont={"size": 11},
@@ -230,7 +231,7 @@ def cost_curves(costs: dict[str, tuple[Sequence[int], np.ndarray]], height: int 
     traces: list[Any] = [
         go.Scatter(
             x=list(bits),
-            y=np.maximum(values, 1e-7).astype(np.float32),
+            y=narrow(np.maximum(values, 1e-7)),
             name=escaped(name),
             mode="lines+markers",
             line={"color": SERIES[index % 6], "dash": DASHES[index % 6]},
@@ -276,7 +277,7 @@ def loss_by_position(curves: dict[str, np.ndarray], y_title: str, height: int = 
         traces.append(
             go.Scatter(
                 x=np.arange(count) * 8 + 4,
-                y=means.astype(np.float32),
+                y=narrow(means),
                 name=name,
                 mode="lines+markers",
                 hovertemplate=f"{name}<br>" + _("position") + " %{x}: %{y:.3f}<extra></extra>",

@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Iterator
+from contextlib import closing, suppress
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Playwright, expect
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Error, Playwright, WebError, expect
 
 from tests.browser.driving import LAUNCH_ARGS, PATIENCE
 from tests.browser.find_chromium import NONE_FOUND, in_ci, own_chromium, system_chromium
@@ -45,16 +46,39 @@ def browser_type_launch_args(browser_type_launch_args: dict, chromium: str) -> d
 def browser_context_args(browser_context_args: dict, base_url: str) -> dict:
     # Tall enough that a slider and the figure it moves are on screen together.
     window = {"width": 1280, "height": 1600}
-    return {**browser_context_args, "base_url": base_url, "viewport": window}
+    # Without a graphics card every frame of an animation costs: a third of the work of opening a page.
+    still = {"reduced_motion": "reduce"}
+    return {**browser_context_args, **still, "base_url": base_url, "viewport": window}
+
+
+@pytest.fixture(scope="session")
+def warm_context(browser: Browser, browser_context_args: dict) -> Iterator[BrowserContext]:
+    """One context for all tests of a worker: to compile the scripts anew takes most of opening a page."""
+    with closing(browser.new_context(**browser_context_args)) as context:
+        context.set_default_timeout(PATIENCE)
+        yield context
+
+
+@pytest.fixture
+def context(warm_context: BrowserContext) -> Iterator[BrowserContext]:
+    """That context with nothing in it but its caches; ``new_context`` gives one that nobody has used."""
+    yield warm_context
+    for page in warm_context.pages:
+        with suppress(Error):  # a page that was never opened has no storage
+            page.evaluate("() => localStorage.clear()")
+        page.close()
+    warm_context.clear_cookies()
+    warm_context.clear_permissions()
 
 
 @pytest.fixture(autouse=True)
 def nothing_went_wrong(request: pytest.FixtureRequest) -> Iterator[None]:
     """After each test: no error in a console, no traceback on a page or in the server's log."""
-    if "new_context" not in request.fixturenames:  # a test without a browser
+    if "browser" not in request.fixturenames:
         yield
         return
     request.getfixturevalue("new_context")  # first, so that its pages are still open at the end
+    warm: BrowserContext = request.getfixturevalue("context")
     browser: Browser = request.getfixturevalue("browser")
     server: Server = request.getfixturevalue("server")
     errors: list[str] = []
@@ -63,15 +87,22 @@ def nothing_went_wrong(request: pytest.FixtureRequest) -> Iterator[None]:
         if message.type == "error" and not _LOOKING_FOR_BASE.search(message.location["url"]):
             errors.append(f"{message.text} ({message.location['url']})")
 
+    def caught(error: WebError) -> None:
+        errors.append(str(error.error))
+
     def watch(context: BrowserContext) -> None:
         context.set_default_timeout(PATIENCE)
         context.on("console", note)
-        context.on("weberror", lambda error: errors.append(str(error.error)))
+        context.on("weberror", caught)
 
+    warm.on("console", note)
+    warm.on("weberror", caught)
     browser.on("context", watch)
     already_said = len(server.said)
     yield
     browser.remove_listener("context", watch)
+    warm.remove_listener("console", note)
+    warm.remove_listener("weberror", caught)
     assert not errors
     said = server.said[already_said:]
     assert "Traceback" not in said, said[-4_000:]

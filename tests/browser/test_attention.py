@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from typing import Literal
 from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
@@ -325,9 +326,9 @@ def test_the_language_switch_turns_the_whole_page_and_back(page: Page) -> None:
 
 @pytest.mark.parametrize(("scheme", "darkest", "lightest"), [("light", 200, 255), ("dark", 0, 60)])
 def test_figures_are_drawn_on_the_theme_s_paper(
-    new_context: Callable[..., BrowserContext], scheme: str, darkest: int, lightest: int
+    page: Page, scheme: Literal["light", "dark"], darkest: int, lightest: int
 ) -> None:
-    page = new_context(color_scheme=scheme).new_page()
+    page.emulate_media(color_scheme=scheme)
     open_link(page)
     paper = figure(page, HEATMAP).evaluate(
         "figure => getComputedStyle(figure.querySelector('.main-svg')).backgroundColor"

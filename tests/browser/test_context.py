@@ -57,7 +57,7 @@ def test_curves_move_while_a_slider_is_dragged(page: Page, key: str, parameter: 
     ready(page)
     expect(page).to_have_url(re.compile(f"context_{parameter}="))
     if key == FACTOR:
-        assert values(page, RATIOS) != before[RATIOS]
+        wait_for_change(page, RATIOS, before[RATIOS])
 
 
 def test_the_score_of_a_real_query_and_key_follows_the_factor(page: Page) -> None:

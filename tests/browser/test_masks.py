@@ -1,11 +1,11 @@
 """The masks page as a person meets it: cells clicked, the window dragged, links, languages, themes."""
 
 import re
-from collections.abc import Callable
+from typing import Literal
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import Page, expect
 
 from components.catalogue import lesson
 from tests.browser.driving import (
@@ -140,10 +140,8 @@ def test_the_language_switch_keeps_the_mask(page: Page) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_hatching_is_drawn_in_the_theme_s_ink(
-    new_context: Callable[..., BrowserContext], scheme: str
-) -> None:
-    page = new_context(color_scheme=scheme).new_page()
+def test_hatching_is_drawn_in_the_theme_s_ink(page: Page, scheme: Literal["light", "dark"]) -> None:
+    page.emulate_media(color_scheme=scheme)
     open_link(page)
     stroke = figure(page, MATRIX).locator(".shapelayer path").first
     ink = stroke.evaluate("path => getComputedStyle(path).stroke")

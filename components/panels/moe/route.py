@@ -3,13 +3,13 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 import torch
 
 from components.figures.moe import gate_bars, load_table, names_of, token_tiles
+from components.figures.style import narrow
 from components.formulas import show_formula
 from components.lesson_parts import note
 from components.panels.moe.source import (
@@ -248,7 +248,7 @@ def table(text: RoutedText, layer: int) -> pd.DataFrame:
     columns: dict[str, object] = {"token": list(text.labels)}
     for slot in range(found.chosen.shape[1]):
         columns[f"expert_{slot}"] = found.chosen[:, slot].numpy()
-        columns[f"weight_{slot}"] = found.weights[:, slot].numpy().astype(np.float32)
+        columns[f"weight_{slot}"] = narrow(found.weights[:, slot].numpy())
     return pd.DataFrame(columns).rename_axis("position")
 
 

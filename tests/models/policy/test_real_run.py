@@ -52,7 +52,7 @@ def test_the_first_step_is_trls(changes):
         log_p = log_probabilities(model, prompt, tokens, run.temperature)
         loss = grpo_loss(Rollout(log_p, old, old, made, mask), run.loss, name)
         if update == 0:
-            assert seen.loss == pytest.approx(float(loss), abs=1e-6)
+            assert seen.loss == pytest.approx(float(loss.detach()), abs=1e-6)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), GRADIENT_NORM)
