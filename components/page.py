@@ -1,6 +1,5 @@
 """A page as a bench: head line, views, rail and stage side by side, and below them what explains it."""
 
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import urlencode
@@ -18,7 +17,7 @@ from components.live.kept import keep
 from components.questions import questions
 from components.refusal import refusals, sentence
 from components.server.watch import panel_timed
-from components.settings import View, asked_for, opening, page_controls, query_texts
+from components.settings import View, asked_for, opening, query_texts
 from components.stage import REFUSED, Plot, show
 from components.words import _, language, speaking
 from models.errors import InputError
@@ -339,15 +338,3 @@ def _take_back(page: Page, search: str) -> None:
     state[PRESENT] = texts.get("present") == "1"
     if texts.get("lang"):
         state["lang"] = texts["lang"]
-
-
-def link_to(page: str, view: View) -> str:
-    """The address of a view's state, from any page of the app."""
-    return (
-        f"/{page}?{urlencode({key: text for key, text in view.parameters().items() if text is not None})}"
-    )
-
-
-def all_keys(views: Sequence[type[View]]) -> set[str]:
-    """Every key of a page's controls; raises ValueError where one is declared twice."""
-    return set(page_controls(views))

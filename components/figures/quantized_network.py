@@ -121,12 +121,6 @@ def kl_bars(labels: Sequence[str], kl: np.ndarray, flipped: np.ndarray, height: 
     )
 
 
-def kl_axis(powers: tuple[float, float]) -> dict[str, Any]:
-    """A logarithmic axis between two powers of ten."""
-    title = {"text": _("KL (nats)")}
-    return {"title": title, "type": "log", "exponentformat": "power", "range": list(powers)}
-
-
 def loss_bars(names: Sequence[str], losses: Sequence[float], title: str, height: int = 320) -> go.Figure:
     """Losses side by side, with their values; the axis ends at a multiple of 4 nats."""
     top = 4 * math.ceil(1.15 * max(losses) / 4)

@@ -10,6 +10,14 @@ function fillUnderHand() {
   button?.click();
 }
 
+// A formula that is wider than its column scrolls, so a keyboard must come to it; others are passed by.
+function reachable() {
+  for (const formula of document.querySelectorAll(".katex-display")) {
+    if (formula.scrollWidth > formula.clientWidth) formula.tabIndex = 0;
+    else formula.removeAttribute("tabindex");
+  }
+}
+
 export default function ({ data, setTriggerValue }) {
   const root = document.documentElement;
   const own = (window.loupeHands ??= { shown: data.shown });
@@ -40,5 +48,10 @@ export default function ({ data, setTriggerValue }) {
   if (!own.listens) {
     own.listens = true;
     window.addEventListener("keydown", (event) => own.act(event));
+    let waits = null;
+    const soon = () => (waits ??= setTimeout(() => ((waits = null), reachable()), 300));
+    new MutationObserver(soon).observe(document.body, { childList: true, subtree: true });
+    window.addEventListener("resize", soon);
+    soon();
   }
 }

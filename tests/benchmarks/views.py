@@ -5,6 +5,7 @@ Counts, and no times: another machine gives the same.
 
 import sys
 from collections import Counter
+from contextlib import suppress
 from typing import Literal
 
 from axe_playwright_python.sync_playwright import Axe
@@ -50,7 +51,7 @@ def measure() -> list[Figure]:
     counted: Counter[str] = Counter()
     shown = [(entry.name, view.name) for entry in PAGES for view in views(entry.name)]
     with browser() as opened, serving() as loupe:
-        page = opened.new_page(base_url=loupe.address, viewport=LAPTOP)
+        page = opened.new_page(base_url=loupe.address, viewport=LAPTOP, reduced_motion="reduce")
         for name, view in shown:
             counted += look(page, f"/{name}?{name}_view={view}{SHORT.get(name, '')}")
     return figures_of(counted)
@@ -78,6 +79,10 @@ def look(page: Page, address: str) -> Counter[str]:
         made += changed_by(page, address, slider)
     page.goto(f"{address}&present=1")
     ready(page)
+    with suppress(TimeoutError):  # laid out once more when the page knows that it is presented
+        page.wait_for_function(
+            f"least => ({LETTERS})().every(size => size >= least)", arg=SMALLEST_PRESENTING, timeout=CHANGES
+        )
     sizes = page.evaluate(LETTERS)
     made |= Counter(
         {"presented": len(sizes), "small presented": sum(size < SMALLEST_PRESENTING for size in sizes)}

@@ -13,6 +13,7 @@ import streamlit as st
 from components import work
 from components.figures.curves import Curve, curves
 from components.figures.lora import table_heatmap
+from components.figures.style import pale
 from components.lesson_parts import note
 from components.live.figure import live_figure
 from components.panels.lora.finished import FINISHED
@@ -37,6 +38,7 @@ from models.lora.fine_tuning import (
 )
 from models.lora.initialisations import INITIALISATIONS, Initialisation
 from models.lora.placement import TARGETS
+from models.lora.recorded import nearest, recorded
 from models.networks.catalogue import DEFAULT
 from models.networks.loading import load
 
@@ -122,8 +124,13 @@ class RealNetwork(Targets, Scaled, Seeded):
 
     def draw_run(self) -> None:
         """Buttons, and curves of the new and the old domain. Raises InputError on what peft refuses."""
-        check(self.asked)
-        work.stage(self.run(), partial(draw, self.asked))
+        asked = self.asked
+        check(asked)
+        # runs of this session, and a finished one of anybody's, say more than a recorded one
+        has_own = bool(runs_of(asked.domain)) or FINISHED.find(asked) is not None
+        work.stage(
+            self.run(), partial(draw, asked), recorded=None if has_own else partial(record_for, asked)
+        )
 
     def below(self) -> None:
         """All runs of the session, the adapter to take along, the check."""
@@ -134,24 +141,33 @@ class RealNetwork(Targets, Scaled, Seeded):
         if tuned is not None and tuned.is_finished and not run.is_running:
             checked_against(checks(asked, tuned))
         runs = runs_of(asked.domain)
-        take_with_you(self, lambda: run_points(runs), lambda: loss_figure(asked, "new"), snippet(asked))
+        take_with_you(
+            self, lambda: run_points(runs), lambda: loss_figure(asked, "new", runs_here()), snippet(asked)
+        )
+
+
+def record_for(asked: FineTuning) -> list[Tuned]:
+    """What is shown before a start."""
+    known = recorded(nearest(asked))
+    return [] if known is None else [known]
 
 
 def draw(asked: FineTuning, seen: Sequence[Tuned], *, faint: bool = False) -> None:
     """Curves of all runs so far; a finished one is kept for everybody."""
-    tuned = seen[-1] if seen else FINISHED.find(asked)
-    if seen and seen[-1].is_finished:
-        FINISHED.keep(asked, seen[-1])
-    remember(asked, tuned)
-    show(
-        Stage(
-            [
-                Plot("new", loss_figure(asked, "new"), _("Loss on the new domain")),
-                Plot("old", loss_figure(asked, "old"), _("Loss on the old domain")),
-            ]
-        ),
-        "lora",
-    )
+    if faint and seen:
+        asked = nearest(asked)
+        shown = {asked: curves_of(seen[-1])}
+    else:
+        tuned = seen[-1] if seen else FINISHED.find(asked)
+        if seen and seen[-1].is_finished:
+            FINISHED.keep(asked, seen[-1])
+        remember(asked, tuned)
+        shown = runs_here()
+    titles = {"new": _("Loss on the new domain"), "old": _("Loss on the old domain")}
+    plots = [
+        Plot(which, pale(loss_figure(asked, which, shown), faint), title) for which, title in titles.items()
+    ]
+    show(Stage(plots), "lora")
 
 
 def remember(asked: FineTuning, tuned: Tuned | None) -> None:
@@ -159,7 +175,13 @@ def remember(asked: FineTuning, tuned: Tuned | None) -> None:
     runs = runs_here()
     if tuned is None:
         return
-    runs[asked] = {
+    runs[asked] = curves_of(tuned)
+    while len(runs) > REMEMBERED:
+        del runs[next(iter(runs))]
+
+
+def curves_of(tuned: Tuned) -> dict[str, Any]:
+    return {
         "steps": tuned.steps.tolist(),
         "new": tuned.new.tolist(),
         "old": tuned.old.tolist(),
@@ -167,8 +189,6 @@ def remember(asked: FineTuning, tuned: Tuned | None) -> None:
         "seconds": tuned.seconds,
         "done": tuned.step,
     }
-    while len(runs) > REMEMBERED:
-        del runs[next(iter(runs))]
 
 
 def runs_here() -> dict[FineTuning, dict[str, Any]]:
@@ -188,11 +208,11 @@ def run_label(run: FineTuning) -> str:
     return f"r={run.rank} α={run.alpha:g} {start} {run.learning_rate:g}{extras}"
 
 
-def loss_figure(asked: FineTuning, which: str) -> go.Figure:
+def loss_figure(asked: FineTuning, which: str, runs: dict[FineTuning, dict[str, Any]]) -> go.Figure:
     """One curve a run of this domain; the dotted line is the network without fine-tuning."""
     before, top = without_tuning(asked.domain)[which], 1.0
     shown = []
-    for place, (run, seen) in enumerate(runs_here().items()):
+    for place, (run, seen) in enumerate(runs.items()):
         if run.domain == asked.domain and seen["steps"]:
             shown.append(
                 Curve(run_label(run), place, np.array(seen["steps"]), np.array(seen[which]), markers=True)

@@ -61,6 +61,10 @@ def measure_label(name: str) -> str:
     }[name]
 
 
+OPENING = ("GRPO", "Dr. GRPO", "RLOO")
+PLACES = [*OPENING, *(name for name in ALGORITHMS if name not in OPENING)]  # the first six differ in colour
+
+
 @dataclass(frozen=True)
 class LiveLearning(Seeded):
     """Several algorithms learn one small task on the same random numbers."""
@@ -70,7 +74,7 @@ class LiveLearning(Seeded):
     lab_beta: float = slider(0.0, 1.0, 0.0, live=False, label="β")
     entropy: float = slider(0.0, 0.5, 0.0, live=False, label=mark("Entropy bonus"))
     algorithms: tuple[str, ...] = several(
-        tuple(ALGORITHMS), ("GRPO", "Dr. GRPO", "RLOO"), label=mark("Algorithms"), least=1, most=6
+        tuple(ALGORITHMS), OPENING, label=mark("Algorithms"), least=1, most=6
     )
     task: Reward = one_of(REWARDS, "right", label=mark("The task's reward"), label_of=reward_label)
     measure: str = one_of(MEASURES[1:], "length", label=mark("Second figure"), label_of=measure_label)
@@ -155,7 +159,7 @@ def measure_figure(lab: Lab, steps: Sequence[Step], measure: str) -> go.Figure:
         rows = rows[is_there]
         if len(rows):
             mean, low, high = (summary(rows, axis=1) for summary in (np.nanmean, np.nanmin, np.nanmax))
-            place = list(ALGORITHMS).index(name)
+            place = PLACES.index(name)
             lines.append(Curve(name, place, x[is_there], mean, low, high))
     top = max(0.1, float(np.nanmax(values))) if measure == "kl" else TOPS.get(measure, 1.0)
     return curves(

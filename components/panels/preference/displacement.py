@@ -32,10 +32,6 @@ def answers() -> list[str]:
     return [_("chosen"), _("rejected"), _("third"), _("fourth"), _("fifth")]
 
 
-def last_step(view: "Displacement") -> int:
-    return view.lab_steps
-
-
 @dataclass(frozen=True)
 class Displacement(HasBeta):
     """A policy of five answers trained with DPO and its remedies: what becomes of the chosen one."""

@@ -10,6 +10,7 @@ import torch
 
 from components import work
 from components.figures.preference_labs import answer_strip, log_ratios_of_run, losses_of_run
+from components.figures.style import pale
 from components.lesson_parts import note
 from components.panels.network.reading import ReadsNetwork
 from components.panels.preference.settings import HasLoss
@@ -20,6 +21,7 @@ from components.words import _, mark
 from models.networks.loading import load
 from models.networks.scoring import answer_batch, answer_log_probabilities
 from models.preference.real_run import MOST_STEPS, Duel, Progress, TokenPull, train_on_pair
+from models.preference.recorded import recorded
 
 RATES = ("0.00001", "0.00003", "0.0001", "0.0003", "0.001", "0.003")
 NOISES = ("0", "0.02", "0.05", "0.1", "0.2")
@@ -85,11 +87,13 @@ class RealNetwork(HasLoss, ReadsNetwork):
         asked = self.asked
         first = scored(replace(asked, steps=0))
 
+        known = recorded(asked)
+
         def draw(results: Sequence[Progress], *, faint: bool = False) -> None:
-            show(plots_of(asked, results[-1] if results else first), self.page)
+            show(plots_of(asked, results[-1] if results else first, faint), self.page)
 
         if asked.steps:
-            work.stage(self.run(), draw)
+            work.stage(self.run(), draw, recorded=(lambda: [known]) if known else None)
         else:
             draw([first])
 
@@ -99,7 +103,7 @@ class RealNetwork(HasLoss, ReadsNetwork):
         asked = self.asked
         first = scored(replace(asked, steps=0))
         run = self.run() if asked.steps else None
-        now = run.results[-1] if run is not None and run.results else first
+        now = (run.results[-1] if run is not None and run.results else recorded(asked)) or first
         left, right = st.columns(2, gap="medium")
         left.markdown("**" + _("The network goes on by itself, before") + "**")
         left.code(asked.prompt + first.continuation, language=None, wrap_lines=True)
@@ -121,17 +125,17 @@ def scored(asked: Duel) -> Progress:
     return next(train_on_pair(asked))
 
 
-def plots_of(asked: Duel, now: Progress) -> Stage:
+def plots_of(asked: Duel, now: Progress, faint: bool = False) -> Stage:
     """Log-ratios and loss against the step, and both answers token by token, on the same scales."""
     reference = [part.total for part in now.reference]
     ratios = log_ratios_of_run(now.chosen - reference[0], now.rejected - reference[1], asked.steps)
     losses = losses_of_run(now.losses, asked.steps)
     return Stage(
         [
-            Plot("ratios", ratios, _("Log-ratios of both answers against the step")),
-            Plot("losses", losses, _("Loss of the pair against the step")),
+            Plot("ratios", pale(ratios, faint), _("Log-ratios of both answers against the step")),
+            Plot("losses", pale(losses, faint), _("Loss of the pair against the step")),
         ],
-        Row(strips(now), height=1.3),
+        Row([replace(plot, figure=pale(plot.figure, faint)) for plot in strips(now)], height=1.3),
     )
 
 
