@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from models.errors import InputError
@@ -24,6 +24,11 @@ def attention_entropy(
     """H_i = −Σ_j α_ij ln α_ij in nats, with 0 ln 0 = 0: from 0 (one key) to ln n (n keys, evenly)."""
     entropy = -torch.xlogy(probabilities, probabilities).sum(dim=-1)
     return entropy.clamp(min=0.0)  # a weight rounded to just above 1 has a negative term
+
+
+def largest_entropy(visible: Bool[Tensor, "query key"]) -> float:
+    """The mean over queries of ln n, where a query sees n keys: no head's mean entropy exceeds it."""
+    return visible.sum(dim=-1).double().log().mean().item()
 
 
 def rank_one_residual(
