@@ -1,4 +1,7 @@
-"""What the masks lesson asserts, at its links and at other settings; each test names its questions."""
+"""What the masks lesson asserts, at its links and at other settings; each test names its questions.
+
+#empty-row is held by tests/models/masks/test_hiding.py, which asks every library on random sizes.
+"""
 
 import pytest
 import torch
@@ -8,7 +11,7 @@ from models.attention.next_token import compare_next_token
 from models.masks.algebra import Causal, SlidingWindow, encoder_decoder, prefix_lm
 from models.masks.costs import MaskCost, Shape, kept_keys, mask_cost, reading_later, visible_blocks
 from models.masks.effects import empty_rows
-from models.masks.hiding import fully_masked_row, hide
+from models.masks.hiding import hide
 from models.masks.order import TRIALS, order_distances
 from models.masks.settings import MaskSettings
 from models.networks.interventions import Intervention, Visible
@@ -73,7 +76,7 @@ def test_three_ways_to_hide(network, name, layer, head, window):
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
 def test_finite_fills(dtype):
-    """#why-infinity, #empty-row: the least number swallows a score; −10,000 can lose; two of them are −∞."""
+    """#why-infinity, #empty-row: the least number swallows a score, two are −∞; −10,000 can lose."""
     least = torch.finfo(dtype).min
     scores = torch.tensor([3.0, -2.0, 5.0, 1.0]).to(dtype)
     visible = torch.tensor([True, True, False, False])
@@ -83,19 +86,6 @@ def test_finite_fills(dtype):
     assert torch.tensor(-10_000.0, dtype=dtype).isfinite()
     far = torch.tensor([-12_000.0, 0.0]) + torch.tensor([0.0, -10_000.0])
     assert far.softmax(-1)[1] > 0.99  # the hidden one wins
-
-
-@pytest.mark.parametrize(("layer", "row"), [(0, 0), (1, 8), (3, 15)])
-def test_what_libraries_make_of_an_empty_row(network, layer, row):
-    """#empty-row: on real queries, keys and values of several layers."""
-    record = trace(network, SHORT).layers[layer]
-    keys = record.key_of_head
-    found = fully_masked_row(record.query, record.key[keys], record.value[keys], record.scale, row)
-    outcomes = {entry.name: entry.outcome for entry in found}
-    assert outcomes["softmax(−∞)"] == outcomes["softmax(finfo.min + finfo.min)"] == "nan"
-    assert outcomes["softmax(finfo.min)"] == outcomes["transformers eager"] == "mean"
-    assert outcomes["torch SDPA, bool"] == outcomes["FlexAttention"] == "zero"
-    assert (torch.tensor(0.0) * torch.nan).isnan()
 
 
 @pytest.mark.parametrize(("padded", "empty"), [(0, 0), (1, 1), (6, 6), (1_024, 16)])
@@ -111,7 +101,7 @@ def test_rows_that_left_padding_empties(padded, empty):
     "settings", [MaskSettings(pattern="window", window=4), MaskSettings("bidirectional")], ids=str
 )
 def test_what_a_mask_does_to_weights_of_the_first_layer(network, name, settings):
-    """The note on arithmetic: fewer keys, larger weights; more keys, smaller; scores stay in layer 0 alone."""
+    """The note on arithmetic: fewer keys, larger weights, and the reverse; scores stay in layer 0."""
     base, after = trace(network, TEXTS[name]), under(network, TEXTS[name], settings)
     both = base.layers[0].visible & after.layers[0].visible
     assert torch.equal(base.layers[0].scaled, after.layers[0].scaled)
@@ -171,7 +161,7 @@ def test_on_short_texts_either_may_come_out_ahead(network):
 @pytest.mark.parametrize(("query", "key"), [(7, 8), (3, 12), (0, 15)])
 @pytest.mark.parametrize("layer", [0, 3])
 def test_one_pair_above_the_diagonal_leaks(network, query, key, layer):
-    """#detours, #look-ahead: in a single layer, to the query and, from an early layer, to those after it."""
+    """#detours, #look-ahead: in a single layer is enough, and nothing before it moves."""
     ids = trace(network, SHORT)
     settings = MaskSettings(cells=((query, key),))
     after = under(network, SHORT, settings, frozenset({layer}))
@@ -252,7 +242,8 @@ def test_a_dilated_window_skips_no_block_in_its_reach(window, step, block):
         dilated.dense_flops == whole.dense_flops == cost(MaskSettings("bidirectional"), block=block).flops
     )
     assert near.blocks <= dilated.blocks
-    assert dilated.pairs == pytest.approx(near.pairs, rel=0.2)
+    if window <= 256:  # longer ones end at the text's beginning
+        assert dilated.pairs == pytest.approx(near.pairs, rel=0.2)
     blocks = cost(MaskSettings(pattern="blocks", block=block), block=block)
     assert blocks.blocks == 1_024 // block
     assert (
@@ -300,7 +291,7 @@ def test_what_transformers_hands_to_flash_attention_for_its_window(window):
     """#window-convention: w − 1 others on the left, as its own mask counts the token itself."""
     supported = dict.fromkeys(("softcap", "s_aux", "deterministic", "dropout_p", "window_size"), True)
     flash = _process_flash_attention_kwargs(
-        1, 4 * window, sliding_window=window, supports_mapping=supported
+        1, 4 * window, True, sliding_window=window, supports_mapping=supported
     )
     assert flash["window_size"][0] == window - 1
     assert SlidingWindow(window).reach == window - 1
