@@ -78,7 +78,8 @@ def causal_rank(probabilities: Float[Tensor, "query key"]) -> CausalRank:
     (torch.linalg.matrix_rank) is smaller. Full rank in the first sense therefore does not settle
     what a decoder can express. Depends on the precision: float64 finds more rank than float32.
 
-    Raises InputError when the matrix is not square, or gives weight to a key after its query.
+    Raises InputError when the matrix is not square, holds a weight that is not finite, or gives weight
+    to a key after its query.
     """
     queries, keys = probabilities.shape
     if queries != keys or queries == 0:
@@ -87,6 +88,8 @@ def causal_rank(probabilities: Float[Tensor, "query key"]) -> CausalRank:
             queries=queries,
             keys=keys,
         )
+    if not torch.isfinite(probabilities).all():
+        raise InputError("This matrix holds NaN or infinity; weights are finite numbers.")
     if probabilities.triu(diagonal=1).any():
         raise InputError("This matrix gives weight to keys after the query; only a causal one is accepted.")
     # linalg knows no half precision

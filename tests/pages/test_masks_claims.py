@@ -3,6 +3,8 @@
 #empty-row is held by tests/models/masks/test_hiding.py, which asks every library on random sizes.
 """
 
+from collections import defaultdict
+
 import pytest
 import torch
 from transformers.modeling_flash_attention_utils import _process_flash_attention_kwargs
@@ -289,9 +291,8 @@ def test_whose_vectors_change_when_a_token_comes(length, settings, later):
 @pytest.mark.parametrize("window", [4, 128])
 def test_what_transformers_hands_to_flash_attention_for_its_window(window):
     """#window-convention: w − 1 others on the left, as its own mask counts the token itself."""
-    supported = dict.fromkeys(("softcap", "s_aux", "deterministic", "dropout_p", "window_size"), True)
     flash = _process_flash_attention_kwargs(
-        1, 4 * window, True, sliding_window=window, supports_mapping=supported
+        1, 4 * window, True, sliding_window=window, supports_mapping=defaultdict(lambda: True)
     )
     assert flash["window_size"][0] == window - 1
     assert SlidingWindow(window).reach == window - 1
