@@ -222,6 +222,14 @@ def test_text_of_which_nothing_is_left_is_refused():
         tokenize(WORD_PIECE, "\x00\x01", 64)
 
 
+@pytest.mark.parametrize(("tokenizer", "special"), [(BYTE_LEVEL, 1), (WORD_PIECE, 2)], ids=["one", "two"])
+def test_a_limit_below_the_special_tokens_is_refused(tokenizer, special):
+    for most in (-1, 0, special):
+        with pytest.raises(InputError, match=f"puts {special} tokens around a text"):
+            tokenize(tokenizer, "the bell", most)
+    assert len(tokenize(tokenizer, "the bell", special + 1).token_ids) == special + 1
+
+
 def test_half_a_surrogate_pair_is_refused():
     with pytest.raises(InputError, match="Character 2"):
         tokenize(BYTE_LEVEL, "a\ud83d", 64)
