@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from models.errors import InputError
@@ -24,6 +24,11 @@ def attention_entropy(
     """H_i = −Σ_j α_ij ln α_ij in nats, with 0 ln 0 = 0: from 0 (one key) to ln n (n keys, evenly)."""
     entropy = -torch.xlogy(probabilities, probabilities).sum(dim=-1)
     return entropy.clamp(min=0.0)  # a weight rounded to just above 1 has a negative term
+
+
+def largest_entropy(visible: Bool[Tensor, "query key"]) -> float:
+    """The mean over queries of ln n, where a query sees n keys: no head's mean entropy exceeds it."""
+    return visible.sum(dim=-1).double().log().mean().item()
 
 
 def rank_one_residual(
@@ -73,7 +78,8 @@ def causal_rank(probabilities: Float[Tensor, "query key"]) -> CausalRank:
     (torch.linalg.matrix_rank) is smaller. Full rank in the first sense therefore does not settle
     what a decoder can express. Depends on the precision: float64 finds more rank than float32.
 
-    Raises InputError when the matrix is not square, or gives weight to a key after its query.
+    Raises InputError when the matrix is not square, holds a weight that is not finite, or gives weight
+    to a key after its query.
     """
     queries, keys = probabilities.shape
     if queries != keys or queries == 0:
@@ -82,6 +88,8 @@ def causal_rank(probabilities: Float[Tensor, "query key"]) -> CausalRank:
             queries=queries,
             keys=keys,
         )
+    if not torch.isfinite(probabilities).all():
+        raise InputError("This matrix holds NaN or infinity; weights are finite numbers.")
     if probabilities.triu(diagonal=1).any():
         raise InputError("This matrix gives weight to keys after the query; only a causal one is accepted.")
     # linalg knows no half precision

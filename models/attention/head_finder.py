@@ -46,4 +46,5 @@ def score_repeats(network: Network, period: int, copies: int, seed: int) -> Foun
 
 
 def _scores(trace: Trace) -> HeadScores:
-    return head_scores([record.probabilities for record in trace.layers], trace.token_ids)
+    masks = [record.visible.reshape(-1, *record.visible.shape[-2:])[0] for record in trace.layers]
+    return head_scores([record.probabilities for record in trace.layers], trace.token_ids, masks)

@@ -16,6 +16,8 @@ from models.attention.depth import attention_entropy
 from models.errors import InputError
 
 Layers = Float[Tensor, "layers heads tokens tokens"] | Sequence[Float[Tensor, "heads tokens tokens"]]
+Mask = Bool[Tensor, "tokens tokens"]
+Masks = Mask | Sequence[Mask]  # of all layers, or one a layer
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +38,7 @@ class HeadScores:
 def head_scores(
     probabilities: Layers,
     token_ids: Int[Tensor, " tokens"],
-    visible: Bool[Tensor, "tokens tokens"] | None = None,
+    visible: Masks | None = None,
 ) -> HeadScores:
     """Score every head of self-attention on one text.
 
@@ -50,15 +52,23 @@ def head_scores(
       keys, over queries that see two or more: as early queries of a causal model see few keys, its
       plain entropy is small for that reason alone.
 
-    ``visible`` says which keys each query sees; without it, those to which some head of the layer
-    gives weight.
+    ``visible`` says which keys each query sees, in all layers or one mask a layer. Without it a layer
+    counts as causal where no head gives weight to a later key, and as bidirectional else: a weight of
+    exactly 0 may be hidden or only small, so that windows and padding must be told.
 
-    Raises InputError without tokens or layers.
+    Raises InputError without tokens or layers, and unless there is a mask for each layer.
     """
     if len(token_ids) == 0 or len(probabilities) == 0:
         raise InputError("There is nothing to score; at least one token and one layer are needed.")
+    masks = [visible] * len(probabilities) if visible is None or isinstance(visible, Tensor) else visible
+    if len(masks) != len(probabilities):
+        raise InputError(
+            "{masks} masks do not fit {layers} layers; there must be one a layer.",
+            masks=len(masks),
+            layers=len(probabilities),
+        )
     targets = induction_targets(token_ids)
-    layers = [_layer_scores(layer, targets, visible) for layer in probabilities]
+    layers = [_layer_scores(layer, targets, mask) for layer, mask in zip(probabilities, masks, strict=True)]
     return HeadScores(*(torch.stack(scores) for scores in zip(*layers, strict=True)))
 
 
@@ -71,7 +81,7 @@ def _layer_scores(
     layer = layer.float()
     repeated = targets.any(dim=-1)
     entropy = attention_entropy(layer)
-    keys_seen = ((layer > 0).any(dim=0) if visible is None else visible).sum(dim=-1)
+    keys_seen = (_supposed_mask(layer) if visible is None else visible).sum(dim=-1)
     chooses = keys_seen > 1
     return (
         layer.diagonal(offset=-1, dim1=-2, dim2=-1).mean(dim=-1),
@@ -81,6 +91,12 @@ def _layer_scores(
         entropy.mean(dim=-1),
         (entropy[:, chooses] / keys_seen[chooses].log()).mean(dim=-1),
     )
+
+
+def _supposed_mask(layer: Float[Tensor, "heads tokens tokens"]) -> Bool[Tensor, "tokens tokens"]:
+    """Causal, or every pair where some head gives weight to a later key."""
+    every = torch.ones(layer.shape[1:], dtype=torch.bool)
+    return every if layer.triu(diagonal=1).any() else every.tril()
 
 
 def induction_targets(token_ids: Int[Tensor, " tokens"]) -> Bool[Tensor, "tokens tokens"]:

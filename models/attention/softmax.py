@@ -41,7 +41,7 @@ def softmax_steps(logits: Float[Tensor, " n"], dtype: torch.dtype, stable: bool)
     NaN; if all logits are very negative, every exponential is 0 and 0/0 is NaN. Less the maximum,
     the largest exponential is exactly 1, and neither can happen.
 
-    Raises InputError without logits, or with NaN among them.
+    Raises InputError without logits, with NaN among them, or where the largest is not finite.
     """
     _check_logits(logits)
     logits = logits.to(dtype)
@@ -101,7 +101,7 @@ def edited_softmax(logits: Float[Tensor, " n"], edit: SoftmaxEdit) -> Float[Tens
     Those lie in [0, 1], so after it no probability exceeds e times another: softmax of a softmax
     flattens, and repeated it goes to 1/n.
 
-    Raises InputError without logits, or with NaN among them.
+    Raises InputError without logits, with NaN among them, or where the largest is not finite.
     """
     _check_logits(logits)
     p = (edit.factor * logits + edit.shift) / edit.temperature
@@ -132,9 +132,11 @@ def jacobian_spectral_norm(p: Float[Tensor, "*rows n"]) -> Float[Tensor, "*rows"
     """The largest eigenvalue of diag(p) − ppᵀ: how much a change of z can change p, at most 1/2.
 
     The matrix is symmetric and positive semidefinite; its rows' absolute sums are 2p_i(1 − p_i) ≤ 1/2
-    (Gershgorin).
+    (Gershgorin). NaN where a probability is.
     """
-    return torch.linalg.eigvalsh(softmax_jacobian(p.double()))[..., -1]
+    unknown = ~torch.isfinite(p).all(dim=-1)
+    jacobian = softmax_jacobian(p.double().masked_fill(unknown[..., None], 0.0))
+    return torch.linalg.eigvalsh(jacobian)[..., -1].masked_fill(unknown, torch.nan)
 
 
 # Why √d_k ------------------------------------------------------------------------------------
@@ -193,7 +195,12 @@ def random_queries_and_keys(
 
 
 def logit_statistics(logits: Float[Tensor, "samples keys"]) -> DotProductStatistics:
-    """What softmax over the keys makes of the logits; a variance of one number is NaN."""
+    """What softmax over the keys makes of the logits; a variance of one number is NaN.
+
+    Raises InputError without logits.
+    """
+    if logits.numel() == 0:
+        raise InputError("At least one logit is needed, and each must be a number.")
     p = logits.double().softmax(dim=-1)
     largest_weight = p.amax(dim=-1)
     gradient_norm = jacobian_frobenius_norm(p)
@@ -274,10 +281,12 @@ def largest_cosine_weight(keys: int, scale: float = 1.0) -> float:
     """The largest weight that logits in [−scale, scale] allow over n keys: e^s / (e^s + (n−1) e^−s).
 
     Reached when one key points with the query and all others against it. With a scale of 1 and 64
-    keys it is 0.105: without a learned scale, cosine attention cannot attend.
+    keys it is 0.105: without a learned scale, cosine attention cannot attend. The sign of the scale
+    does not matter, as the interval is the same.
 
     Raises InputError without a key.
     """
+    scale = abs(scale)
     if keys < 1:
         raise InputError("{keys} keys are not accepted; at least one is needed.", keys=keys)
     return 1 / (1 + (keys - 1) * math.exp(-2 * scale))
@@ -286,6 +295,8 @@ def largest_cosine_weight(keys: int, scale: float = 1.0) -> float:
 def _check_logits(logits: Float[Tensor, " n"]) -> None:
     if len(logits) == 0 or logits.isnan().any():
         raise InputError("At least one logit is needed, and each must be a number.")
+    if logits.isposinf().any() or logits.isneginf().all():
+        raise InputError("Infinity minus infinity is no number: the largest logit must be finite.")
 
 
 def _unit(vectors: Float[Tensor, "rows d_k"]) -> Float[Tensor, "rows d_k"]:

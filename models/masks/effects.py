@@ -39,8 +39,13 @@ def head_stage(trace: Trace, layer: int, head: int, stage: MaskStage) -> Float[T
 def moved(
     before: Float[Tensor, "query width"], after: Float[Tensor, "query width"]
 ) -> Float[Tensor, " query"]:
-    """How far each token's vector has turned: 1 − cosine, 0 where it has not, at most 2."""
-    return (1 - cosine_similarity(before, after, dim=-1)).clamp(min=0.0)  # below 0 by rounding only
+    """How far each token's vector has turned: 1 − cosine, 0 where it has not, at most 2.
+
+    In float64, where squares of float32's numbers do not overflow; two vectors of zeros have not turned.
+    """
+    turned = 1 - cosine_similarity(before.double(), after.double(), dim=-1, eps=1e-300)
+    turned = turned.masked_fill(~before.any(dim=-1) & ~after.any(dim=-1), 0.0)
+    return turned.clamp(min=0.0).to(before.dtype)  # below 0 by rounding only
 
 
 def difference_from_sdpa_where_seen(record: LayerTrace) -> float:

@@ -93,7 +93,17 @@ def _can_turn(model: PreTrainedModel) -> bool:
 
 
 def running_mean(values: Float[Tensor, " values"], width: int) -> Float[Tensor, " values"]:
-    """The mean of each value and the width − 1 before it; of fewer at the beginning."""
+    """The mean of each value and the width − 1 before it; of fewer at the beginning.
+
+    Raises InputError for a width below 1.
+    """
+    if width < 1:
+        raise InputError(
+            "{name} is {count}; whole numbers from {least} on are accepted.",
+            name="width",
+            count=width,
+            least=1,
+        )
     total = torch.cat([values.new_zeros(1, dtype=torch.float64), values.double().cumsum(0)])
     end = torch.arange(1, len(values) + 1)
     begin = (end - width).clamp(min=0)

@@ -42,6 +42,7 @@ from models.runtime.memory import drop_when_short, make_room
 from models.runtime.settings import settings
 
 NETWORKS_SHARE = 0.75  # of what the settings let a process keep; the rest is for traces
+WINDOW_OF_ALL = 2**30  # longer than any text, where a network makes a window's mask in any case
 LEAST_SHARE = 0.5  # of what a configuration claims that its files hold; poolers may be missing
 MOST_SHARED = 64  # layers that may have their weights in common
 MOST_LAYERS = 512  # a configuration that claims more is not built even to be measured
@@ -241,6 +242,7 @@ def _config(folder: Path, name: str, weights: tuple[int, int] | None = None) -> 
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except Exception as error:  # each architecture checks its own configuration, in its own way
         raise InputError("{name} has no config.json that can be read.", name=name) from error
+    _window_of_none(config)
     layers = getattr(config, "num_hidden_layers", 0)
     if weights is not None and isinstance(layers, int) and layers > max(MOST_SHARED, weights[0]):
         raise InputError("The weights of {name} do not fit its config.json.", name=name)
@@ -248,6 +250,12 @@ def _config(folder: Path, name: str, weights: tuple[int, int] | None = None) -> 
     if weights is not None and weights[1] < LEAST_SHARE * count:
         raise InputError("The weights of {name} do not fit its config.json.", name=name)
     return config
+
+
+def _window_of_none(config: PreTrainedConfig) -> None:
+    """A window of 0 is written for none by some; taken literally it would hide every key."""
+    if getattr(config, "sliding_window", None) == 0:
+        config.sliding_window = WINDOW_OF_ALL
 
 
 def _check_size(config: PreTrainedConfig, name: str) -> int:

@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase
 
 from models.errors import InputError
 from models.networks.loading import Network
-from models.networks.tokens import labels, tokenize
+from models.networks.tokens import labels, once, tokenize
 from models.runtime.settings import settings
 
 MOST_ANSWERS = 16
@@ -116,9 +116,9 @@ def _prompt_ids(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
     """With the special tokens that the tokenizer puts in front, without those that would end a text."""
     tokenize(tokenizer, prompt, settings().text_characters)  # for what it refuses
     encoding = tokenizer.backend_tokenizer.encode(prompt)
-    ids, special = encoding.ids, encoding.special_tokens_mask
-    while special[len(ids) - 1]:
-        ids = ids[:-1]
+    ids, special = list(once(encoding)), encoding.special_tokens_mask
+    while special.pop():
+        ids.pop()
     return ids
 
 

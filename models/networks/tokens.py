@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
 
+from tokenizers import Encoding
 from transformers import PreTrainedTokenizerBase
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
@@ -31,9 +32,10 @@ class TokenizedText:
 def tokenize(tokenizer: PreTrainedTokenizerBase, text: str, most_tokens: int) -> TokenizedText:
     """Tokens of ``text`` with the tokenizer's own special tokens, at most ``most_tokens``.
 
-    Works on a copy of the tokenizer's result and leaves the tokenizer as it is, which several
-    threads share. Raises InputError on a text that is empty, blank, too long, not valid Unicode,
-    or of which the tokenizer keeps nothing.
+    A start token typed in front of the text, or an end token behind it, is the tokenizer's own: with
+    two of them every position would be one further on. Works on a copy of the tokenizer's result and
+    leaves the tokenizer as it is, which several threads share. Raises InputError on a text that is
+    empty, blank, too long, not valid Unicode, or of which the tokenizer keeps nothing.
     """
     check_text(text)
     backend = tokenizer.backend_tokenizer
@@ -56,8 +58,21 @@ def tokenize(tokenizer: PreTrainedTokenizerBase, text: str, most_tokens: int) ->
         )
     end = len(text) if kept == total else min(offsets[kept - 1][1], offsets[kept][0])
     encoding.truncate(kept)
-    ids = backend.post_process(encoding, None, True).ids
-    return TokenizedText(tuple(ids), text[:end], total + special)
+    ids = once(backend.post_process(encoding, None, True))
+    return TokenizedText(ids, text[:end], total + special - (kept + special - len(ids)))
+
+
+def once(encoding: Encoding) -> tuple[int, ...]:
+    """The ids without special tokens that were typed right where the tokenizer puts the same ones."""
+    ids, added = encoding.ids, [sequence is None for sequence in encoding.sequence_ids]
+    front = next((index for index, is_added in enumerate(added) if not is_added), len(ids))
+    back = next((index for index, is_added in enumerate(reversed(added)) if not is_added), 0)
+    before, typed, after = ids[:front], ids[front : len(ids) - back], ids[len(ids) - back :]
+    if before and typed[:front] == before:
+        typed = typed[front:]
+    if after and typed[-back:] == after:
+        typed = typed[:-back]
+    return (*before, *typed, *after)
 
 
 def is_panic(error: BaseException) -> bool:

@@ -26,7 +26,10 @@ def masked_softmax(
     up to less than 1 (gpt-oss: OpenAI 2025, model card, section 2).
     """
     scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
-    row_maximum = scores.amax(dim=-1, keepdim=True)
+    if scores.shape[-1] == 0:  # no key, nothing to weigh; amax would have nothing to choose from
+        row_maximum = scores.new_full((*scores.shape[:-1], 1), -torch.inf)
+    else:
+        row_maximum = scores.amax(dim=-1, keepdim=True)
     if sink is not None:
         row_maximum = torch.maximum(row_maximum, sink.to(scores.dtype))
     # −∞ − (−∞) would be NaN; without a finite score there is nothing to subtract

@@ -11,6 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from models.errors import InputError
+
 BLOCK = 64
 _TAIL = 0.9677083  # 1 − ½ (1/30 + 1/32): between the quantiles of 15 and of 16 equal parts
 
@@ -29,9 +31,20 @@ def nf4_levels() -> Float[Tensor, "16"]:
 
 
 def flat_blocks(x: Float[Tensor, "*shape"], block: int) -> Float[Tensor, "blocks block"]:
-    """Consecutive numbers in rows of ``block``; the last row is filled up with zeros."""
+    """Consecutive numbers in rows of ``block``; the last row is filled up with zeros.
+
+    Raises InputError for a block below 1.
+    """
+    if block < 1:
+        raise InputError(
+            "{name} is {count}; whole numbers from {least} on are accepted.",
+            name="block",
+            count=block,
+            least=1,
+        )
     flat = x.flatten()
-    return torch.nn.functional.pad(flat, (0, -len(flat) % block)).reshape(-1, block)
+    padded = torch.nn.functional.pad(flat, (0, -len(flat) % block))
+    return padded.reshape(len(padded) // block, block)
 
 
 def unblocked(blocks: Float[Tensor, "blocks block"], shape: torch.Size) -> Float[Tensor, "..."]:

@@ -16,10 +16,18 @@ def token_losses(
     """−ln p of each label but the first under the logits of the position before, in nats.
 
     Entry t is the loss of token t + 1; NaN where its label is IGNORED_LABEL. In float32 at least.
-    Raises InputError for a text of one token, which leaves nothing to predict.
+    Raises InputError for a text of one token, which leaves nothing to predict, and for a label that is
+    no token of the vocabulary.
     """
     if labels.shape[-1] < 2:
         raise InputError("The text has one token; at least two are needed to predict one.")
+    known = (labels == IGNORED_LABEL) | ((labels >= 0) & (labels < logits.shape[-1]))
+    if not known.all():
+        raise InputError(
+            "Label {label} is no token of a vocabulary of {tokens}.",
+            label=int(labels[~known][0]),
+            tokens=logits.shape[-1],
+        )
     predicting, later = logits[..., :-1, :], labels[..., 1:]
     predicting = predicting.to(torch.promote_types(logits.dtype, torch.float32))
     losses = cross_entropy(

@@ -7,11 +7,14 @@ import re
 import numpy as np
 import pytest
 import torch
+from transformers import AutoModelForCausalLM, AutoModelForMaskedLM
 
 from components.catalogue import lesson
 from components.panels.network.reading import SHORT_TEXT
 from components.words import LANGUAGES
 from models.networks.tracing import NO_INTERVENTION
+from tests.models.networks.test_families import config_of
+from tests.models.networks.tiny_networks import byte_level_tokenizer
 from tests.pages.attention_screen import NETWORK, STAGES, TEXT, VIEWS, attention, eager, heatmap
 from tests.pages.screen import CHECK, captions, figures, live, open_page, said
 
@@ -294,3 +297,16 @@ def test_sharing_draws_a_line_from_each_query_head():
         screen = attention(view="sharing", heads=str(heads), key_heads=str(key_heads))
         *links, queries, keys = figures(screen)["attention_sharing"]["data"]
         assert (len(links), len(queries["x"]), len(keys["x"])) == (heads, heads, key_heads)
+
+
+@pytest.mark.parametrize("family", ["opt", "esm", "gpt2"])
+def test_the_scale_before_the_queries_is_named(tmp_path, family):
+    """OPT and ESM multiply their queries first; the sentence holds at any temperature."""
+    torch.manual_seed(0)
+    config = config_of(family)
+    auto = AutoModelForMaskedLM if family == "esm" else AutoModelForCausalLM
+    auto.from_config(config).save_pretrained(tmp_path)
+    byte_level_tokenizer().save_pretrained(tmp_path)
+    said = captions(attention(network="other", other=str(tmp_path), temperature="2"))
+    sentence = "This network multiplies its queries by 1/√d_k before q·k, whose own scale is therefore 1."
+    assert (sentence in said) == (family != "gpt2")

@@ -18,7 +18,7 @@ from components.stage import Plot, Stage
 from components.takeaway import take_with_you
 from components.traces import traced_with
 from components.words import _, mark
-from models.attention.depth import attention_entropy, causal_rank, rank_one_residual
+from models.attention.depth import attention_entropy, causal_rank, largest_entropy, rank_one_residual
 from models.networks.interventions import Intervention
 
 VARIANTS = {
@@ -71,8 +71,8 @@ class EntropyAndRank(AttentionHead):
     def stage(self) -> Stage:
         trace = self.trace
         entropies = [attention_entropy(record.probabilities).mean(-1).numpy() for record in trace.layers]
-        seen = trace.layers[0].visible.reshape(-1, *trace.layers[0].visible.shape[-2:])[0].sum(-1)
-        largest = float(seen.double().log().mean())
+        masks = [record.visible.reshape(-1, *record.visible.shape[-2:])[0] for record in trace.layers]
+        largest = max(map(largest_entropy, masks))  # layers with a window see fewer keys
         return Stage(
             [
                 Plot(

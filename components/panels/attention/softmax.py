@@ -29,7 +29,7 @@ from models.numerics.comparison import largest_difference
 from models.numerics.masked_softmax import masked_softmax
 from models.tables import typed_number
 
-MOST_LOGITS = 16
+MOST_LOGITS, LARGEST_LOGIT = 16, 3_000  # times 20 and plus 120 that is a number in float16 too
 PRECISIONS = (torch.float16, torch.bfloat16, torch.float32)
 
 
@@ -38,7 +38,10 @@ def times_label(times: int) -> str:
 
 
 def parse_logits(text: str) -> torch.Tensor:
-    """Numbers between commas or spaces. Raises InputError on what is no number, or too many."""
+    """Numbers between commas or spaces.
+
+    Raises InputError on what is no number, too many, or so large that an edit leaves float16's range.
+    """
     words = text.replace(",", " ").replace("，", " ").split()
     try:
         numbers = [typed_number(word) for word in words]
@@ -49,6 +52,8 @@ def parse_logits(text: str) -> torch.Tensor:
             "Logits are 1 to {most} finite numbers with commas between them, such as 2, 1, 0, -1.",
             most=MOST_LOGITS,
         )
+    if max(map(abs, numbers)) > LARGEST_LOGIT:
+        raise InputError("Logits from −{most} to {most} are accepted here.", most=LARGEST_LOGIT)
     return torch.tensor(numbers)
 
 

@@ -56,7 +56,7 @@ def cell_arithmetic(view: ChangesHead) -> None:
         formulas(steps, trace.layers[cell.layer].scale, len(steps.products))
         if view.facts.scales_queries_first:
             words = _(
-                "This network multiplies its queries by 1/√d_k before q·k, whose scale is therefore 1."
+                "This network multiplies its queries by 1/√d_k before q·k, whose own scale is therefore 1."
             )
             st.caption(words)
     with right:

@@ -98,12 +98,39 @@ class TestHeadScores:
 
     def test_visible_keys_may_be_given(self):
         causal = torch.ones(6, 6, dtype=torch.bool).tril()
-        first_only = pointing(6, lambda i: 0)  # nothing tells from this that more keys were visible
-        assert head_scores(first_only, torch.arange(6), causal).normalised_entropy.item() == 0.0
-        assert math.isnan(head_scores(first_only, torch.arange(6)).normalised_entropy.item())
+        first_only = pointing(6, lambda i: 0)
+        for visible in (causal, [causal], None):
+            assert head_scores(first_only, torch.arange(6), visible).normalised_entropy.item() == 0.0
         weights = causal_weights(2, 3, 6)
         inferred, given_mask = (head_scores(weights, torch.arange(6), v) for v in (None, causal))
         assert_close(inferred.normalised_entropy, given_mask.normalised_entropy)
+
+    @pytest.mark.parametrize("causal", [True, False])
+    @pytest.mark.parametrize("tokens", [2, 3, 9])
+    def test_weights_of_exactly_zero_are_keys_all_the_same(self, causal, tokens):
+        """Half on either end of what is visible, whatever else is exactly 0: ln 2 / ln n in each row."""
+        weights = torch.zeros(1, 1, tokens, tokens)
+        for i in range(tokens):
+            weights[0, 0, i, 0] += 0.5
+            weights[0, 0, i, i if causal else tokens - 1] += 0.5
+        counts = [i + 1 for i in range(1, tokens)] if causal else [tokens] * tokens
+        expected = sum(math.log(2) / math.log(n) for n in counts) / len(counts)
+        self.check(head_scores(weights, torch.arange(tokens)).normalised_entropy, expected)
+
+    @pytest.mark.parametrize("target", [lambda i: i, lambda i: 0, lambda i: max(i - 1, 0)])
+    def test_heads_with_all_weight_on_one_key_have_a_normalised_entropy_of_zero(self, target):
+        assert head_scores(pointing(5, target), torch.arange(5)).normalised_entropy.item() == 0.0
+
+    def test_each_layer_may_have_a_mask_of_its_own(self):
+        causal = torch.ones(6, 6, dtype=torch.bool).tril()
+        window = causal.triu(-1)
+        even = torch.stack([mask / mask.sum(-1, keepdim=True) for mask in (causal, window)])[
+            :, None
+        ].float()
+        both = head_scores(even, torch.arange(6), [causal, window]).normalised_entropy
+        assert_close(both, torch.ones(2, 1))
+        with pytest.raises(InputError, match="1 masks do not fit 2 layers"):
+            head_scores(even, torch.arange(6), [causal])
 
     @pytest.mark.parametrize("causal", [True, False])
     def test_on_a_network_of_transformers(self, causal):

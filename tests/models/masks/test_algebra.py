@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, reject
 from hypothesis import strategies as st
 from torch.nn.attention import flex_attention as flex
+from torch.nn.attention.bias import causal_lower_right
 from torch.testing import assert_close
 from transformers import masking_utils as theirs
 
@@ -256,6 +257,43 @@ def test_the_expression_is_the_mask(tree, n):
     exec(f"def mask_mod(b, h, q_idx, kv_idx):\n    return {mask.expression}", names)
     assert_close(torch_mask(names["mask_mod"], n, n), mask.to_tensor(n, n))
     assert_close(transformers_mask(names["mask_mod"], n, n), mask.to_tensor(n, n))
+
+
+@pytest.mark.parametrize(
+    ("counts_itself", "keys"), [(True, [1, 2, 3, 3, 3, 3]), (False, [1, 2, 3, 4, 4, 4])]
+)
+def test_public_case_of_what_a_window_of_3_means(counts_itself, keys):
+    """transformers#29623, vllm#3385, mlx-lm#390, axlearn#1009, transformers#39408."""
+    window = Causal() & SlidingWindow(3, counts_itself)
+    assert window.to_tensor(6, 6).sum(-1).tolist() == keys
+
+
+@pytest.mark.parametrize(("width", "tokens"), [(2_048, 4_096), (128, 300), (8, 64)])
+def test_public_case_of_the_last_row_of_a_window(width, tokens):
+    """2,048 against 2,049 on 4,096 tokens; gpt-oss: 128; axlearn: 8 means 9."""
+    for counts_itself, keys in ((True, width), (False, width + 1)):
+        mask = Causal() & SlidingWindow(width, counts_itself)
+        assert int(mask.to_tensor(1, tokens, offset=tokens - 1).sum()) == keys
+    function = theirs.sliding_window_causal_mask_function(width)
+    assert int(function(0, 0, torch.tensor(tokens - 1), torch.arange(tokens)).sum()) == width
+
+
+def test_public_case_of_a_window_of_0():
+    """unsloth#8253: refused where a token counts itself; else the diagonal, no row that sees nothing."""
+    with pytest.raises(InputError, match="window is 0"):
+        SlidingWindow(0)
+    for base in (Causal(), Bidirectional()):
+        assert torch.equal((base & SlidingWindow(0, False)).to_tensor(5, 5), torch.eye(5, dtype=torch.bool))
+
+
+@pytest.mark.parametrize(("queries", "keys"), [(5, 2), (4, 3), (2, 5), (3, 3), (7, 1)])
+def test_public_case_of_more_causal_queries_than_keys(queries, keys):
+    """pytorch#108108: aligned at the lower right, the first queries see nothing."""
+    mask = Causal().to_tensor(queries, keys, offset=keys - queries)
+    assert torch.equal(mask, causal_lower_right(queries, keys)._materialize(torch.device("cpu")))
+    assert int((~mask.any(dim=-1)).sum()) == max(0, queries - keys)
+    if (queries, keys) == (5, 2):
+        assert mask.int().tolist() == [[0, 0], [0, 0], [0, 0], [1, 0], [1, 1]]
 
 
 def test_masks_are_values():

@@ -93,6 +93,38 @@ def test_where_every_row_sees_something_all_libraries_agree(heads, n, seed):
         assert_close(attend(query[None], key[None], value[None], visible, 0.3)[0], expected)
 
 
+# Public cases
+
+
+@pytest.mark.parametrize("hidden", [-1e5, 0.0, 3.0, -110_189.0], ids=str)
+def test_public_case_of_scores_that_lie_below_a_finite_fill(hidden):
+    """TransformerLens#385, Pythia-70M, layer 5, head 0: −∞ is right whatever stands on hidden keys."""
+    seen = [-110208.0547, -110189.8125, -110206.5234, -110208.4531, -110192.6016]
+    scores = torch.tensor([*seen, hidden, hidden, hidden])
+    visible = torch.arange(8) < 5
+    weights = hide(scores, visible, "infinity")
+    # so far from 0 the steps of float32 are 1/128, and the report's scores are rounded to them
+    assert_close(weights[:5], torch.tensor([0.0, 0.942084, 0.0, 0.0, 0.057916]), atol=5e-6, rtol=0)
+    assert not weights[5:].any()
+    assert_close(weights, scores.masked_fill(~visible, -torch.inf).softmax(-1))
+    filled = scores.masked_fill(~visible, -1e5).softmax(-1)  # as that library did
+    assert_close(filled, torch.tensor([0.0] * 5 + [1 / 3] * 3))
+
+
+@pytest.mark.parametrize("tokens", [3, 5])
+def test_public_case_of_padding_hidden_along_the_wrong_axis(tokens):
+    """lsdefine/attention-is-all-you-need-keras#16, pytorch_advanced#175: keys are hidden, not queries."""
+    scores = torch.randn(tokens, tokens, generator=torch.Generator().manual_seed(tokens))
+    real = torch.arange(tokens) < tokens - 1
+    weights = hide(scores, real.expand(tokens, tokens), "infinity")
+    assert not weights[:, -1].any()
+    assert_close(weights.sum(-1), torch.ones(tokens))
+    added = torch.where(real, 0.0, -1e9)[:, None]  # along the queries
+    wrong = (scores + added).softmax(-1)
+    assert_close(wrong[:-1], scores.softmax(-1)[:-1])
+    assert_close(wrong[-1], torch.full((tokens,), 1 / tokens))
+
+
 # Order without positions
 
 

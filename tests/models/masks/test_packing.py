@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.testing import assert_close
 from transformers import AutoModelForCausalLM
 from transformers.masking_utils import and_masks, causal_mask_function, packed_sequence_mask_function
 
@@ -185,6 +186,31 @@ def test_the_mean_of_means_is_another_loss_where_lengths_differ():
 
 
 # What people type
+
+
+@pytest.mark.parametrize("lengths", [(3, 5), (2, 9, 4)])
+def test_public_case_of_targets_across_a_border(tiny, lengths):
+    """functionary#265, axolotl#1375, trl#1230: 3 and 5 tokens have 2 + 4 targets, not 7."""
+    rows = [Conversation((10 * n,), tuple(range(1, length))) for n, length in enumerate(lengths, 1)]
+    right = separate_rows(tiny, rows)
+    packed = packed_pass(tiny, rows, right)
+    learned = packed.losses.isfinite()
+    assert int(learned.sum()) == sum(length - 1 for length in lengths)
+    assert_close(packed.losses.nansum(), right.losses.nansum(), atol=1e-4, rtol=1e-5)
+    crossing = losses_of_row(packed_logits(tiny, packed.row), pack(rows, Forgotten(labels=True)).labels)
+    assert int(crossing.isfinite().sum()) == sum(lengths) - 1  # 7: one across each border
+    naive = Forgotten(block=True, restart=True, labels=True)
+    summed = losses_of_row(packed_logits(tiny, pack(rows, naive), naive), pack(rows, naive).labels)
+    assert abs(float(summed.nansum() - right.losses.nansum())) > 0.1
+
+
+def test_public_case_of_a_row_in_which_nothing_is_learned(tiny):
+    """trl#6671, #6668, unsloth#1290, #2095, #2900: NaN in torch, a sentence here, and never 0.0."""
+    row = pack([Conversation((1, 2, 3), ())])
+    logits = packed_logits(tiny, row)
+    assert torch.nn.functional.cross_entropy(logits[:-1], row.labels[1:]).isnan()
+    with pytest.raises(InputError, match="No token is learned: every label is −100"):
+        mean_loss(losses_of_row(logits, row.labels), row.documents)
 
 
 def test_conversations_are_read_line_by_line():

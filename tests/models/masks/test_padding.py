@@ -129,6 +129,18 @@ def test_the_last_logits_are_those_that_generate_reads():
     torch.testing.assert_close(batch_logits(network.model, batch)[:, -1], output.logits[0])
 
 
+@pytest.mark.parametrize(
+    ("row", "width", "ids"),
+    [((7, 8, 9), 5, [0, 0, 0, 1, 2]), ((11, 339, 561), 4, [0, 0, 1, 2]), ((5,), 3, [0, 0, 0])],
+)
+def test_public_case_of_position_ids_behind_left_padding(row, width, ids):
+    """nnsight#672, #673, transformers#21080, #22161, unsloth#4078, lm-human-preference-details#6."""
+    batch = pad([row, tuple(range(1, width + 1))], 23_073, "left")
+    assert batch.position_ids[0].tolist() == ids
+    assert batch.attention_mask[0].tolist() == [0] * (width - len(row)) + [1] * len(row)
+    assert batch.position_ids[1].tolist() == list(range(width))
+
+
 def test_without_any_mask_transformers_takes_left_padding_for_packed_sequences():
     """Why a forgotten mask is a mask of ones: none at all hides the padding by luck."""
     network = load("loupe-llama")

@@ -105,6 +105,7 @@ CHANGES = {
 OTHER_SCALES = ("gemma2", "gemma3_text", "granite")  # a number of the configuration
 WITHOUT_HEAD_WIDTH = ("bert", "modernbert", "stablelm", "persimmon", "distilbert", "gpt_neox")
 REFUSED = {
+    "big_bird": "of which Loupe can trace 0",  # pads inside, so that rows would not be the text's
     "bitnet": "is no projection of its heads' outputs",
     "bloom": "of which Loupe can trace 0",
     "diffllama": "attends 8 times in 4 layers",
@@ -237,6 +238,42 @@ def test_who_scales_queries_before_the_product_is_known(folder, family):
         assert scale == 1.0
     elif family not in OTHER_SCALES:
         assert scale == pytest.approx(network.head_width**-0.5)
+
+
+@pytest.mark.parametrize("family", ["opt", "esm"])
+def test_networks_that_scale_queries_before_the_product_are_named(folder, family):
+    network = load(folder(family))
+    record = trace(network, TEXT).layers[0]
+    assert facts_of(network).scales_queries_first
+    width = network.head_width
+    cls = AutoModelForCausalLM if family == "opt" else AutoModelForMaskedLM
+    model = cls.from_pretrained(folder(family)).eval()
+    layer = next(module for name, module in model.named_modules() if name.endswith(("q_proj", "query")))
+    inputs = {}
+    layer.register_forward_hook(lambda module, args, output: inputs.update(output=output))
+    with torch.no_grad():
+        model(trace(network, TEXT).token_ids[None])
+    projected = inputs["output"][0].view(-1, network.heads, width).transpose(0, 1)
+    assert largest_difference(record.query.norm(dim=-1), projected.norm(dim=-1) * width**-0.5) < 1e-5
+    for other in ("gpt2", "llama"):
+        assert not facts_of(load(folder(other))).scales_queries_first
+
+
+@pytest.mark.parametrize("family", ["mistral", "mixtral", "qwen2", "gemma3_text", "starcoder2"])
+def test_a_window_of_0_in_a_configuration_is_none(build, family):
+    """unsloth#8253: a row that sees nothing would read hidden keys."""
+    found = []
+    for window in (0, 1_000):
+        config = config_of(family)
+        config.sliding_window = window
+        if family == "qwen2":
+            config.use_sliding_window, config.layer_types = True, ["sliding_attention"] * 4
+        found.append(trace(load(str(build(config, spread=0.15))), TEXT))
+    literal, wide = found
+    for record in literal.layers:
+        n = len(record.visible)
+        assert torch.equal(record.visible, torch.ones(n, n, dtype=torch.bool).tril())
+    assert largest_difference(literal.logits, wide.logits) < 1e-4
 
 
 @pytest.mark.parametrize(("family", "sentence"), REFUSED.items())

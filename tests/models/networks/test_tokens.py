@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
+from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from models.errors import InputError
 from models.networks.tokens import labels, readable, tokenize
@@ -42,7 +43,7 @@ def spelled(tokenizer, text: str) -> tuple[str, ...]:
 
 @pytest.mark.parametrize("tokenizer", [BYTE_LEVEL, GPT2, SENTENCE_PIECE])
 @settings(deadline=None)
-@given(WORDY)
+@given(WORDY.filter(lambda text: not text.startswith("<|start|>")))
 def test_token_ids_are_those_of_transformers(tokenizer, text):
     tokenized = tokenize(tokenizer, text, 1_000_000)
     assert list(tokenized.token_ids) == tokenizer(text).input_ids
@@ -163,8 +164,47 @@ def test_invisible_characters_are_shown():
 def test_special_tokens_are_shown_as_they_are_written():
     assert spelled(BYTE_LEVEL, "Margery")[0] == "<|start|>"
     assert spelled(WORD_PIECE, "Margery") == ("[CLS]", "margery", "[SEP]")
-    assert spelled(BYTE_LEVEL, "<|start|>") == ("<|start|>", "<|start|>")
+    assert spelled(BYTE_LEVEL, "<|start|>") == ("<|start|>",)
     assert spelled(WORD_PIECE, "[MASK]") == ("[CLS]", "[MASK]", "[SEP]")
+
+
+@pytest.mark.parametrize("tokenizer", [BYTE_LEVEL, WORD_PIECE], ids=["start", "start and end"])
+@pytest.mark.parametrize("most", [4, 1_000])
+def test_public_case_of_a_start_token_that_the_text_begins_with_already(tokenizer, most):
+    """neuronpedia#204, #123, inseq#278, lm-evaluation-harness#3333: one start token, not two."""
+    typed = "<|start|>" if tokenizer is BYTE_LEVEL else "[CLS] "
+    plain = tokenize(tokenizer, "the bell on the rock", most)
+    found = tokenize(tokenizer, typed + "the bell on the rock", most)
+    assert found.token_ids.count(plain.token_ids[0]) == 1
+    assert found.token_ids[:2] == plain.token_ids[:2]
+    assert found.total == plain.total
+    assert len(found.token_ids) <= most
+    if most > 4:
+        assert found.token_ids == plain.token_ids
+
+
+def test_special_tokens_are_dropped_only_where_the_tokenizer_puts_them():
+    ids = tokenize(WORD_PIECE, "[CLS] the bell [SEP]", 100).token_ids
+    assert ids == tokenize(WORD_PIECE, "the bell", 100).token_ids
+    assert spelled(WORD_PIECE, "the [SEP] bell") == ("[CLS]", "the", "[SEP]", "bell", "[SEP]")
+    assert spelled(GPT2, "<|start|>a") == ("<|start|>", "a")  # it puts none of its own
+    assert spelled(BYTE_LEVEL, "<|start|><|start|>a") == ("<|start|>", "<|start|>", "a")
+
+
+def test_public_case_of_characters_that_lie_in_two_tokens():
+    """tokenizers#1162, sae_vis#55, transformer-explainer#86: GPT-2's own ids of 東京メトロ."""
+    whole = {30266: "æĿ", 12859: "äº", 26998: "ãĥ¡", 13298: "ãĥĪ", 16253: "ãĥŃ"}
+    order = [*range(33, 127), *range(161, 173), *range(174, 256)]  # GPT-2 numbers visible bytes first
+    order += [byte for byte in range(256) if byte not in order]
+    vocabulary = {bytes_to_unicode()[byte]: index for index, byte in enumerate(order)}
+    vocabulary |= {piece: token for token, piece in whole.items()}
+    tokenizer = Tokenizer(models.BPE(vocabulary, []))
+    tokenizer.decoder = decoders.ByteLevel()
+    gpt2 = PreTrainedTokenizerFast(tokenizer_object=tokenizer)
+    ids = (30266, 109, 12859, 105, 26998, 13298, 16253)
+    assert gpt2.decode(ids) == "東京メトロ"
+    assert labels(gpt2, ids) == ("東⟨1/2⟩", "東⟨2/2⟩", "京⟨1/2⟩", "京⟨2/2⟩", "メ", "ト", "ロ")
+    assert labels(gpt2, ids[:1]) == ("‹E6›‹9D›",)
 
 
 def test_embedding_rows_without_a_token_have_a_label():
@@ -180,6 +220,14 @@ def test_empty_text_is_refused(text):
 def test_text_of_which_nothing_is_left_is_refused():
     with pytest.raises(InputError, match="keeps nothing"):
         tokenize(WORD_PIECE, "\x00\x01", 64)
+
+
+@pytest.mark.parametrize(("tokenizer", "special"), [(BYTE_LEVEL, 1), (WORD_PIECE, 2)], ids=["one", "two"])
+def test_a_limit_below_the_special_tokens_is_refused(tokenizer, special):
+    for most in (-1, 0, special):
+        with pytest.raises(InputError, match=f"puts {special} tokens around a text"):
+            tokenize(tokenizer, "the bell", most)
+    assert len(tokenize(tokenizer, "the bell", special + 1).token_ids) == special + 1
 
 
 def test_half_a_surrogate_pair_is_refused():
