@@ -98,14 +98,16 @@ def test_remedies_for_an_enlarged_channel(layer, module, factor):
     assert error["token"] > 1.5 * max(error[name] for name in error if name != "token")
 
 
-def test_a_threshold_that_keeps_nothing():
-    """#outliers, the link: factor 20, threshold 40 on the default text."""
-    inputs, weight = pair(PASSAGE, 1, "self_attn.o_proj")
-    inputs = scale_channel(inputs, 7, 20.0)
+@pytest.mark.parametrize("text", [TEXT, PASSAGE, OTHER], ids=["sentence", "lighthouse", "orchard"])
+def test_a_threshold_that_keeps_nothing(text):
+    """#outliers, the link: factor 10, threshold 40; at factor 20 the channel of this matrix is kept."""
+    inputs, weight = pair(text, 1, "mlp.up_proj")
+    inputs = scale_channel(inputs, 7, 10.0)
     assert not outlier_columns(inputs, 40.0).any()
     assert outlier_columns(inputs, 6.0).any()
     kept_nothing = method_error(inputs, weight, "llm_int8", Remedies(threshold=40.0))
     assert kept_nothing == method_error(inputs, weight, "token", Remedies())
+    assert outlier_columns(scale_channel(inputs, 7, 2.0), 40.0).any()
 
 
 @pytest.mark.parametrize(
