@@ -30,6 +30,7 @@ class NetworkFacts:
     rewirable: bool  # whether skip connections and MLPs can be removed
     rope_base: float
     rotary_frequencies: tuple[tuple[float, ...], ...]  # radians a position, float32's values
+    changes_beyond: int | None  # the length from which those follow that of the text; None: they never do
 
     @property
     def scales_queries_first(self) -> bool:
@@ -68,4 +69,5 @@ def _gathered(network: Network) -> NetworkFacts:
         network.anatomy.rewirable,
         network.rope_base,
         tuple(frequencies),
+        network.changes_beyond,
     )

@@ -5,7 +5,7 @@ import torch
 from components.panels.positions.head import RealHead, rounding_of_scores
 from components.panels.positions.settings import RotaryHead
 from components.takeaway import Check
-from components.traces import traced_with
+from components.traces import facts, traced_with
 from components.words import _
 from models.networks.interventions import Intervention
 from models.networks.rotary import before_rotation
@@ -17,11 +17,21 @@ from models.rotary.rope import scores_by_pair
 def rotation_checks(view: RotaryHead, offset: int) -> list[Check]:
     """Sums over pairs with the network's scores and weights, unrotated vectors with its projections.
 
-    Where the text is moved by ``offset`` positions, also the network run once more on it.
+    Where the text is moved by ``offset`` positions, also the network run once more on it, if it turns
+    its pairs there as fast as here.
     """
     head = view.head
     checks = [*score_checks(head), *projection_checks(head)]
-    return [*checks, shift_check(view, head, offset)] if offset else checks
+    moved = offset and other_frequencies(view, offset) is None
+    return [*checks, shift_check(view, head, offset)] if moved else checks
+
+
+def other_frequencies(view: RotaryHead, offset: int) -> int | None:
+    """Where a moved text reaches positions at which the network's frequencies change, the length up to
+    which they hold (LongRoPE's two lists, dynamic NTK); None where they are the same.
+    """
+    most = facts(view.network_name).changes_beyond
+    return most if most is not None and offset and offset + view.trace.tokens_shown > most else None
 
 
 def score_checks(head: RealHead) -> list[Check]:

@@ -15,7 +15,7 @@ from components.figures.positions import curves
 from components.formulas import show_formula
 from components.lesson_parts import note
 from components.panels.network.arithmetic import in_code
-from components.panels.positions.checks import rotation_checks
+from components.panels.positions.checks import other_frequencies, rotation_checks
 from components.panels.positions.head import RealHead
 from components.panels.positions.settings import ExplainsPair, RotaryHead
 from components.settings import one_of, slider
@@ -111,6 +111,12 @@ class RotaryMicroscope(ExplainsPair, RotaryHead):
         note(self, "rotate")
         pair_arithmetic(self, now)
         note(self, "arithmetic")
+        if (most := other_frequencies(self, self.offset)) is not None:
+            words = _(
+                "This network turns its pairs at other speeds in texts that reach beyond {most} positions. "
+                "Moved there, its scores are others; those shown are of the text where it stood."
+            )
+            st.info(words.format(most=most))
         checked_against(rotation_checks(self, self.offset))
         take_with_you(self, lambda: table(now), lambda: bars(now), snippet(self, now))
 
@@ -243,16 +249,26 @@ def formula(now: Meeting, pair: int) -> str:
     product = now.products[pair]
     length, phase = float(product.abs()) * rotary.factor**2, float(product.angle())
     cos, sin = np.cos((n - m) * theta), np.sin((n - m) * theta)
+    # YaRN and LongRoPE multiply queries and keys alike, beside turning them
+    gain = "" if abs(rotary.factor - 1) < 1e-6 else rf"{rotary.factor:.6g}^2\,"
     lines = [
         rf"\theta_{{{pair}}}&={theta:.6g},\qquad 2\pi/\theta_{{{pair}}}={2 * np.pi / theta:,.1f}",
         rf"R_{{{n}-{m}}}&=\begin{{pmatrix}}{cos:.3f}&{-sin:.3f}\\{sin:.3f}&{cos:.3f}\end{{pmatrix}}",
         rf"\det R&={cos**2 + sin**2:.3f}",
-        rf"s_{{{pair}}}&=|q_{{{pair}}}||k_{{{pair}}}|\cos(\varphi+(m-n)\,\theta_{{{pair}}})",
+        rf"s_{{{pair}}}&={gain}|q_{{{pair}}}||k_{{{pair}}}|\cos(\varphi+(m-n)\,\theta_{{{pair}}})",
         rf"&={length:.4f}\cos({phase:.3f}+({m}-{n})\,{theta:.4g})",
         rf"&={part:.4f}",
-        rf"q\cdot k&=\textstyle\sum_p s_p={float(scores.total):.4f}",
+        rf"q\cdot k&=\textstyle\sum_p s_p{_beside(now)}={float(scores.total):.4f}",
     ]
     return r"\begin{aligned}" + r"\\[4pt]".join(lines) + r"\end{aligned}"
+
+
+def _beside(now: Meeting) -> str:
+    """What dimensions that are not turned add to the score; nothing where all are turned."""
+    if len(now.query) == 2 * len(now.head.rotary.frequency):
+        return ""
+    rest = float(now.scores.unrotated)
+    return rf"+{rest:.4f}" if rest >= 0 else f"{rest:.4f}"
 
 
 def table(now: Meeting) -> pd.DataFrame:

@@ -158,6 +158,8 @@ def solved(source: Source, text: str, scheme: GptqScheme) -> float:
     done = [step.column for step in steps[:half]]
     rest = [step.column for step in steps[half:]]
     curvature = hessian(inputs).double()
+    diagonal = curvature.diagonal()
+    diagonal[diagonal == 0] = 1.0  # channels that this text never reads, as GPTQ's code has them
     curvature += (
         scheme.damping * curvature.diagonal().mean() * torch.eye(len(curvature), dtype=torch.float64)
     )

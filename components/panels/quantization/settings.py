@@ -171,7 +171,12 @@ class ChoosesFormat(View):
     )
     format: Format = one_of(FORMATS, label=mark("Format"), label_of=format_label)
     mapping: Mapping = one_of(
-        MAPPINGS, "symmetric", label=mark("Mapping"), label_of=option_label, shown=is_integer
+        MAPPINGS,
+        "symmetric",
+        label=mark("Mapping"),
+        label_of=option_label,
+        help=mark("÷(2^(b−1)−½): quantizing a second time moves a group's largest value again."),
+        shown=is_integer,
     )
     granularity: Granularity = one_of(
         GRANULARITIES,

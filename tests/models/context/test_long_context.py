@@ -315,3 +315,26 @@ def test_what_cannot_be_run_is_refused_in_a_sentence():
         head_weights(long_attention_states(DEFAULT, Way(OWN), some_tokens(8)), 0, 6)
     with pytest.raises(InputError, match="first query"):
         weight_by_distance(torch.eye(4), 4)
+
+
+def test_the_start_token_stands_before_the_first_token_that_is_scored():
+    """lm-evaluation-harness#1586, #1588: what stands before the first token decides its loss."""
+    network = load(DEFAULT)
+    tokens = passage_tokens(DEFAULT, PASSAGES[0], 40)
+    assert int(tokens[0]) == network.tokenizer.bos_token_id
+    scored = loss_by_position(DEFAULT, Way(OWN), tokens)
+    assert len(scored) == len(tokens) - 1
+    other = tokens.clone()
+    other[0] = tokens[5]
+    changed = (loss_by_position(DEFAULT, Way(OWN), other) - scored).abs()
+    assert float(changed[0]) > 0.1
+
+
+@pytest.mark.parametrize("bins", [1, 3, 9])
+def test_every_token_counts_alike_and_none_is_lost_between_bins(bins):
+    """transformers#34138, #30975: 5 tokens of mean 3.0, twice 2 of 1.0: 19/9, not the windows' 1.667."""
+    losses = torch.tensor([[3.0] * 5 + [1.0] * 4])
+    curve = loss_curve(losses, bins)
+    sizes = torch.tensor([len(part) for part in torch.arange(9).tensor_split(bins)], dtype=torch.float32)
+    assert float(losses.mean()) == pytest.approx(19 / 9)
+    assert float((curve.mean * sizes).sum() / 9) == pytest.approx(19 / 9)

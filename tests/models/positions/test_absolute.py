@@ -127,3 +127,19 @@ class TestTables:
         expected = (query + table[:tokens]) @ (key + table[:tokens]).T
         assert_close(scores.total, expected, atol=1e-4, rtol=1e-4)
         assert_close(scores.content, query @ key.T)
+
+
+def test_position_1_in_four_dimensions():
+    """SamLynnEvans/Transformer#25, DeepCTR#379: with "2i" in steps of two .841471, .999950, .000100, 1."""
+    expected = torch.tensor([0.841471, 0.540302, 0.010000, 0.999950])
+    assert_close(sinusoidal(2, 4)[1], expected, atol=1e-6, rtol=0.0)
+
+
+@pytest.mark.parametrize("width", [2, 10, 64])
+def test_both_orders_have_the_same_inner_products(width):
+    """multidim-positional-encoding#20, allennlp#2993, tensorflow#37191: only columns change places."""
+    paper, halves = sinusoidal(50, width), sinusoidal(50, width, layout="half")
+    assert_close(paper @ paper.T, halves @ halves.T, atol=1e-4, rtol=1e-5)
+    assert paper[0].tolist() == [0.0, 1.0] * (width // 2)
+    assert halves[0].tolist() == [0.0] * (width // 2) + [1.0] * (width // 2)
+    assert (width == 2) == torch.equal(paper[7], halves[7])

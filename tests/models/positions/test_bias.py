@@ -25,6 +25,7 @@ class TestAlibi:
         assert_close(alibi_slopes(heads), mpt)
 
     def test_slopes_of_eight_heads_are_the_papers(self):
+        """aprender#2143: an off-by-one gives 1.0 … .0078125."""
         assert alibi_slopes(8).tolist() == [2.0**-power for power in range(1, 9)]
 
     @given(st.integers(1, 20), st.integers(1, 20))

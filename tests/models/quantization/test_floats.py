@@ -207,3 +207,12 @@ def test_what_is_refused():
             call()
     with pytest.raises(InputError, match="elements"):
         quantize_mx(normal(2, 32), BFLOAT16)
+
+
+@pytest.mark.parametrize("count", [1, 16, 100])
+def test_fewer_values_than_a_block_make_one_short_block(count):
+    """bitsandbytes#1157, #1160: 16 values in blocks of 1,024."""
+    x = normal(1, count)
+    found = quantize_codebook(x, nf4_levels(), 1_024)
+    assert found.scale.tolist() == [float(x.abs().max())]
+    torch.testing.assert_close(found.dequantized, bitsandbytes(x, "nf4", 1_024))

@@ -97,3 +97,30 @@ def test_what_is_refused():
     for wrong in (0.0, -1.0, float("nan")):
         with pytest.raises(InputError, match="Damping"):
             GptqScheme(damping=wrong)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("dead", [[2], [0, 7], list(range(8))])
+def test_columns_that_are_never_read_are_rounded_to_nearest(scheme, dead):
+    """keras#23532, AutoGPTQ#572, #708, llm-compressor#142: also where all inputs are 0."""
+    weight, inputs = case(4)
+    inputs[:, dead] = 0
+    found = gptq(weight, inputs, scheme)
+    assert found.isfinite().all()
+    torch.testing.assert_close(found[:, dead], rounded_to_nearest(weight, scheme)[:, dead])
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("seed", [0, 5])
+def test_the_factors_rows_are_of_the_inverse_of_the_columns_that_are_left(scheme, seed):
+    """cactus#807: one global inverse is right for the first column only."""
+    curvature = hessian(case(seed)[1])
+    order, factor = inverse_factor(curvature, scheme)
+    damped = curvature[order][:, order].double()
+    damped += scheme.damping * damped.diagonal().mean() * torch.eye(8)
+    whole = torch.linalg.inv(damped)
+    for step in range(8):
+        rest = torch.linalg.inv(damped[step:, step:])
+        torch.testing.assert_close(factor[step, step:], rest[0] / rest[0, 0].sqrt())
+        if 0 < step < 7:
+            assert float((whole[step, step:] - rest[0]).abs().max()) > 1e-6

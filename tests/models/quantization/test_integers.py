@@ -149,3 +149,37 @@ def test_what_is_refused():
     for wrong in ({"bits": 1}, {"bits": 9}, {"group_size": 0}, {"percentile": 20.0}):
         with pytest.raises(InputError):
             IntegerScheme(**wrong)
+
+
+def test_the_six_numbers_of_an_essay():
+    """guevara/read-it-later#12482 (ngrok's essay): int4, one scale; 18 % mean relative error."""
+    x = torch.tensor([[-0.89, 0.16, 0.08, -0.13, 0.16, -0.54]])
+    found = quantize_integers(x, IntegerScheme(4, "symmetric", "channel"))
+    assert float(found.scale) == pytest.approx(0.127143, abs=1e-6)
+    assert (found.dequantized / found.scale).round().int().tolist() == [[-7, 1, 1, -1, 1, -4]]
+    expected = torch.tensor([[-0.89, 0.127143, 0.127143, -0.127143, 0.127143, -0.508571]])
+    torch.testing.assert_close(found.dequantized, expected, atol=1e-6, rtol=0.0)
+    assert float(((x - found.dequantized) / x).abs().mean()) == pytest.approx(0.18, abs=5e-4)
+
+
+def test_quantizing_again_settles_in_one_convention_and_grows_in_another():
+    """LightCompress#334: −.8, −.3, .1, .7; in the full range .8533 and then .9102."""
+    held = {"symmetric": [torch.tensor([[-0.8, -0.3, 0.1, 0.7]])], "full_range": []}
+    held["full_range"].append(held["symmetric"][0])
+    for mapping, passes in held.items():
+        for _ in range(3):
+            passes.append(quantize_integers(passes[-1], IntegerScheme(4, mapping, "channel")).dequantized)
+    torch.testing.assert_close(held["symmetric"][2], held["symmetric"][1])
+    largest = [float(x.abs().max()) for x in held["full_range"]]
+    assert largest[:3] == pytest.approx([0.8, 0.8533, 0.9102], abs=1e-4)
+    assert largest[3] > largest[2]
+
+
+def test_a_short_group_at_the_end_of_a_row_has_a_scale_and_is_paid_for():
+    """torchchat#1362: 288 × 288 in groups of 256: two a row, the second of 32; 4.1111 bits."""
+    x = normal(288, 288)
+    found = quantize_integers(x, IntegerScheme(4, "symmetric", "group", 256))
+    assert found.scale.shape == (2 * 288,)
+    assert found.effective_bits == pytest.approx(4.1111, abs=1e-4)
+    own = quantize_integers(x[:, 256:].contiguous(), IntegerScheme(4, "symmetric", "channel"))
+    torch.testing.assert_close(found.dequantized[:, 256:], own.dequantized)

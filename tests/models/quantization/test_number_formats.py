@@ -169,3 +169,10 @@ def test_nan_where_there_is_none():
             refused()
     with pytest.raises(InputError, match="finite"):
         spacing(math.inf, FLOAT16)
+
+
+def test_e5m2_overflows_from_61440_on():
+    """universal#1351: 58,000 is 57,344; 61,440 lies half-way to the next and is infinite."""
+    values = torch.tensor([58_000.0, 61_439.0, 61_440.0])
+    assert round_to(values, E5M2, "format").tolist() == [57_344, 57_344, math.inf]
+    assert round_to(values, E5M2).tolist() == values.to(torch.float8_e5m2).float().tolist()

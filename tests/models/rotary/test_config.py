@@ -186,3 +186,70 @@ def test_every_type_that_transformers_knows_is_read_or_refused(kind):
         theirs = library_rope_of_config(read.config, rope.layer_type)
         ours = scaled_rope(rope.settings)
         torch.testing.assert_close(ours.inverse_frequencies, theirs.inverse_frequencies, rtol=1e-6, atol=0)
+
+
+def scaled_by(config: dict, **more: object):
+    """The one kind of layer of a config, scaled at its longest text."""
+    (rope,) = read_config(json.dumps(LLAMA | {"head_dim": 128} | config | more)).ropes
+    return rope.settings, scaled_rope(rope.settings, rope.settings.longest)
+
+
+@pytest.mark.parametrize(
+    ("factor", "given", "right"),
+    [(64.0, 1.0, 1.0), (64.0, None, 1.4158883), (128.0, 1.4852, 1.4852), (128.0, None, 1.485203)],
+)
+def test_an_attention_factor_that_is_given_is_taken_once(factor, given, right):
+    """vllm#46280, mlx-lm#1507 (Laguna-XS.2: 1.0, not 1.4158883); sglang#33558 (1.4852, not 2.205828)."""
+    scaling = YARN | {"factor": factor} | ({} if given is None else {"attention_factor": given})
+    _settings, scaled = scaled_by({"rope_scaling": scaling, "max_position_embeddings": int(4096 * factor)})
+    assert scaled.attention_factor == pytest.approx(right, rel=1e-6)
+
+
+@pytest.mark.parametrize("factor", [4.0, 8.0])
+def test_the_factor_that_is_given_beats_the_ratio_of_the_lengths(factor):
+    """transformers#38224, #40320: factor 8 beside 131,072 / 32,768 is 8, and 1.207944 on cos and sin."""
+    scaling = YARN | {"factor": factor, "original_max_position_embeddings": 32_768}
+    settings, scaled = scaled_by({"rope_scaling": scaling, "max_position_embeddings": 131_072})
+    assert settings.factor == factor
+    assert scaled.attention_factor == pytest.approx({4.0: 1.138629, 8.0: 1.207944}[factor], rel=1e-6)
+    slowest = scaled_by({})[1].inverse_frequencies[-1] / scaled.inverse_frequencies[-1]
+    assert float(slowest) == pytest.approx(factor, rel=1e-5)
+
+
+@pytest.mark.parametrize(("factor", "longest"), [(32.0, 8.189e7), (8.0, 2.047e7)])
+def test_llama_3_1_and_3_2_differ_by_their_factor_alone(factor, longest):
+    """torchchat#1128, where 8 was hard-coded: 29 of 64 pairs untouched, 29 divided, 6 between."""
+    config = {"rope_theta": 5e5, "max_position_embeddings": 131_072}
+    _settings, scaled = scaled_by(config | {"rope_scaling": LLAMA3 | {"factor": factor}})
+    slowed = scaled_by(config)[1].inverse_frequencies / scaled.inverse_frequencies
+    untouched = int((slowed < 1 + 1e-5).sum())
+    divided = int((slowed > factor * (1 - 1e-5)).sum())
+    assert (untouched, divided, 64 - untouched - divided) == (29, 29, 6)
+    assert 2 * torch.pi / float(scaled.inverse_frequencies[-1]) == pytest.approx(longest, rel=1e-3)
+
+
+def test_a_type_without_its_factor_is_refused_and_null_is_plain():
+    """llama3#299, transformerlab-app#152"""
+    for wrong in ({"type": "linear"}, {"rope_type": "linear"}):
+        with pytest.raises(InputError, match="factor"):
+            scaled_by({"rope_scaling": wrong})
+    assert scaled_by({"rope_scaling": {"type": "linear", "factor": 2}})[0].factor == 2
+    assert scaled_by({"rope_scaling": None})[0].rope_type == "default"
+
+
+@pytest.mark.parametrize(
+    ("kind", "width", "heads", "head", "pairs"),
+    [
+        ("mistral", 5_120, 32, 128, 64),  # Mistral-Small-24B; 5120 / 32 = 160
+        ("gpt_oss", 2_880, 64, 64, 32),  # gpt-oss-20b; 45
+        ("gemma3_text", 3_840, 16, 256, 128),  # Gemma-3-12B; 240
+        ("qwen3", 2_560, 32, 128, 64),  # Qwen3-4B; 80
+        ("llama", 4_096, 32, None, 64),
+    ],
+)
+def test_a_head_is_as_wide_as_head_dim_says(kind, width, heads, head, pairs):
+    """Model-Optimizer#2482, LMCache#688"""
+    sizes = {"hidden_size": width, "num_attention_heads": heads, "num_hidden_layers": 6}
+    config = {"model_type": kind} | sizes | ({} if head is None else {"head_dim": head})
+    for rope in read_config(json.dumps(config)).ropes:
+        assert len(scaled_rope(rope.settings).inverse_frequencies) == pairs

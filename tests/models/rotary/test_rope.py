@@ -267,3 +267,18 @@ def test_gpt_js_configuration_rotates_a_part_of_the_head():
     scores = rotate(query, turn) @ rotate(key, turn).transpose(1, 2) / math.sqrt(16)
     own = scores.masked_fill(future, -torch.inf).softmax(-1)
     assert_close(own, weights[0], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("layout", "expected"),
+    [
+        ("interleaved", [-1.272233, -1.838865, 2.878668, 4.088187]),
+        ("half", [-1.413353, 1.879118, -2.828857, 4.058191]),
+    ],
+)
+def test_one_vector_in_both_layouts(layout, expected):
+    """rasbt/LLMs-from-scratch#838, transformers#25199, nanotron#427: (1, 2, 3, 4) at position 3."""
+    x = torch.tensor([[1.0, 2.0, 3.0, 4.0]])
+    turned = rotate(x, rotation(torch.tensor([3]), frequencies(4, 10_000.0), layout))
+    assert_close(turned[0], torch.tensor(expected), atol=1e-5, rtol=0.0)
+    assert_close(turned.norm(), x.norm())
