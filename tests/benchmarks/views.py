@@ -15,9 +15,9 @@ from components.catalogue import PAGES
 from tests.benchmarks.browsing import browser
 from tests.benchmarks.figures import Figure, Goal
 from tests.browser.driving import ready
+from tests.browser.fold import SEEN, SIZES
 from tests.browser.server import serving
 from tests.browser.test_every_view import SHORT
-from tests.browser.test_fold import SEEN, SIZES
 from tests.pages.screen import views
 
 LAPTOP: ViewportSize = {"width": 1280, "height": 720}

@@ -6,6 +6,7 @@ import re
 import pytest
 
 from components.catalogue import PAGES
+from components.control_kinds import Text
 from tests.pages.screen import controls, open_page, views
 
 NAMES = [entry.name for entry in PAGES]
@@ -37,6 +38,8 @@ def nothing_is_carried_out(screen):
 def test_markup_in_every_text_field_stays_text(name):
     fields = 0
     for view in views(name):
+        if not any(isinstance(control, Text) for control in view.controls().values()):
+            continue  # numbers and choices only
         screen = open_page(name, **{f"{name}_view": view.name})
         for kind in ("text_area", "text_input"):
             for number in range(len(getattr(screen, kind))):
@@ -44,7 +47,7 @@ def test_markup_in_every_text_field_stays_text(name):
                     getattr(screen, kind)[number].set_value(MARKUP).run()
                     nothing_is_carried_out(screen)
                     fields += 1
-    assert fields or name in ("optimizers", "lora")  # numbers and choices only
+    assert fields or name in ("optimizers", "lora")  # hidden at first, and none
 
 
 @pytest.mark.parametrize("value", ["x" * 1_000, MARKUP, "1e999", "9" * 1_000], ids=lambda value: value[:5])

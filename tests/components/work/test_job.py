@@ -3,6 +3,7 @@
 import itertools
 import threading
 from threading import Event
+from weakref import WeakSet
 
 import pytest
 
@@ -16,7 +17,9 @@ PATIENCE = 60.0  # seconds, no measure of speed
 
 
 @pytest.fixture(autouse=True)
-def leave_no_work_behind():
+def leave_no_work_behind(monkeypatch):
+    """Each test ends the jobs that it began, and waits for nobody else's."""
+    monkeypatch.setattr(module, "_jobs", WeakSet())
     yield
     stop_all(PATIENCE)
 
