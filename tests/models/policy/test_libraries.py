@@ -117,7 +117,9 @@ def test_no_library_has_plain_reinforce():
 def test_advantages_are_those_of_the_librarys_own_statements(library, method, batch):
     rewards, lengths = batch
     made = library_advantages(library, method, rewards, lengths, lengths > 0)
-    assert_close(made, theirs(library, method, rewards, lengths), atol=1e-6, rtol=1e-6)
+    # verl adds 1e-8 to the number of tokens, and divides what that leaves by √1e-8 where all rewards agree
+    slack = 1e-4 * float(rewards.abs().max() / lengths.sum()) if library == VERL else 0.0
+    assert_close(made, theirs(library, method, rewards, lengths), atol=1e-6 + slack, rtol=1e-6)
 
 
 @pytest.mark.parametrize(("library", "method"), list(LIBRARY_METHODS))
