@@ -69,7 +69,9 @@ def test_a_text_that_cannot_be_read_gets_one_sentence_and_stays(view, typed):
     assert set(figures(screen)) == VIEWS[view]
 
 
-@pytest.mark.parametrize("typed", ["a", "字" * 90, "<|start|>", "`*_$<b>{x}:red[y]", "lamp " * 900])
+@pytest.mark.parametrize(
+    "typed", ["a", "字" * 90, "<|start|>lamp<|start|>", "`*_$<b>{x}:red[y]", "lamp " * 900]
+)
 @pytest.mark.parametrize("view", ["shuffle", "rotate", "decay", "layout", "compare"])
 def test_unusual_texts_are_read_like_any_other(typed, view):
     screen = positions(view=view)
