@@ -154,6 +154,7 @@ def test_query_strings_with_bad_values_open_a_page_that_works(page: Page) -> Non
         expect(page.get_by_role("heading", name="Attention", exact=True)).to_be_visible()
         expect(page.get_by_text("Something went wrong")).to_have_count(0)
         page.get_by_role("radio", name="Entropy and rank").click()
+        ready(page)
         expect(figure(page, "attention_rank")).to_be_visible()
         ready(page)
 
@@ -359,8 +360,8 @@ def test_texts_that_cannot_be_read_get_one_sentence_and_stay(page: Page) -> None
         expect(box).to_have_value(text)
         type_text(page, "The session goes on.")
         expect(alert).to_have_count(0)
+        ready(page)  # before that the figure that goes stands beside the one that comes
         expect(figure(page, HEATMAP)).to_be_visible()
-        ready(page)
 
 
 UNUSUAL = (
@@ -406,6 +407,7 @@ def test_networks_that_cannot_be_had_get_one_sentence_and_stay(page: Page) -> No
         expect(field).to_have_value(name)
         pick(page, "Network", re.compile("loupe-llama"))
         expect(alert).to_have_count(0)
+        ready(page)
         expect(figure(page, HEATMAP)).to_be_visible()
         ready(page)
 

@@ -127,6 +127,7 @@ def test_bad_starts_get_one_sentence_and_the_page_goes_on(page: Page) -> None:
     field.fill("12, 30")
     field.press("Enter")
     expect(page.get_by_test_id("stAlert")).to_have_count(0)
+    ready(page)
     expect(figure(page, MATRIX)).to_be_visible()
 
 

@@ -72,6 +72,7 @@ def test_a_line_that_is_no_conversation_gets_one_sentence_and_stays(page: Page) 
     box.fill("one => two")
     box.press("Control+Enter")
     expect(alert).to_have_count(0)
+    ready(page)
     expect(figure(page, "masks_pack_mask")).to_be_visible()
     ready(page)
 
