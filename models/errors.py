@@ -17,3 +17,15 @@ class InputError(ValueError):
     def again(cls, template: str, values: dict[str, object]) -> "InputError":
         """A refusal that was raised elsewhere, from its parts."""
         return cls(template, **values)
+
+
+def check_at_least(least: int, **counts: int) -> None:
+    """Raises InputError, with its name, on a count below ``least``."""
+    for name, count in counts.items():
+        if count < least:
+            raise InputError(
+                "{name} is {count}; whole numbers from {least} on are accepted.",
+                name=name.replace("_", " "),
+                count=count,
+                least=least,
+            )

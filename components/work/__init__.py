@@ -10,9 +10,9 @@ session and so many in the process (queue.py). Results stay with the session, un
 they were computed for (runs.py). drawing.py has the buttons, the progress and the timer.
 """
 
-from components.work.drawing import Draw, stage
+from components.work.drawing import BUTTONS, Draw, stage
 from components.work.job import stop_all
 from components.work.queue import QUEUE
 from components.work.runs import STEPS, Progress, Run, forget, run
 
-__all__ = ["QUEUE", "STEPS", "Draw", "Progress", "Run", "forget", "run", "stage", "stop_all"]
+__all__ = ["BUTTONS", "QUEUE", "STEPS", "Draw", "Progress", "Run", "forget", "run", "stage", "stop_all"]

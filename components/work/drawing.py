@@ -18,6 +18,7 @@ T_contra = TypeVar("T_contra", contravariant=True)
 
 GOING = "going"  # the address's parameter that names a run which goes on
 QUEUE_SECONDS = 2.0  # between two looks at the place of a run that waits
+BUTTONS = 52  # pixels of the line above the figures, with Start or the progress and Stop
 REDRAW_SECONDS = 0.4  # between two redraws of a stage whose run is at work
 
 

@@ -17,21 +17,10 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from models.errors import InputError
+from models.errors import InputError, check_at_least
 
 Indices = Int[Tensor, "..."]  # they broadcast against one another
 Index = Indices | int
-
-
-def _at_least(least: int, **counts: int) -> None:
-    for name, count in counts.items():
-        if count < least:
-            raise InputError(
-                "{name} is {count}; whole numbers from {least} on are accepted.",
-                name=name.replace("_", " "),
-                count=count,
-                least=least,
-            )
 
 
 class Mask:
@@ -52,7 +41,7 @@ class Mask:
 
     def to_tensor(self, queries: int, keys: int, offset: int = 0) -> Bool[Tensor, "query key"]:
         """The mask as a matrix. ``offset`` is the position of the first query, where keys are cached."""
-        _at_least(1, queries=queries, keys=keys)
+        check_at_least(1, queries=queries, keys=keys)
         query = torch.arange(offset, offset + queries)[:, None]
         return self(0, 0, query, torch.arange(keys)[None, :]).expand(queries, keys)
 
@@ -164,7 +153,7 @@ class SlidingWindow(Mask):
     counts_itself: bool = True
 
     def __post_init__(self) -> None:
-        _at_least(1 if self.counts_itself else 0, window=self.width)
+        check_at_least(1 if self.counts_itself else 0, window=self.width)
 
     @property
     def reach(self) -> int:
@@ -188,7 +177,7 @@ class FirstKeys(Mask):
     count: int
 
     def __post_init__(self) -> None:
-        _at_least(0, keys=self.count)
+        check_at_least(0, keys=self.count)
 
     def __call__(self, batch: Index, head: Index, query: Indices, key: Indices) -> Bool[Tensor, "..."]:
         return (key < self.count) & (query >= 0)
@@ -205,7 +194,7 @@ class FirstQueries(Mask):
     count: int
 
     def __post_init__(self) -> None:
-        _at_least(0, queries=self.count)
+        check_at_least(0, queries=self.count)
 
     def __call__(self, batch: Index, head: Index, query: Indices, key: Indices) -> Bool[Tensor, "..."]:
         return (query < self.count) & (key >= 0)
@@ -222,7 +211,7 @@ class Dilated(Mask):
     step: int
 
     def __post_init__(self) -> None:
-        _at_least(1, step=self.step)
+        check_at_least(1, step=self.step)
 
     def __call__(self, batch: Index, head: Index, query: Indices, key: Indices) -> Bool[Tensor, "..."]:
         return (query - key) % self.step == 0
@@ -245,7 +234,7 @@ class Blocks(Mask):
     count: int = 1
 
     def __post_init__(self) -> None:
-        _at_least(1, block=self.size, blocks=self.count)
+        check_at_least(1, block=self.size, blocks=self.count)
 
     def __call__(self, batch: Index, head: Index, query: Indices, key: Indices) -> Bool[Tensor, "..."]:
         distance = query // self.size - key // self.size

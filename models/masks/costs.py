@@ -6,7 +6,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 from torch.nn.functional import pad
 
-from models.errors import InputError
+from models.errors import InputError, check_at_least
 from models.numerics.attention_costs import attention_flops, kv_cache_bytes_per_token
 
 
@@ -87,13 +87,7 @@ def visible_blocks(visible: Bool[Tensor, "query key"], size: int) -> Bool[Tensor
 
     These are what FlexAttention's kernels compute (BlockMask). Raises InputError for a size below 1.
     """
-    if size < 1:
-        raise InputError(
-            "{name} is {count}; whole numbers from {least} on are accepted.",
-            name="block",
-            count=size,
-            least=1,
-        )
+    check_at_least(1, block=size)
     queries, keys = visible.shape
     down, across = -(-queries // size), -(-keys // size)
     filled = pad(visible, (0, across * size - keys, 0, down * size - queries))

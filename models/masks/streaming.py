@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from transformers import DynamicCache, PreTrainedConfig, PreTrainedModel
 
-from models.errors import InputError
+from models.errors import InputError, check_at_least
 from models.networks.key_cache import KeyCache, moved, with_late_sinks
 from models.networks.loading import Network
 from models.networks.positions import first_row
@@ -97,13 +97,7 @@ def running_mean(values: Float[Tensor, " values"], width: int) -> Float[Tensor, 
 
     Raises InputError for a width below 1.
     """
-    if width < 1:
-        raise InputError(
-            "{name} is {count}; whole numbers from {least} on are accepted.",
-            name="width",
-            count=width,
-            least=1,
-        )
+    check_at_least(1, width=width)
     total = torch.cat([values.new_zeros(1, dtype=torch.float64), values.double().cumsum(0)])
     end = torch.arange(1, len(values) + 1)
     begin = (end - width).clamp(min=0)

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from models.errors import InputError
+from models.errors import check_at_least
 
 BLOCK = 64
 _TAIL = 0.9677083  # 1 − ½ (1/30 + 1/32): between the quantiles of 15 and of 16 equal parts
@@ -35,13 +35,7 @@ def flat_blocks(x: Float[Tensor, "*shape"], block: int) -> Float[Tensor, "blocks
 
     Raises InputError for a block below 1.
     """
-    if block < 1:
-        raise InputError(
-            "{name} is {count}; whole numbers from {least} on are accepted.",
-            name="block",
-            count=block,
-            least=1,
-        )
+    check_at_least(1, block=block)
     flat = x.flatten()
     padded = torch.nn.functional.pad(flat, (0, -len(flat) % block))
     return padded.reshape(len(padded) // block, block)

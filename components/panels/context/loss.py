@@ -38,7 +38,6 @@ from models.runtime.memory import drop_when_short
 FAMILIES = {"scaling": METHODS, "reach": ("default", "yarn", *REACHES)}
 BINS = 16
 CHECKED_TOKENS = 320
-BUTTONS = 52  # pixels of the line with the progress and Stop
 PASSES_BYTES = 8_000_000
 PASSES: Kept[tuple[Way, str, int], torch.Tensor] = Kept(lambda: PASSES_BYTES, lambda losses: losses.nbytes)
 drop_when_short(PASSES.clear)
@@ -141,7 +140,7 @@ def draw(view: LossByPosition, run: work.Run[Pass], passes: Sequence[Pass], *, f
 
 def room_of(run: work.Run[Any]) -> Room:
     """What a run's figure has of the stage: all of it, less the line with the progress."""
-    return Room(1.0, 0 if run.finished else BUTTONS)
+    return Room(1.0, 0 if run.finished else work.BUTTONS)
 
 
 def loss_figure(view: LossByPosition, curves: dict[str, LossCurve]) -> go.Figure:

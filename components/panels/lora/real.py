@@ -126,11 +126,8 @@ class RealNetwork(Targets, Scaled, Seeded):
         """Buttons, and curves of the new and the old domain. Raises InputError on what peft refuses."""
         asked = self.asked
         check(asked)
-        # runs of this session, and a finished one of anybody's, say more than a recorded one
-        has_own = bool(runs_of(asked.domain)) or FINISHED.find(asked) is not None
-        work.stage(
-            self.run(), partial(draw, asked), recorded=None if has_own else partial(record_for, asked)
-        )
+        known = None if has_own(asked) else partial(record_for, asked)
+        work.stage(self.run(), partial(draw, asked), recorded=known)
 
     def below(self) -> None:
         """All runs of the session, the adapter to take along, the check."""
@@ -141,9 +138,16 @@ class RealNetwork(Targets, Scaled, Seeded):
         if tuned is not None and tuned.is_finished and not run.is_running:
             checked_against(checks(asked, tuned))
         runs = runs_of(asked.domain)
+        if not runs and not has_own(asked):  # what the stage shows
+            runs = {nearest(asked): curves_of(known) for known in record_for(asked)}
         take_with_you(
-            self, lambda: run_points(runs), lambda: loss_figure(asked, "new", runs_here()), snippet(asked)
+            self, lambda: run_points(runs), lambda: loss_figure(asked, "new", runs), snippet(asked)
         )
+
+
+def has_own(asked: FineTuning) -> bool:
+    """Whether runs of this session, or a finished one of anybody's, say more than a recorded one."""
+    return bool(runs_of(asked.domain)) or FINISHED.find(asked) is not None
 
 
 def record_for(asked: FineTuning) -> list[Tuned]:
@@ -167,7 +171,7 @@ def draw(asked: FineTuning, seen: Sequence[Tuned], *, faint: bool = False) -> No
     plots = [
         Plot(which, pale(loss_figure(asked, which, shown), faint), title) for which, title in titles.items()
     ]
-    show(Stage(plots), "lora")
+    show(Stage(plots, reserved=work.BUTTONS), "lora")
 
 
 def remember(asked: FineTuning, tuned: Tuned | None) -> None:

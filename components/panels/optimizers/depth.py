@@ -14,7 +14,7 @@ from components.figures.optimizer_curves import Curve, curves
 from components.figures.style import pale
 from components.lesson_parts import note
 from components.panels.optimizers.settings import Seeded
-from components.panels.optimizers.training import BUTTONS, checks
+from components.panels.optimizers.training import checks
 from components.settings import slider
 from components.stage import Block, Plot, Stage, show
 from components.takeaway import checked_against, take_with_you
@@ -86,7 +86,7 @@ def draw(
     losses = results[-1] if results else [[] for _training in shown]
     figure = pale(runs_figure(shown, losses), faint)
     alt = _("Loss of four runs: Pre-LN and Post-LN, with warm-up and without")
-    show(Stage(Plot("four", figure, alt), reserved=BUTTONS), "optimizers")
+    show(Stage(Plot("four", figure, alt), reserved=work.BUTTONS), "optimizers")
 
 
 @lru_cache(maxsize=256)

@@ -40,7 +40,6 @@ from models.optimizers.trajectories import KINDS
 
 TRAINABLE = (*(kind for kind in KINDS if kind != "lbfgs"), "muon")
 EARLIER_KEPT = 4
-BUTTONS = 52  # pixels of the line with Start
 LAYER_LOOKS = 18  # the first look that is no optimizer's
 
 
@@ -141,7 +140,7 @@ def draw(
             _("Sharpness and its limit against the step"),
         ),
     ]
-    show(Stage(plots, reserved=BUTTONS), "optimizers")
+    show(Stage(plots, reserved=work.BUTTONS), "optimizers")
     if results and results[-1].diverged:
         step = results[-1].step
         st.error(_("The loss was no finite number at step {step}: this run diverged.").format(step=step))

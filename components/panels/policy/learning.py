@@ -36,7 +36,6 @@ from models.policy.lab import (
 
 MEASURES = ("right", "reward", "length", "wrong_length", "entropy", "kl", "dead", "clipped")
 PREVIEW_STEPS = 100  # at most, of the run with one seed that is shown, faintly, until one is started
-BUTTONS = 48  # pixels of the line above the figures
 TOPS = {"length": LONGEST, "wrong_length": LONGEST, "reward": 1 + LENGTH_BONUS, "entropy": 1.9}
 
 
@@ -118,7 +117,7 @@ class LiveLearning(Seeded):
                 Plot("right", right, measure_label("right")),
                 Plot("second", second, measure_label(self.measure)),
             ],
-            reserved=BUTTONS,
+            reserved=work.BUTTONS,
         )
 
     def below(self) -> None:

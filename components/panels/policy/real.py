@@ -40,7 +40,7 @@ BETAS = ("0", "0.01", "0.04", "0.1", "0.5")
 TEMPERATURES = ("0.7", "1", "1.3")
 SHOWN_TOKENS = 12  # of each answer, as many as can be read; the table has it whole
 COLOURS = ("push", "change")
-BUTTONS, SAID = 48, 30  # pixels of the line above the figures, and of the one below them
+SAID = 30  # pixels of the line below the figures
 
 
 def reward_name_label(name: str) -> str:
@@ -114,7 +114,7 @@ class NetworkLearns(Seeded, Averages, TakesMethod, Prompted):
                 Plot("real_reward", line, _("Mean reward and KL by step")),
             ],
             Row([Block(lambda: say_step(shown))], pixels=SAID),
-            reserved=BUTTONS,
+            reserved=work.BUTTONS,
         )
 
     def below(self) -> None:

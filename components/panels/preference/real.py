@@ -136,6 +136,7 @@ def plots_of(asked: Duel, now: Progress, faint: bool = False) -> Stage:
             Plot("losses", pale(losses, faint), _("Loss of the pair against the step")),
         ],
         Row([replace(plot, figure=pale(plot.figure, faint)) for plot in strips(now)], height=1.3),
+        reserved=work.BUTTONS,
     )
 
 

@@ -42,7 +42,6 @@ from models.quantization.recorded import recorded_costs
 from models.quantization.weight_formats import Setting
 
 SETTING = Setting()  # symmetric integers in groups of 64; only their bits are allocated
-BUTTONS = 48  # pixels of the line above the figures
 
 
 def _bits_of_part(number: int) -> int:
@@ -113,7 +112,7 @@ class BitBudget(ReadsText):
             effects[name] = _("{bits} bits, KL {kl}").format(
                 bits=f"{mean_bits(bits, self.sizes):.2f}", kl=f"{real.mean_kl:.4f}"
             )
-        room = Room(1.0, BUTTONS + 28, 200)
+        room = Room(1.0, work.BUTTONS + 28, 200)
         left, right = st.columns(2, gap="small")
         with left:
             figure = allocations(names, named, effects)

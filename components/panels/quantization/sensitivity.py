@@ -30,7 +30,6 @@ from models.quantization.quantized_network import Sensitivity, Weight, cascade, 
 from models.quantization.recorded import recorded_sensitivities
 
 MEASURES = ("kl", "loss")
-BUTTONS = 48  # pixels of the line above the map
 
 
 def measure_label(measure: str) -> str:
@@ -71,7 +70,7 @@ class SensitivityMap(ChoosesFormat, ReadsText):
     def draw(self, results: Sequence[Sensitivity], *, faint: bool = False) -> None:
         """The map as far as it is filled."""
         figure = pale(self.map(results), faint)
-        room = Room(1.0, BUTTONS, 200)
+        room = Room(1.0, work.BUTTONS, 200)
         live_figure(figure, "quantization_map", _("Sensitivity of every matrix"), room=room)
 
     def map(self, results: Sequence[Sensitivity]) -> go.Figure:
