@@ -25,14 +25,14 @@ def session(monkeypatch):
 
 
 @pytest.fixture
-def chosen(monkeypatch):
+def chosen():
     """Set LOUPE_ variables for the test."""
+    with pytest.MonkeyPatch.context() as variables:  # its own: the test's other changes outlast it
 
-    def choose(**values: object) -> None:
-        for name, value in values.items():
-            monkeypatch.setenv(f"LOUPE_{name.upper()}", str(value))
-        settings.cache_clear()
+        def choose(**values: object) -> None:
+            for name, value in values.items():
+                variables.setenv(f"LOUPE_{name.upper()}", str(value))
+            settings.cache_clear()
 
-    yield choose
-    monkeypatch.undo()
+        yield choose
     settings.cache_clear()

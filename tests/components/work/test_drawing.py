@@ -1,6 +1,7 @@
 """A stage: Start while idle, progress and Stop while at work, recorded results, marks and errors."""
 
 import time
+from threading import Event
 
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -10,27 +11,28 @@ from components.work.runs import SHARED
 from tests.pages.screen import live
 
 PATIENCE = 60  # seconds, no measure of speed
+EVENTS: list[Event] = []  # for which the runs of this test's pages wait before their last step
 
 
 @pytest.fixture(autouse=True)
 def nothing_left_behind():
     SHARED.clear()
     yield
-    stop_all(0.1)  # a run that waits for its page's word ends with it
+    for event in EVENTS:
+        event.set()
+    EVENTS.clear()
+    stop_all(PATIENCE)
     SHARED.clear()
 
 
-def page_with_a_run():
-    from threading import Event
-
+def page_with_a_run(may_end):
     import streamlit as st
 
     from components import work
     from components.live.address import forget_address
 
     state = st.session_state
-    may_end = state.setdefault("may_end", Event())
-    may_end = state["may_end"]
+    state["may_end"] = may_end
 
     def steps():
         yield 1
@@ -53,7 +55,8 @@ def page_with_a_run():
 
 
 def opened(settings="usual", **query):
-    screen = AppTest.from_function(page_with_a_run, default_timeout=PATIENCE)
+    EVENTS.append(Event())
+    screen = AppTest.from_function(page_with_a_run, default_timeout=PATIENCE, args=(EVENTS[-1],))
     screen.session_state["settings"] = settings
     for name, value in query.items():
         screen.query_params[name] = value
