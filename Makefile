@@ -8,6 +8,9 @@ REPLICAS ?= 2
 LISTEN ?= 127.0.0.1:$(PORT)
 HOST ?=
 
+# Compiled tests and modules are kept, also where a machine is told to keep none: half of a short run.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: run host pool check test crawl audit bench soak words network thumbnails clean
 
 # A stamp for each requirements file: a second call installs nothing.
@@ -39,7 +42,7 @@ check: .venv/dev.stamp  ## lint, types, contracts, and the tests that need no br
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest tests/models tests/components -m "not slow"
+	$(BIN)/pytest tests/models tests/components -m "not slow" -n 2
 
 test: .venv/dev.stamp  ## lint, types, import contracts, then all tests
 	$(BIN)/ruff check .

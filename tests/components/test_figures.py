@@ -82,6 +82,7 @@ def test_shrink_by_a_whole_factor_is_max_pooling(size, factor, seed):
     np.testing.assert_array_equal(shrink(maps, size), pooled)
 
 
+@pytest.mark.slow
 @given(layers=st.integers(1, 13), heads=st.integers(1, 13), tokens=st.integers(2, 64))
 @settings(deadline=None, max_examples=25)
 def test_head_at_finds_every_head_of_the_grid(layers, heads, tokens):

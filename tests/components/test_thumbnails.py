@@ -10,6 +10,7 @@ from components.figures.style import SEQUENTIAL
 from components.thumbnails import SIZE, coloured, drawing
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("entry", PAGES, ids=lambda entry: entry.name)
 def test_every_page_has_its_drawing(entry):
     assert drawing(entry.name).size == SIZE

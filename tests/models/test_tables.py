@@ -74,6 +74,7 @@ def test_json_may_be_columns_and_lengths_may_be_left_out():
     assert parse_file(data) == ((("1", "0.5"), ("0", "-0.001")), (("1", "1"),) * 2, (("1", "1"),) * 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("data", "words"),
     [

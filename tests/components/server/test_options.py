@@ -40,6 +40,7 @@ def test_the_app_sets_them_as_it_starts(monkeypatch):
     assert started(monkeypatch, LOUPE_PROFILE="hosted").stdout.strip() == "minimal"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["LOUPE_TOOLBAR", "LOUPE_TOLBAR"])
 def test_a_wrong_variable_stops_the_start_with_one_sentence(monkeypatch, name):
     refused = started(monkeypatch, **{name: "all"})

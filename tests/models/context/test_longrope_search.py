@@ -2,6 +2,7 @@
 
 import random
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -34,6 +35,7 @@ def test_the_search_starts_from_the_methods_frequencies():
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=0)
 
 
+@pytest.mark.slow
 def test_a_search_repeats_by_its_seed_and_never_gets_worse():
     texts = passage_tokens(DEFAULT, PASSAGES[0], 512)[None]
     first, again = (list(search(DEFAULT, ROPE, texts, 2, seed=4)) for _run in range(2))

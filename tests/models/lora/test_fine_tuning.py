@@ -36,6 +36,7 @@ def plain():
     return AutoModelForCausalLM.from_pretrained(EMBEDDED / DEFAULT).eval()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings",
     [
@@ -64,6 +65,7 @@ def test_a_saved_adapter_loads_with_plain_peft_and_gives_the_pages_loss(settings
     assert str(tmp_path.parent) not in (tmp_path / "adapter_config.json").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", INITIALISATIONS)
 def test_every_initialisation_starts_where_it_should(name):
     base, model = plain(), fresh_copy(DEFAULT)
@@ -73,6 +75,7 @@ def test_every_initialisation_starts_where_it_should(name):
     assert (abs(found - expected) < 1e-3) == (name != "random")
 
 
+@pytest.mark.slow
 def test_training_learns_the_new_domain():
     run = finished(steps=12, domain="arithmetic", learning_rate=1e-2)
     assert run.new[-1] < run.new[0] - 1
@@ -88,6 +91,7 @@ def test_full_fine_tuning_trains_everything_and_saves_no_adapter():
     assert set(run.after) == set(run.before)
 
 
+@pytest.mark.slow
 def test_the_weights_of_a_run_give_its_loss():
     run = finished(initialisation="pissa", learning_rate=1e-2)
     model = plain()
@@ -97,6 +101,7 @@ def test_the_weights_of_a_run_give_its_loss():
     assert held_out_loss(model, texts("python").held_out) == pytest.approx(float(run.new[-1]), abs=2e-4)
 
 
+@pytest.mark.slow
 def test_runs_repeat_and_leave_the_shared_network_alone():
     network = load(DEFAULT).model
     before = {name: p.clone() for name, p in network.named_parameters()}

@@ -66,6 +66,7 @@ def test_training_is_that_of_torch(name, optimizer):
     assert_close(losses(SMALL, [run], recipe)[0], torch.tensor(expected), rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dora", [False, True])
 def test_a_batch_trains_like_its_runs_alone(dora):
     runs = grid(INITIALISATIONS, (1, 2, 8), RATES, (0, 1))

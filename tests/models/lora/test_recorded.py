@@ -23,6 +23,7 @@ def test_a_recorded_run_is_whole(run):
     assert not taken.is_finished  # its matrices are not kept, so it is checked against nothing
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("run", [RUNS[0], RUNS[4], RUNS[7]], ids=["lora", "full", "qlora"])
 def test_a_recorded_run_begins_as_a_run_does(run):
     taken = recorded(run)

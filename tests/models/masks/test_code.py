@@ -41,6 +41,7 @@ def run(code: str) -> dict:
     return names
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", CASES, ids=str)
 def test_sdpa_and_flex_attention_compute_the_same(settings):
     n = 14

@@ -65,6 +65,7 @@ def test_zeroed_weights_no_longer_sum_to_one_and_depend_on_what_is_hidden(rows, 
 # Fully masked rows
 
 
+@pytest.mark.slow
 @given(st.integers(1, 4), st.integers(1, 9), st.integers(0, 2**31))
 def test_what_each_library_gives_for_a_row_that_sees_nothing(heads, n, seed):
     query, key, value = random_attention(heads, n, 8, seed)
@@ -83,6 +84,7 @@ def test_what_each_library_gives_for_a_row_that_sees_nothing(heads, n, seed):
     assert set(rows) == set(LIBRARIES)
 
 
+@pytest.mark.slow
 @given(st.integers(1, 4), st.integers(1, 12), st.integers(0, 2**31))
 def test_where_every_row_sees_something_all_libraries_agree(heads, n, seed):
     query, key, value = random_attention(heads, n, 8, seed)

@@ -49,6 +49,7 @@ CACHES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cache", CACHES, ids=str)
 @pytest.mark.parametrize("prefill", [2, 150])
 def test_prefill_and_decode_give_what_the_full_pass_gives(network, text, cache, prefill):
@@ -106,7 +107,7 @@ def test_a_pass_leaves_nothing_behind(network, text):
 
 
 @given(values=st.lists(st.floats(-5, 5, width=32), min_size=1, max_size=60), width=st.integers(1, 70))
-@settings(max_examples=50)
+@settings(max_examples=25)
 def test_the_running_mean_is_that_of_a_slice(values, width):
     found = running_mean(torch.tensor(values), width)
     for index, mean in enumerate(found):

@@ -58,6 +58,7 @@ def test_targets_are_linear_in_their_cluster_and_runs_repeat():
     assert one.loss == other.loss
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("balancing", BALANCINGS)
 def test_every_balancing_learns(balancing):
     training, steps = run(Knobs(balancing, bias_rate=0.01), 150)
@@ -72,6 +73,7 @@ def test_every_balancing_learns(balancing):
     assert outcome.left_out == 0
 
 
+@pytest.mark.slow
 def test_balance_orders_as_published():
     """Bias: far better balance than none, at less cost to the loss than a weight that balances as well."""
     settings = LayerSettings()
@@ -99,6 +101,7 @@ def test_knobs_are_read_at_every_step():
     assert pushed[-1].max_violation == pytest.approx(8 / 2 - 1)
 
 
+@pytest.mark.slow
 def test_a_large_rate_oscillates():
     late = {}
     for rate in (0.01, 0.3):
@@ -173,6 +176,7 @@ def test_losses_by_sequence_and_device_are_those_of_their_parts():
     assert balancing_loss(passed, "sign", 1).item() == 0
 
 
+@pytest.mark.slow
 def test_a_loss_by_device_evens_devices_and_not_their_experts():
     settings = LayerSettings()
     by_expert, by_device, nothing = (
@@ -188,6 +192,7 @@ def test_a_z_loss_holds_logits_small():
     assert held.z < 0.7 * free.z
 
 
+@pytest.mark.slow
 def test_a_softmax_router_is_evened_by_its_bias():
     free, even = (
         run(Knobs(b, bias_rate=0.01, router="softmax"), 300, LayerSettings())[0].outcome(

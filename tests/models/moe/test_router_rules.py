@@ -143,6 +143,7 @@ def network(family, tmp_path_factory):
     return load(built(folder, family, ACCEPTED[family][0]), device="cpu", dtype=torch.float32)
 
 
+@pytest.mark.slow
 def test_an_accepted_family_is_explained_by_its_own_rule(family, network):
     _settings, expected, grouping = ACCEPTED[family]
     routed = route_text(network, TEXT)

@@ -137,6 +137,7 @@ def folder(build):
     return of
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_trace_is_what_transformers_computes(folder, family):
     network = load(folder(family))
@@ -155,6 +156,7 @@ def test_a_trace_is_what_transformers_computes(folder, family):
             assert difference_from_sdpa(record) < 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_rotation_is_taken_apart_where_there_is_one_and_nowhere_else(folder, family):
     network = load(folder(family))
@@ -229,6 +231,7 @@ def test_a_sink_takes_its_part_of_a_row(folder):
         assert largest_difference(without, record.probabilities) > 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_who_scales_queries_before_the_product_is_known(folder, family):
     """What is handed to attention is q·k's own factor; with the queries' it makes the usual 1/√d_k."""
@@ -259,6 +262,7 @@ def test_networks_that_scale_queries_before_the_product_are_named(folder, family
         assert not facts_of(load(folder(other))).scales_queries_first
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["mistral", "mixtral", "qwen2", "gemma3_text", "starcoder2"])
 def test_a_window_of_0_in_a_configuration_is_none(build, family):
     """unsloth#8253: a row that sees nothing would read hidden keys."""

@@ -37,6 +37,7 @@ def test_the_likeliest_tokens_are_those_of_transformers(network):
         assert row[:length].tolist() == theirs.tolist()[:length]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("temperature", [0.0, 0.7, 1.0, 2.5])
 def test_log_probabilities_are_those_of_one_pass_without_a_cache(network, temperature):
     found = generate(network, PROMPT, 3, 10, temperature, seed=5)
@@ -131,6 +132,7 @@ def test_an_encoder_is_refused():
         generate(load("all-MiniLM-L6-v2"), PROMPT, 1, 1, 1.0, 0)
 
 
+@pytest.mark.slow
 def test_an_answer_may_fill_the_context_to_its_last_position():
     network = load(DEFAULT)
     room = network.context - len(generate(network, PROMPT, 1, 1, 0.0, 0).prompt_ids)

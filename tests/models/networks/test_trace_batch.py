@@ -59,6 +59,7 @@ def network(request, build):
     return load(str(build(CONFIGS[request.param])))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", CHANGES)
 def test_texts_of_different_length_share_a_pass(network, change):
     for together, text in zip(trace_batch(network, TEXTS, change), TEXTS, strict=True):

@@ -70,6 +70,7 @@ def difference(ours, theirs) -> float:
     return (ours - theirs).abs().max().item()
 
 
+@pytest.mark.slow
 def test_trace_equals_eager_attention(pair):
     network, eager = pair
     ours = trace(network, TEXT)
@@ -81,6 +82,7 @@ def test_trace_equals_eager_attention(pair):
         assert difference(hidden, states[0]) == 0.0
 
 
+@pytest.mark.slow
 def test_recorded_parts_fit_together(pair):
     network, _ = pair
     for layer in trace(network, TEXT).layers:
@@ -295,6 +297,7 @@ def test_blocks_without_skip_connections_or_mlp(pair, residual, mlp):
     assert difference(ours.hidden[-1], theirs) < 1e-5 * max(1.0, size)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "config", [GemmaConfig, Glm4MoeConfig, MistralConfig, Qwen2Config, Qwen3Config, RobertaConfig]
 )
@@ -328,6 +331,7 @@ def test_nothing_stays_on_the_network(pair):
     assert difference(before.logits, plain.logits[0]) == 0.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", [llama_config(), bert_config()], ids=["llama", "bert"])
 def test_threads_do_not_see_each_others_interventions(build, config):
     network = load(str(build(config)))
@@ -403,6 +407,7 @@ def test_token_ids_that_the_network_does_not_have_are_refused(build, ids):
         trace_ids(network, torch.tensor(ids, dtype=torch.long))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text", ["\x00\x1b", "\x1b[31m\u202e", "🙂👩‍🚀", "茶馆里的人都说", "<|start|>", "[CLS]", "\ufffd", "a"]
 )

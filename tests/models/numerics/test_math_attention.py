@@ -39,6 +39,7 @@ def test_grouped_keys():
         assert torch.equal(scaled_dot_product_attention(query, key, value, enable_gqa=True), expected)
 
 
+@pytest.mark.slow
 def test_sharpness_does_not_hang_on_what_another_thread_chooses():
     training = Training("sgd", 0.1, steps=3, sharpness_every=1)
     alone = [progress.sharpness for progress in train(training)]

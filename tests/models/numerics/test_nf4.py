@@ -2,7 +2,7 @@
 
 import bitsandbytes.functional as bnb
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
@@ -35,7 +35,6 @@ def test_levels_are_the_published_ones():
 
 
 @given(st.integers(0, 2**31), st.integers(1, 300), st.integers(1, 64))
-@settings(max_examples=25)
 def test_every_number_goes_to_the_nearest_level_of_its_block(seed, count, block):
     weight = torch.randn(count, generator=torch.Generator().manual_seed(seed))
     rounded = nf4_rounded(weight, block)
@@ -48,7 +47,6 @@ def test_every_number_goes_to_the_nearest_level_of_its_block(seed, count, block)
 
 
 @given(st.integers(0, 2**31), st.integers(1, 9), st.integers(1, 200))
-@settings(max_examples=50)
 def test_lora_and_quantization_round_alike_and_as_bitsandbytes(seed, rows, columns):
     weight = torch.randn(rows, columns, generator=torch.Generator().manual_seed(seed))
     rounded = nf4_rounded(weight)

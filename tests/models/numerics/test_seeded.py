@@ -90,13 +90,15 @@ def another_at_work():
         thread.join()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BUILDS)
 def test_four_threads_build_the_same_network_bit_by_bit(name, another_at_work):
     with ThreadPoolExecutor(4) as pool:
-        drawn = list(pool.map(built, [name] * 200))
+        drawn = list(pool.map(built, [name] * 40))
     assert all(torch.equal(drawn[0], other) for other in drawn)
 
 
+@pytest.mark.slow
 def test_an_audit_comes_to_the_same_beside_others(another_at_work):
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda _n: (examine("eva", False), examine("lora_ga", False)), range(12)))
@@ -104,6 +106,7 @@ def test_an_audit_comes_to_the_same_beside_others(another_at_work):
     assert all(finding.fell_back for finding in found[0])
 
 
+@pytest.mark.slow
 def test_nothing_that_serves_sessions_touches_the_global_generator():
     """Its users would be each other's: manual_seed, fork_rng and the like are for scripts alone."""
     refused = {"manual_seed", "fork_rng", "set_rng_state", "seed", "set_seed", "seed_all"}

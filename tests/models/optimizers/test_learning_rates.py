@@ -27,6 +27,7 @@ def pairs(values):
     return torch.tensor(values, dtype=torch.float64)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ELEMENTWISE)
 def test_each_row_is_a_run_of_its_own(kind):
     one = surface(SurfaceChoice("himmelblau"))
@@ -97,6 +98,7 @@ def test_what_is_not_elementwise_is_no_batch():
         )
 
 
+@pytest.mark.slow
 def test_rounding_decides_where_a_large_noisy_step_ends_and_not_where_a_small_one_does():
     himmelblau, start = surface(SurfaceChoice("himmelblau")), (0.0, -4.5)
     settings = (("beta1", 0.4735), ("beta2", 0.7394), ("eps", 8e-7), ("weight_decay", 0.6634))

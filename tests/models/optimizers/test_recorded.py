@@ -13,6 +13,7 @@ from models.optimizers.training_lab import Training, train
 COMPARED = 8  # steps; rounding of another machine grows from there
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("training", RECORDED, ids=str)
 def test_a_recorded_training_begins_as_a_fresh_one_and_is_whole(training):
     steps = recorded(training)

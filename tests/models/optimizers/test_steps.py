@@ -13,6 +13,7 @@ from models.optimizers.surfaces import SURFACES, SurfaceChoice, surface
 from models.optimizers.trajectories import KINDS, Choice, Run, trajectory
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in SURFACES if name != "typed"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_step_on_every_surface(kind, name):
@@ -23,6 +24,7 @@ def test_every_step_on_every_surface(kind, name):
         assert difference_from_library(path, choice, step) < 1e-9
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(st.sampled_from(list(KINDS)), st.data())
 def test_every_step_with_any_settings(kind, data):

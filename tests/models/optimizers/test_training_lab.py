@@ -56,6 +56,7 @@ def test_training_is_a_bare_loop_of_torch(norm):
         optimizer.step()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "lbfgs"] + ["muon"])
 def test_every_optimizer_learns_something(kind):
     rate = {
@@ -87,6 +88,7 @@ def test_divergence_ends_the_run_and_is_told():
     assert not any(progress.diverged for progress in seen[:-1])
 
 
+@pytest.mark.slow
 def test_one_batch_for_ever_is_learned_by_heart():
     seen = first(Training("adam", 3e-3, steps=120, fixed_batch=True), 120)
     assert seen[-1].loss < 1.0
@@ -115,6 +117,7 @@ def test_sharpness_is_the_largest_eigenvalue_of_the_exact_hessian(scaled):
     assert found == pytest.approx(torch.linalg.eigvalsh(exact)[-1].item(), rel=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("norm", "seed", "largest"), [("pre", 0, 1.300), ("pre", 3, 1.27), ("post", 0, 2.13), ("post", 3, 2.20)]
 )

@@ -100,6 +100,7 @@ def bare_loop(one, kind, rate, steps, schedule=CONSTANT, noise=None, clip=math.i
     return torch.stack(points)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SURFACES)
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_path_is_torchs_on_every_surface(kind, name):

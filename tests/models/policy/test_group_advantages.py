@@ -32,6 +32,7 @@ REWARDS = arrays.arrays(
 ).map(torch.from_numpy)
 
 
+@pytest.mark.slow
 @given(REWARDS)
 def test_grpo_is_trls_own_whatever_it_divides_by(rewards):
     for method, name in (("grpo", "group"), ("dr_grpo", "none"), ("batch", "batch")):

@@ -51,6 +51,7 @@ def test_true_gradients_are_those_of_autograd(logits_of):
     assert_close(list(true_gradients(*logits_of)), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 @given(logits_of=PAIRS)
 def test_each_samples_gradient_is_autograds(estimator, logits_of):

@@ -122,6 +122,7 @@ def test_algorithms_of_a_batch_do_not_touch_each_other_and_share_their_random_nu
     assert torch.equal(first.right[0], first.right[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_every_algorithm_learns_the_task(name):
     steps = list(train(Lab(algorithms=(name,), seeds=2, steps=70)))

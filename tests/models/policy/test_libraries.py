@@ -112,6 +112,7 @@ def test_no_library_has_plain_reinforce():
     assert in_library(OPENRLHF, "reinforce++").setting.endswith("reinforce")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("library", "method"), list(LIBRARY_METHODS))
 @given(batches())
 def test_advantages_are_those_of_the_librarys_own_statements(library, method, batch):

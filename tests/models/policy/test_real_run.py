@@ -27,6 +27,7 @@ def log_probabilities(model, prompt, tokens, temperature):
     return scores.gather(-1, tokens[..., None])[..., 0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
@@ -72,6 +73,7 @@ def test_nothing_shared_is_touched_and_a_run_repeats_itself():
     assert first[0].texts != first[1].texts
 
 
+@pytest.mark.slow
 def test_the_reward_rises():
     run = replace(RUN, steps=8, answers=8, learning_rate=1e-3)
     seen = list(train(run))

@@ -37,6 +37,7 @@ def test_sigma_has_no_overflow(x):
     assert sigma(x) == pytest.approx(torch.sigmoid(torch.tensor(x, dtype=torch.float64)).item())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("angle", [15.0, 90.0, 160.0])
 def test_the_way_is_that_of_torchs_sgd(name, angle):

@@ -41,6 +41,7 @@ def by_trl_and_torch(duel: Duel) -> list[tuple[float, float, float]]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["sigmoid", "ipo", "apo_zero", "robust"])
 def test_a_run_is_that_of_trls_loss(name, loss):
     duel = Duel(name, PROMPT, CHOSEN, REJECTED, loss, LossSettings(smoothing=0.1), 4, 1e-3)

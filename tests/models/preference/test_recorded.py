@@ -30,6 +30,7 @@ def test_a_recorded_run_is_whole_and_begins_as_a_run_does(run):
         assert curve[-1] == pytest.approx(pull.score.total, abs=1e-9)
 
 
+@pytest.mark.slow
 def test_a_recorded_run_ends_where_a_run_does():
     *_, last = train_on_pair(replace(OPENING, steps=12))
     taken = recorded(OPENING)

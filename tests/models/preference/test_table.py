@@ -111,6 +111,7 @@ def test_bad_cells_are_named(row, sentence):
         read_pairs([GOOD, row])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("data", "sentence"),
     [
@@ -145,6 +146,7 @@ def test_bad_files_are_refused_in_a_sentence(data, sentence):
         parse_file(data)
 
 
+@pytest.mark.slow
 def test_too_many_and_too_few_rows():
     with pytest.raises(InputError, match="100000 rows"):
         read_pairs([GOOD] * 100_000)

@@ -74,6 +74,7 @@ def overwritten(setting: Setting, layers: tuple[int, ...]) -> torch.nn.Module:
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("setting", [Setting(), Setting("nf4"), Setting(bits=2, mapping="affine")])
 @pytest.mark.parametrize("layers", [(0, 1, 2, 3), (2,)])
 def test_the_whole_way_down_is_that_of_an_overwritten_network(setting, layers):
@@ -160,6 +161,7 @@ def test_losses_and_divergence_are_torchs():
     assert kl_by_position(logits[0], logits[0]).max() < 1e-6
 
 
+@pytest.mark.slow
 def test_sensitivities_are_single_changes():
     tokens = token_ids(network(), TEXT)
     found = list(sensitivities(network(), tokens, Setting(bits=2)))

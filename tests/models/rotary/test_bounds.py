@@ -72,6 +72,7 @@ def at(base, path, value):
     return json.dumps(made)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BASES)
 def test_any_value_in_any_field_is_read_or_refused(name):
     base = BASES[name]

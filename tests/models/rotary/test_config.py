@@ -176,6 +176,7 @@ def test_what_is_no_rotary_config_is_refused_in_a_sentence(text, said):
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", sorted(CONFIG_MAPPING))
 def test_every_type_that_transformers_knows_is_read_or_refused(kind):
     try:

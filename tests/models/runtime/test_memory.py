@@ -47,6 +47,7 @@ def test_what_is_kept_goes_first_and_the_memory_comes_back(limit):
     assert resident_megabytes() < before - 150
 
 
+@pytest.mark.slow
 def test_large_work_is_refused_where_dropping_does_not_help(limit):
     limit(1)
     with pytest.raises(InputError, match="Memory is short"):

@@ -20,6 +20,7 @@ def network() -> Network:
     return load(DEFAULT, device="cpu", dtype=torch.float32)
 
 
+@pytest.mark.slow
 def test_losses_on_the_shipped_passages_are_those_of_the_card(network: Network):
     measured = passage_losses(network, RECORDED["stride"])
     assert measured == pytest.approx(RECORDED["passage_nats_per_character"], abs=2e-3)

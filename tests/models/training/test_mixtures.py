@@ -88,6 +88,7 @@ def test_samples_ship_with_loupe_and_end_with_a_whole_line():
 # The run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("balancing", BALANCINGS)
 def test_a_stopped_run_goes_on_as_if_it_had_not_been_stopped(tmp_path, balancing):
     recipe = dataclasses.replace(TINY, balancing=balancing)
@@ -160,6 +161,7 @@ def shipped(request):
     return name, load(name, device="cpu", dtype=torch.float32), recorded
 
 
+@pytest.mark.slow
 def test_figures_of_the_shipped_networks_are_those_on_record(shipped):
     _name, network, recorded = shipped
     measured = mixture_figures(network, domain_samples())

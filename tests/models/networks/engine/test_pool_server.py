@@ -12,6 +12,7 @@ from models.networks.engine.pool_server import ray_environment
 ROOT = Path(__file__).parents[4]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("variable", "value"),
     [
