@@ -54,6 +54,7 @@ def test_a_score_of_zero_hides_nothing(rows, keys, seed):
 @given(st.integers(1, 6), st.integers(2, 12), st.integers(0, 2**31))
 def test_zeroed_weights_no_longer_sum_to_one_and_depend_on_what_is_hidden(rows, keys, seed):
     scores, visible = random_scores(rows, keys, seed)
+    scores = scores.double()  # what is hidden may weigh less than float32 tells from nothing
     weights = hide(scores, visible, "zero_weight")
     assert_close(weights, scores.softmax(-1) * visible)
     assert (weights.sum(-1)[~visible.all(-1)] < 1).all()
