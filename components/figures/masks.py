@@ -30,6 +30,7 @@ from components.words import _
 HIDDEN = "rgba(138,143,152,0.14)"
 EMPTY = "∅ "  # stands before the label of a row that sees nothing
 FEW_TICKS = 24
+BY_TOKEN = (GREY, ORANGE, SERIES[0], SERIES[3])  # of several conditions; the first is what is right
 
 
 def hatching(hidden: np.ndarray, every: int) -> str:
@@ -196,7 +197,7 @@ def by_token(
             y=np.asarray(values, dtype=np.float32),
             name=name,
             mode="lines+markers",
-            line={"color": (GREY, ORANGE, SERIES[0])[index % 3], "dash": DASHES[index % 6], "width": 2},
+            line={"color": BY_TOKEN[index % 4], "dash": DASHES[index % 6], "width": 2},
             marker={"symbol": MARKERS[index % 6], "size": 6},
             hovertemplate=f"{escaped(name)}<br>%{{x}}<br>{y_title} %{{y:.4g}}<extra></extra>",
         )

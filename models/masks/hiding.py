@@ -17,24 +17,27 @@ from transformers.models.llama.modeling_llama import eager_attention_forward
 from models.numerics.masked_softmax import masked_softmax
 from models.numerics.math_attention import MathAttention
 
-Way = Literal["infinity", "zero_score", "zero_weight"]
+Way = Literal["infinity", "finite", "zero_score", "zero_weight"]
 WAYS: tuple[Way, ...] = get_args(Way)
+FILL = -10_000.0  # masked_bias of transformers' GPT-2 until 2022
 
 
 def hide(
-    scores: Float[Tensor, "*rows key"], visible: Bool[Tensor, "*rows key"], way: Way
+    scores: Float[Tensor, "*rows key"], visible: Bool[Tensor, "*rows key"], way: Way, fill: float = FILL
 ) -> Float[Tensor, "*rows key"]:
-    """Weights under one of three ways to hide keys; only the first is right.
+    """Weights under one of four ways to hide keys; only the first is right for all scores.
 
     infinity: −∞ before softmax. Hidden keys get e^−∞ = 0, and the rest sums to 1.
+    finite: the score ``fill``, which hides for as long as every visible score lies far above it.
     zero_score: a score of 0, which is as visible as any other: e^0 = 1.
     zero_weight: the weight is set to 0 after softmax. The row no longer sums to 1, and hidden keys
         still stand in the denominator, so that later tokens leak through it.
     """
     if way == "infinity":
         return masked_softmax(scores.masked_fill(~visible, -torch.inf)).probabilities
-    if way == "zero_score":
-        return masked_softmax(scores.masked_fill(~visible, 0.0)).probabilities
+    if way in ("finite", "zero_score"):
+        score = fill if way == "finite" else 0.0
+        return masked_softmax(scores.masked_fill(~visible, score)).probabilities
     return masked_softmax(scores).probabilities * visible
 
 

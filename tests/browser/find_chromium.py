@@ -1,7 +1,8 @@
 """Make sure that there is a Chromium, and print its path: ``python -m tests.browser.find_chromium``.
 
-The system's own comes first, then Debian's package where this is root on Debian, then Playwright's.
-Where none can be had, CI=true makes that a failure; otherwise the browser tests skip and say so.
+The system's own comes first (the one without windows draws faster), then Debian's package where this
+is root on Debian, then Playwright's. Where none can be had, CI=true makes that a failure; otherwise the
+browser tests skip and say so.
 """
 
 import os
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from playwright.sync_api import Playwright, sync_playwright
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 NONE_FOUND = "There is no Chromium here and none could be installed, so browser tests cannot run."
 FONTS = "fonts-noto-cjk"  # without it Chinese is drawn as empty boxes
 

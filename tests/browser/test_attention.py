@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 from typing import Literal
-from urllib.parse import parse_qs, quote, urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from playwright.sync_api import BrowserContext, Locator, Page, expect
@@ -11,7 +11,6 @@ from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
 from components.catalogue import lesson
 from components.live.follow import FOLLOW_ROUTE
-from models.networks.texts import passages
 from tests.browser.driving import (
     click_cell,
     figure,
@@ -139,24 +138,20 @@ def test_back_and_forward_restore_pages_and_their_state(page: Page) -> None:
     expect(figure(page, HEATMAP)).to_be_visible()
 
 
-BAD_QUERIES = (  # more of them without a browser: tests/pages/test_attention_input.py
-    "attention_temperature=abc&attention_exponent=nan&attention_colour=1e999",
-    "attention_layer=99&attention_head=-3&attention_stage=nothing&attention_query=100000",
-    "attention_view=nowhere&attention_network=nobody&attention_passage=&lang=xx&unknown=1",
-    "attention_text=%00%07&attention_key=1.5&attention_silenced=9.9&attention_sink=perhaps",
+# Others without a browser: tests/pages/test_attention_input.py
+BAD_QUERY = (
+    "attention_temperature=abc&attention_layer=99&attention_view=nowhere&attention_text=%00%07&unknown=1"
 )
 
 
-def test_query_strings_with_bad_values_open_a_page_that_works(page: Page) -> None:
-    for query in BAD_QUERIES:
-        print(query)  # shown where one fails
-        open_link(page, f"/attention?{query}")
-        expect(page.get_by_role("heading", name="Attention", exact=True)).to_be_visible()
-        expect(page.get_by_text("Something went wrong")).to_have_count(0)
-        page.get_by_role("radio", name="Entropy and rank").click()
-        ready(page)
-        expect(figure(page, "attention_rank")).to_be_visible()
-        ready(page)
+def test_a_query_string_with_bad_values_opens_a_page_that_works(page: Page) -> None:
+    open_link(page, f"/attention?{BAD_QUERY}")
+    expect(page.get_by_role("heading", name="Attention", exact=True)).to_be_visible()
+    expect(page.get_by_text("Something went wrong")).to_have_count(0)
+    page.get_by_role("radio", name="Entropy and rank").click()
+    ready(page)
+    expect(figure(page, "attention_rank")).to_be_visible()
+    ready(page)
 
 
 # By mouse and keyboard
@@ -347,83 +342,28 @@ def _rgb(colour: str) -> list[int]:
     return [int(part) for part in re.findall(r"\d+", colour)[:3]]
 
 
-# Bad input
+# Bad input. What is refused and how it is said: tests/pages/test_attention_input.py, without a browser.
 
 
-def test_texts_that_cannot_be_read_get_one_sentence_and_stay(page: Page) -> None:
+def test_a_text_that_cannot_be_read_gets_one_sentence_and_stays(page: Page) -> None:
     open_link(page)
-    for text in ("   ", "\n\t\n", "x" * 100_001):
-        box = type_text(page, text)
-        alert = page.get_by_test_id("stAlert")
-        expect(alert).to_have_count(1)
-        expect(alert).to_have_text(re.compile(r"The text .*\.$"))
-        expect(box).to_have_value(text)
-        type_text(page, "The session goes on.")
-        expect(alert).to_have_count(0)
-        ready(page)  # before that the figure that goes stands beside the one that comes
-        expect(figure(page, HEATMAP)).to_be_visible()
+    box = type_text(page, "x" * 100_001)
+    alert = page.get_by_test_id("stAlert")
+    expect(alert).to_have_count(1)
+    expect(alert).to_have_text(re.compile(r"The text .*\.$"))
+    expect(box).to_have_value("x" * 100_001)
+    type_text(page, "The session goes on.")
+    expect(alert).to_have_count(0)
+    ready(page)  # before that the figure that goes stands beside the one that comes
+    expect(figure(page, HEATMAP)).to_be_visible()
 
 
-UNUSUAL = (
-    "a\x07b\x1bc",
-    "👩‍🚀🎉",
-    "灯塔上的钟声。",
-    "<|start|>",
-    "<b>&amp;</b>",
-    passages()[0].text[:9_000],
-)
-
-
-def test_unusual_texts_are_shown(page: Page) -> None:
+def test_an_unusual_text_is_shown(page: Page) -> None:
     open_link(page)
-    for text in UNUSUAL:
-        print(text[:40])  # shown where one fails
-        before = values(page, HEATMAP)
-        box = type_text(page, text)
-        wait_for_change(page, HEATMAP, before)
-        expect(page.get_by_test_id("stAlert")).to_have_count(0)
-        expect(box).to_have_value(text)
-        if len(text) > 1_500:
-            expect(
-                page.get_by_text(re.compile(r"The first 256 of [\d,]+ tokens are shown"))
-            ).to_be_visible()
-        ready(page)
-
-
-NO_NETWORKS = ("nobody/no-such-network", "../../etc/passwd", "x" * 300)
-
-
-def test_networks_that_cannot_be_had_get_one_sentence_and_stay(page: Page) -> None:
-    for name in NO_NETWORKS:
-        print(name)  # shown where one fails
-        open_link(page, "/attention?attention_network=other")
-        field = open_menu(page, "loupe_text").get_by_role("textbox", name="Hub id or folder")
-        field.fill(name)
-        field.press("Enter")
-        alert = page.get_by_test_id("stAlert")
-        expect(alert).to_have_count(1)
-        expect(alert).to_have_text(re.compile(r"\w.*\.$"))
-        expect(alert).not_to_contain_text("Something went wrong")
-        expect(field).to_have_value(name)
-        pick(page, "Network", re.compile("loupe-llama"))
-        expect(alert).to_have_count(0)
-        ready(page)
-        expect(figure(page, HEATMAP)).to_be_visible()
-        ready(page)
-
-
-BAD_LOGITS = ("one, two", "", "1, nan", "1, inf, 2", ", ".join(["1"] * 17))
-
-
-def test_bad_logits_get_one_sentence_and_stay(page: Page) -> None:
-    open_link(page, f"/attention?attention_view=softmax&attention_logits={quote('3, 2, 1')}")
-    field = page.get_by_role("textbox", name="Logits z")
-    for logits in BAD_LOGITS:
-        field.fill(logits)
-        field.press("Enter")
-        expect(page.get_by_test_id("stAlert")).to_have_text(re.compile("finite numbers"))
-        expect(field).to_have_value(logits)
-        field.fill("1, 2")
-        field.press("Enter")
-        expect(page.get_by_test_id("stAlert")).to_have_count(0)
-        ready(page)
+    before = values(page, HEATMAP)
+    text = "a\x07b 👩‍🚀 灯塔上的钟声。<|start|> <b>&amp;</b>"
+    box = type_text(page, text)
+    wait_for_change(page, HEATMAP, before)
+    expect(page.get_by_test_id("stAlert")).to_have_count(0)
+    expect(box).to_have_value(text)
+    ready(page)

@@ -230,7 +230,7 @@ def test_what_libraries_give_is_in_the_table():
 
 def test_only_infinity_hides():
     screen = masks(view="hiding", pattern="window", window="2", query="9")
-    infinity, score, weight = (curve["y"] for curve in figures(screen)["masks_ways"]["data"])
+    infinity, finite, score, weight = (curve["y"] for curve in figures(screen)["masks_ways"]["data"])
     visible = np.zeros(len(infinity), dtype=bool)
     visible[[8, 9]] = True
     assert infinity[~visible].sum() == 0
@@ -240,6 +240,11 @@ def test_only_infinity_hides():
     assert weight.sum() < 0.9
     table = next(text.value for text in screen.markdown if "Sum of the row" in text.value)
     assert f"{score[~visible].sum():.4f}" in table
+    np.testing.assert_allclose(finite, infinity, atol=1e-6)  # −100 lies far below this row's scores
+    lowered = figures(masks(view="hiding", pattern="window", window="2", query="9", lowered="150"))
+    same, finite, *_others = (curve["y"] for curve in lowered["masks_ways"]["data"])
+    np.testing.assert_allclose(same, infinity, atol=1e-4)
+    assert finite[~visible].sum() > 0.99
 
 
 # Checks

@@ -54,7 +54,7 @@ def cost(settings: MaskSettings, length: int = 1_024, block: int = 64) -> MaskCo
 
 @pytest.mark.parametrize("window", [1, 2, 4, 8])
 @pytest.mark.parametrize(("name", "layer", "head"), [("short", 1, 2), ("short", 0, 0), ("ferry", 3, 5)])
-def test_three_ways_to_hide(network, name, layer, head, window):
+def test_four_ways_to_hide(network, name, layer, head, window):
     """#why-infinity and its note: at any head and window while the query sees a key."""
     base = trace(network, TEXTS[name])
     n = base.tokens_shown
@@ -74,6 +74,15 @@ def test_three_ways_to_hide(network, name, layer, head, window):
     future[-1] += 3.0
     assert torch.equal(hide(future, visible, "infinity"), right)
     assert float(hide(future, visible, "zero_weight").sum()) < float(late.sum())  # it leaks through the sum
+    for lowered in (1.0, 60.0, 200.0):  # softmax does not notice, a finite score does
+        torch.testing.assert_close(hide(scores - lowered, visible, "infinity"), right, atol=1e-4, rtol=1e-4)
+        on_hidden = [
+            float(hide(scores - lowered, visible, *way)[~visible].sum())
+            for way in (("finite", -100_000.0), ("finite", -100.0), ("zero_score",))
+        ]
+        assert on_hidden[0] == 0
+        assert (on_hidden[1] > 0.99) == (lowered == 200)
+        assert on_hidden[2] >= float(zero[~visible].sum())
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])

@@ -1,6 +1,7 @@
-"""How a pair is hidden: −∞ before softmax against two wrong ways, and rows that see nothing at all."""
+"""How a pair is hidden: −∞ before softmax against three others, and rows that see nothing at all."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -10,10 +11,11 @@ import torch
 from components.figures.masks import by_token
 from components.lesson_parts import note
 from components.panels.masks.settings import MasksHead
+from components.settings import slider
 from components.stage import Block, Plot, Stage
 from components.takeaway import Check, checked_against, take_with_you
 from components.traces import traced
-from components.words import _
+from components.words import _, mark
 from models.masks.effects import empty_rows
 from models.masks.hiding import WAYS, Outcome, Way, fully_masked_row, hide
 from models.numerics.comparison import largest_difference
@@ -24,6 +26,7 @@ TOPS = (0.1, 0.25, 0.5, 1.05)  # of the axis: few, so that it seldom changes whi
 def way_label(way: Way) -> str:
     return {
         "infinity": _("−∞ before softmax"),
+        "finite": _("a finite score before softmax"),
         "zero_score": _("score 0 before softmax"),
         "zero_weight": _("weight 0 after softmax"),
     }[way]
@@ -40,9 +43,13 @@ def outcome_label(outcome: Outcome) -> str:
 
 @dataclass(frozen=True)
 class HowToHide(MasksHead):
-    """One row of one head under the mask, hidden in three ways; below, a row without any key."""
+    """One row of one head under the mask, hidden in four ways; below, a row without any key."""
 
     page, name = "masks", "hiding"
+    rail_first: ClassVar[tuple[str, ...]] = ("lowered", "fill", *MasksHead.rail_first)
+
+    lowered: float = slider(0.0, 200.0, 0.0, 1.0, label=mark("All scores lowered by"))
+    fill: float = slider(1.0, 100_000.0, 100.0, 1.0, log=True, label=mark("Finite score: minus"))
 
     @property
     def row(self) -> int:
@@ -51,10 +58,15 @@ class HowToHide(MasksHead):
         return self.query if 0 <= self.query < tokens else tokens // 2
 
     @property
+    def scores(self) -> torch.Tensor:
+        """The network's own scores of the row, each lowered by the same number."""
+        return self.trace.layers[self.layer].scaled[self.open_head, self.row] - self.lowered
+
+    @property
     def weights(self) -> dict[Way, torch.Tensor]:
-        """The row's weights under each way, from the network's own scores."""
-        scores, visible = self.trace.layers[self.layer].scaled[self.open_head, self.row], self.visible
-        return {way: hide(scores, visible[self.row], way) for way in WAYS}
+        """The row's weights under each way."""
+        scores, visible = self.scores, self.visible[self.row]
+        return {way: hide(scores, visible, way, -self.fill) for way in WAYS}
 
     def figure(self) -> go.Figure:
         weights = self.weights
@@ -67,7 +79,7 @@ class HowToHide(MasksHead):
         )
 
     def stage(self) -> Stage:
-        alt = _("Weights of one row, hidden in three ways")
+        alt = _("Weights of one row, hidden in four ways")
         return Stage([Plot("ways", self.figure(), alt, width=2), Block(lambda: sums_of_rows(self))])
 
     def actions(self) -> None:
@@ -76,7 +88,7 @@ class HowToHide(MasksHead):
     def below(self) -> None:
         note(self, "hiding")
         visible, row = self.visible, self.row
-        scores = self.trace.layers[self.layer].scaled[self.open_head, row]
+        scores = self.scores
         theirs = scores.masked_fill(~visible[row], -torch.inf).softmax(-1)
         theirs = theirs if visible[row].any() else torch.zeros(len(scores))
         ours = self.weights["infinity"]

@@ -51,6 +51,32 @@ def test_a_score_of_zero_hides_nothing(rows, keys, seed):
     assert_close(weights.sum(-1), torch.ones(rows))
 
 
+@given(st.integers(1, 6), st.integers(2, 12), st.integers(0, 2**31), st.floats(0, 100), st.floats(1, 300))
+def test_a_finite_score_is_what_torch_does_with_it_and_hides_while_it_lies_far_below(
+    rows, keys, seed, lowered, fill
+):
+    scores, visible = random_scores(rows, keys, seed)
+    scores = scores.double() - lowered
+    weights = hide(scores, visible, "finite", -fill)
+    assert_close(weights, scores.masked_fill(~visible, -fill).softmax(-1))
+    gap = scores.masked_fill(~visible, torch.inf).min(-1).values + fill  # visible scores above the fill
+    on_hidden = (weights * ~visible).sum(-1)
+    hidden = (~visible).sum(-1)
+    assert (on_hidden <= hidden * torch.exp(-gap)).all()
+    highest = scores.masked_fill(~visible, -torch.inf).max(-1).values + fill
+    assert (on_hidden[(highest < -5) & (hidden > 0)] > 0.9).all()  # e⁻⁵ a key, twelve at most
+
+
+def test_a_heads_scores_below_a_finite_score_give_the_weight_to_hidden_keys():
+    """TransformerLens, issue 385: one head of Pythia-70M, the fill of its library at that time."""
+    scores = torch.tensor([-110208.0547, -110189.8125, -110206.5234, -110208.4531, -110192.6016, 0, 0, 0])
+    visible = torch.arange(8) < 5
+    expected = torch.tensor([0, 0.942084, 0, 0, 0.057916, 0, 0, 0])
+    assert_close(hide(scores, visible, "infinity"), expected, atol=1e-4, rtol=0)
+    assert_close(hide(scores, visible, "finite", -1e5), torch.tensor([0.0] * 5 + [1 / 3] * 3))
+    assert_close(hide(scores, visible, "finite", -1e9), expected, atol=1e-4, rtol=0)
+
+
 @given(st.integers(1, 6), st.integers(2, 12), st.integers(0, 2**31))
 def test_zeroed_weights_no_longer_sum_to_one_and_depend_on_what_is_hidden(rows, keys, seed):
     scores, visible = random_scores(rows, keys, seed)
