@@ -24,6 +24,19 @@ def test_the_grid_trains_by_itself_and_ends_with_a_verdict(page: Page) -> None:
     assert values(page, CURVES)
 
 
+def test_the_ranks_change_twenty_times_while_the_grid_trains(page: Page) -> None:
+    """Its timer asks while the page itself is run again; the log of the server stays clean of both."""
+    open_link(page, f"/lora?{SMALL.replace('lora_steps=20', 'lora_steps=400')}")
+    field = page.get_by_role("combobox", name="Ranks", exact=True)
+    for change in range(10):
+        field.press("Backspace")  # the last one goes
+        expect(page).to_have_url(re.compile(r"lora_ranks=2(&|$)"))
+        pick(page, "Ranks", ("4", "8")[change % 2])
+        expect(page).not_to_have_url(re.compile(r"lora_ranks=2(&|$)"))
+    expect(page.get_by_text("Something went wrong")).to_have_count(0)
+    expect(page.get_by_text("Within the noise of the seeds?")).to_be_visible(timeout=PATIENCE)
+
+
 def test_the_task_follows_its_dial_while_it_is_dragged(page: Page) -> None:
     open_link(page, f"/lora?{SMALL}")
     expect(page.get_by_text("Within the noise of the seeds?")).to_be_visible(timeout=PATIENCE)
