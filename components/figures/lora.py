@@ -47,6 +47,7 @@ def table_heatmap(
         texts = [[number(value) for value in row] for row in values]
     low, high = np.log10(limits[0]), np.log10(limits[1])
     ticks = np.arange(np.ceil(low), np.floor(high) + 1)
+    over = f"{column_title} " if column_title else ""
     heatmap = go.Heatmap(
         z=logarithms,
         x=list(columns),
@@ -58,7 +59,7 @@ def table_heatmap(
         text=[list(row) for row in texts],
         texttemplate="%{text}",
         customdata=[list(row) for row in texts],
-        hovertemplate=f"%{{y}}<br>{column_title} %{{x}}<br>{value_title} %{{customdata}}<extra></extra>",
+        hovertemplate=f"%{{y}}<br>{over}%{{x}}<br>{value_title} %{{customdata}}<extra></extra>",
         colorbar={
             "title": {"text": value_title, "side": "right"},
             "thickness": 12,

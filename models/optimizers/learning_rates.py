@@ -16,7 +16,7 @@ from torch import Tensor
 from models.errors import InputError
 from models.optimizers.schedules import factor
 from models.optimizers.surfaces import LossOfRows, Surface, rows_of
-from models.optimizers.trajectories import KINDS, Choice, Run, check_rate, trajectory
+from models.optimizers.trajectories import GONE, KINDS, Choice, Run, check_rate, trajectory
 
 MOST_ROWS = 20_000
 NUDGE, MOST_MOVED = 1e-12, 1e-6  # of a rate, and of the last loss where rounding does not matter
@@ -111,12 +111,13 @@ def basin(
     """
     if KINDS[choice.kind].is_elementwise:
         starts = torch.tensor([start], dtype=torch.float64).expand(len(rates), 2)
-        ends = batched_paths(rows_of(surface), starts, rates, choice, run)[-1]
+        paths = batched_paths(rows_of(surface), starts, rates, choice, run)
     else:
         runs = [trajectory(surface, start, replace(choice, rate=rate), run) for rate in rates.tolist()]
-        ends = torch.stack([one.positions[-1] for one in runs])
-    losses = surface.function(*ends.unbind(-1)) - (surface.lowest or 0.0)
-    diverged = ~(losses.isfinite() & (ends.abs() < 1e8).all(dim=-1))
+        paths = torch.stack([one.positions for one in runs], dim=1)
+    losses = surface.function(*paths[-1].unbind(-1)) - (surface.lowest or 0.0)
+    here = (paths.abs() < GONE).all(dim=-1).all(dim=0)  # who came back from there has diverged all the same
+    diverged = ~(losses.isfinite() & here)
     return Basin(rates, losses.masked_fill(diverged, math.inf), diverged)
 
 

@@ -91,10 +91,10 @@ def figure_of(findings: tuple[Finding, ...]) -> go.Figure:
     return table_heatmap(
         np.where(values == 0, 1e-8, values),
         [finding_label(finding) for finding in findings],
-        [_("output at step 0"), _("base weight"), _("output, adapter off")],
+        [_("output<br>at step 0"), _("base<br>weight"), _("output,<br>adapter off")],
         row_title="",
-        column_title=_("Difference from the network without an adapter"),
-        value_title=_("Largest difference"),
+        column_title="",
+        value_title=_("Difference from the network without an adapter"),
         limits=(1e-8, 10.0),
         texts=texts,
         height=560,

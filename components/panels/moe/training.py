@@ -231,6 +231,7 @@ def draw(view: TrainLayer, seen: Sequence[Step | Outcome], *, faint: bool = Fals
                 Plot("violation_time", pale(over, faint), _("MaxVio over the training steps")),
                 Plot("loss_time", pale(task, faint), _("Loss over the training steps")),
             ],
+            reserved=work.BUTTONS,
         ),
         view.page,
     )

@@ -163,7 +163,8 @@ def basin_checks(setup: Setup, choices: list[Choice], basins: dict[str, Basin]) 
             continue
         path = path_of(setup.surface, setup.start, choice, setup.run)
         alone = path.losses[-1].item() - (setup.made.lowest or 0.0)
-        differences.append(abs(alone - sweep.losses[sweep.best].item()))
+        best = sweep.losses[sweep.best].item()
+        differences.append(0.0 if alone == best else abs(alone - best))  # both may be infinite
     if chaotic:
         st.caption(
             _("Not run again: {names}. At the best rate, rounding decides where the run ends.").format(

@@ -55,6 +55,19 @@ def test_the_basin_holds_the_last_loss_of_each_rate(kind):
             assert found.losses[number] == math.inf
 
 
+def test_who_went_too_far_and_came_back_has_diverged_in_the_basin_as_in_a_run():
+    """A cosine's last small rates, with decay, lead a run back that was far away in the middle."""
+    one, rates = surface(SurfaceChoice("saddle")), rates_between(1e-5, 10.0, 140)
+    settings = (("momentum", 0.4448643901490553), ("weight_decay", 0.9777289981124159))
+    choice = Choice("nesterov", 1.0, settings)
+    run = Run(178, Schedule("cosine", 40), noise=1.4230632314616187, clip=50.0, seed=81)
+    found = basin(one, one.start, choice, rates, run)
+    runs = [trajectory(one, one.start, Choice("nesterov", rate, settings), run) for rate in rates.tolist()]
+    assert found.diverged.tolist() == [alone.diverged_at is not None for alone in runs]
+    ends = batched_paths(rows_of(one), pairs([one.start] * len(rates)), rates, choice, run)[-1]
+    assert (found.diverged & (ends.abs() < 1e8).all(dim=-1)).any()  # one that came back is among them
+
+
 def test_endpoints_of_many_starts():
     one = surface(SurfaceChoice("himmelblau"))
     starts = pairs([[4.0, 4.0], [-4.0, 4.0], [-4.0, -4.0], [4.0, -4.0]])
