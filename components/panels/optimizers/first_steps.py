@@ -1,6 +1,6 @@
 """The first steps: bias correction on and off, RAdam's switch, warm-up."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -84,7 +84,7 @@ class FirstSteps(Seeded):
         show_formula(ratio_formula(self.b1, self.b2, ratio))
         rows = table(sizes, self.b2)
         st.dataframe(rows.head(12), hide_index=True)
-        checked_against([ratio_check(sizes, ratio)])
+        checked_against([ratio_check(self, ratio)])
         take_with_you(
             self,
             lambda: rows,
@@ -142,8 +142,15 @@ def factors_figure(stream: Gradients, beta1: float, beta2: float) -> go.Figure:
     return curves(lines, _("Step t"), _("Factor"), x_range=(0, STEPS + 1), y_range=(0, 8))
 
 
-def ratio_check(sizes: dict[str, torch.Tensor], ratio: torch.Tensor) -> Check:
-    """Adam written out without its correction, divided by the ratio, is torch's Adam."""
+def ratio_check(view: FirstSteps, ratio: torch.Tensor) -> Check:
+    """Adam written out without its correction, divided by the ratio, is torch's Adam.
+
+    On the same gradients a million times as large, beside which ε is nothing: no step depends on their
+    size otherwise.
+    """
+    stream = view.stream
+    large = replace(stream, mean=1e6 * stream.mean, deviation=1e6 * stream.deviation)
+    sizes = first_steps(large, view.b1, view.b2, view.warm)
     gap = (sizes["uncorrected"] / ratio[:STEPS] - sizes["adam"]).abs() / sizes["adam"].clamp(min=1e-3)
     return Check(_("torch.optim.Adam, times the ratio"), gap.max().item(), 1e-3)
 
