@@ -19,7 +19,7 @@ from models.numerics.math_attention import MathAttention
 
 Way = Literal["infinity", "finite", "zero_score", "zero_weight"]
 WAYS: tuple[Way, ...] = get_args(Way)
-FILL = -10_000.0  # masked_bias of transformers' GPT-2 until 2022
+FILL = -10_000.0  # as transformers' GPT-2 once had it (masked_bias)
 
 
 def hide(

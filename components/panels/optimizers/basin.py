@@ -1,5 +1,6 @@
 """The learning-rate basin: what each optimizer reaches at forty learning rates, default or tuned."""
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -162,9 +163,10 @@ def basin_checks(setup: Setup, choices: list[Choice], basins: dict[str, Basin]) 
             chaotic.append(KINDS[choice.kind].label)
             continue
         path = path_of(setup.surface, setup.start, choice, setup.run)
-        alone = path.losses[-1].item() - (setup.made.lowest or 0.0)
+        gone = path.diverged_at is not None  # its losses are NaN then, and ∞ in a sweep
+        alone = math.inf if gone else path.losses[-1].item() - (setup.made.lowest or 0.0)
         best = sweep.losses[sweep.best].item()
-        differences.append(0.0 if alone == best else abs(alone - best))  # both may be infinite
+        differences.append(0.0 if alone == best else abs(alone - best))  # ∞ − ∞ is no number
     if chaotic:
         st.caption(
             _("Not run again: {names}. At the best rate, rounding decides where the run ends.").format(
